@@ -1,1 +1,18 @@
-//! Node.
+//! The Halcyon node: a regional sync server in one process.
+//!
+//! Rooms, and who may ask whom: `rpc -> {tenant, replication, metadata, routing} -> storage`. A tenant does not know who
+//! replicates it. Only `env` touches the world; only `storage` and `metadata::store` touch the disk it gives.
+
+pub mod cli;
+pub mod config;
+pub mod env;
+pub mod limits;
+pub mod metadata;
+pub mod metrics;
+pub mod peers;
+pub mod replication;
+pub mod routing;
+pub mod rpc;
+pub mod server;
+pub mod storage;
+pub mod tenant;

@@ -1,0 +1,3 @@
+//! The control plane. Stub: the owner replaces this file; `state.rs` is the contract.
+
+pub mod state;

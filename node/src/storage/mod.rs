@@ -1,0 +1,3 @@
+//! Storage of triples. Stub: the owner replaces this file; `types.rs` is the contract.
+
+pub mod types;
