@@ -22,7 +22,7 @@ use crate::codec::{DecodeError, Reader};
 ///
 /// Wide enough for a phone that has not seen NTP for a while, narrow enough that one broken clock cannot win every
 /// conflict until tomorrow.
-pub const DRIFT_MAX_DEFAULT: Duration = Duration::from_secs(60);
+pub const DRIFT_MAX_DEFAULT: Duration = Duration::from_mins(1);
 
 /// Time of day, as 64-bit NTP time since 1970 UTC.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -50,9 +50,8 @@ impl Outcome {
     const fn of(held_against_other: Ordering, held: Tag, other: Tag) -> Self {
         match held_against_other {
             Ordering::Less => Self::Replaced,
-            Ordering::Greater => Self::Stays,
             Ordering::Equal if smaller(other, held) => Self::Retagged,
-            Ordering::Equal => Self::Stays,
+            Ordering::Greater | Ordering::Equal => Self::Stays,
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod version;
     clippy::pedantic,
     clippy::all,
     clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
     reason = "generated code"
 )]
 pub mod v1 {
