@@ -74,6 +74,11 @@ impl TakenNumbers {
         true
     }
 
+    /// Whether this number, which was not taken, cannot be noted any more.
+    pub fn is_full_for(&self, number: u64) -> bool {
+        self.ranges.len() >= RANGES_MAX && !self.clone().insert(number)
+    }
+
     fn contains(&self, number: u64) -> bool {
         let after = self.ranges.partition_point(|&(first, _)| first <= number);
         after > 0 && number <= self.ranges[after - 1].1

@@ -253,7 +253,11 @@ pub fn date_from_text(text: &str) -> Option<i64> {
 fn json_number(number: f64) -> serde_json::Value {
     #[expect(clippy::cast_possible_truncation, reason = "checked: whole and within 53 bits")]
     let whole = number as i64;
-    #[expect(clippy::cast_precision_loss, clippy::float_cmp, reason = "exact equality with the number it came from")]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::float_cmp,
+        reason = "exact equality with the number it came from"
+    )]
     let exact = whole as f64 == number && whole.unsigned_abs() < 1 << 53;
     if exact { whole.into() } else { number.into() }
 }
