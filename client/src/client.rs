@@ -1,0 +1,352 @@
+//! The client: writes, reads and its life.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::Stream;
+use halcyon_core::{
+    change::Change,
+    clock::ClientId,
+    env::Env,
+    id::{EntityId, Predicate},
+    value::Value,
+    version_vector::VersionVector,
+};
+use halcyon_proto::{
+    convert::{self, ConvertError, Location, ScanQuery, Triple},
+    v1,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+
+use crate::{
+    error::{ConnectError, FlushError, ReadError, Refused, WriteError},
+    limits::{CLOSE_WAIT, READ_DEADLINE, ROOM_WAIT, WRITES_WAITING_MAX},
+    navigate::Navigator,
+    outbox::{Left, OutboxFile},
+    push, read,
+    routing::Router,
+    session::Session,
+    shared::{End, Shared},
+    transport::{Transport, check_address},
+    types::{Acknowledged, ClientOptions, ClientStatus, Outbox, ScanPage, WatchEvent},
+    watch::Watching,
+    writer::{self, WriteRequest},
+};
+
+/// A client of one tenant. Cheap to clone; it stops when the last clone is dropped, or by [`Self::close`].
+///
+/// ```no_run
+/// use halcyon_client::{Client, ClientOptions, Outbox, env};
+/// use halcyon_core::{change::Change, id::{EntityId, Predicate}, value::Value};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = Client::connect(
+///     env::system(Some("app-data".as_ref()))?,
+///     ClientOptions {
+///         addresses: vec!["eu.example.com:7700".into(), "us.example.com:7700".into()],
+///         tenant: "notes".into(),
+///         key: std::env::var("HALCYON_KEY")?,
+///         outbox: Outbox::Disk("outbox".into()),
+///         ..ClientOptions::default()
+///     },
+/// )
+/// .await?;
+///
+/// let note = EntityId::new("note-1")?;
+/// let title = Predicate::new("note/title")?;
+/// let pending = client
+///     .write(vec![
+///         Change::Create { subject: note.clone() },
+///         Change::Set { subject: note.clone(), predicate: title, value: Value::string("Buy milk") },
+///     ])
+///     .await?;
+/// let acknowledged = pending.acknowledged().await?;
+/// println!("durable at {}", acknowledged.tag.origin);
+///
+/// for (predicate, value) in client.get(&note).await? {
+///     println!("{predicate} = {}", value.to_json());
+/// }
+/// client.close().await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Client {
+    life: Arc<Life>,
+}
+
+/// Ends the tasks with the last clone.
+#[derive(Debug)]
+struct Life {
+    shared: Arc<Shared>,
+    /// To the task that commits to the outbox on disk.
+    writes: Option<mpsc::Sender<WriteRequest>>,
+    tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.shared.closed.send_replace(true);
+        self.shared.drop_waiters();
+    }
+}
+
+/// A change set on its way. Dropping it changes nothing for the set.
+#[derive(Debug)]
+pub struct Pending {
+    number: u64,
+    end: oneshot::Receiver<End>,
+}
+
+impl Pending {
+    /// Its number within this client's incarnation, from 1.
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Waits until a node has made it durable, or has refused it for good.
+    pub async fn acknowledged(self) -> Result<Acknowledged, Refused> {
+        self.end.await.unwrap_or(Err(Refused::Closed))
+    }
+}
+
+impl Client {
+    /// Opens a client: finds the nearest replica, and pushes what an earlier run left in the outbox.
+    pub async fn connect(env: Env, options: ClientOptions) -> Result<Self, ConnectError> {
+        let navigator = navigator(&env, &options)?;
+        if !options.offline {
+            let location = navigator.find().await?;
+            navigator.measure_at_start().await;
+            if navigator.route().is_none() {
+                return Err(unreachable(&location));
+            }
+        }
+        let (outbox, left) = match &options.outbox {
+            Outbox::Memory => (None, Left::default()),
+            Outbox::Disk(name) => {
+                let (outbox, left) = OutboxFile::open(&env, name).await?;
+                (Some(outbox), left)
+            }
+        };
+        let client = ClientId::from_random(env.random_u128());
+        let session = Session::open(client, left.floor, left.place, left.sets);
+        let shared = Arc::new(Shared::new(env, navigator, outbox.clone(), options.forward, session));
+        Ok(Self::start(shared, outbox, options.offline))
+    }
+
+    fn start(shared: Arc<Shared>, outbox: Option<Arc<OutboxFile>>, look_now: bool) -> Self {
+        if look_now {
+            shared.navigator.look.notify_one();
+        }
+        let mut tasks = vec![
+            tokio::spawn(push::run(shared.clone())),
+            tokio::spawn(push::keep_near(shared.clone())),
+        ];
+        let writes = outbox.map(|outbox| {
+            let (writes, requests) = mpsc::channel(WRITES_WAITING_MAX);
+            tasks.push(tokio::spawn(writer::run(shared.clone(), outbox, requests)));
+            writes
+        });
+        let tasks = std::sync::Mutex::new(tasks);
+        Self {
+            life: Arc::new(Life { shared, writes, tasks }),
+        }
+    }
+
+    /// Stamps the changes as one set and puts it into the outbox, durably if that is on disk. Sets are pushed in the
+    /// order of the writes, many at a time. Waits only for the disk, or for room in a full outbox.
+    pub async fn write(&self, changes: Vec<Change>) -> Result<Pending, WriteError> {
+        let shared = &self.life.shared;
+        self.wait_for_room().await?;
+        let Some(writes) = &self.life.writes else {
+            let (number, end) = shared.write_in_memory(changes)?;
+            return Ok(Pending { number, end });
+        };
+        let (reply, answer) = oneshot::channel();
+        let request = WriteRequest { changes, reply };
+        writes.send(request).await.map_err(|_| WriteError::Closed)?;
+        let (number, end) = answer.await.map_err(|_| WriteError::Closed)??;
+        Ok(Pending { number, end })
+    }
+
+    /// Waits until everything written so far is acknowledged or refused for good, what an earlier run left included.
+    pub async fn flush(&self) -> Result<(), FlushError> {
+        let shared = &self.life.shared;
+        let last = shared.state().session.next_place();
+        loop {
+            let settled = shared.settled.notified();
+            tokio::pin!(settled);
+            // From here on no notice is missed.
+            settled.as_mut().enable();
+            {
+                let state = shared.state();
+                if state.session.is_settled_before(last) {
+                    return Ok(());
+                }
+                if let Some(refusal) = state.session.blocked() {
+                    return Err(FlushError::Kept(refusal.clone()));
+                }
+            }
+            if shared.is_closed() {
+                return Err(FlushError::Closed);
+            }
+            settled.await;
+        }
+    }
+
+    /// The live triples of an entity, in the order of predicates and values.
+    pub async fn get(&self, subject: &EntityId) -> Result<Vec<(Predicate, Value)>, ReadError> {
+        let shared = &self.life.shared;
+        let message = v1::GetRequest {
+            tenant: shared.navigator.tenant.clone(),
+            subject: subject.as_str().to_owned(),
+            forward: shared.forward,
+        };
+        let answer = read::call(shared, |mut client| {
+            let request = shared.navigator.transport.request(message.clone(), Some(READ_DEADLINE));
+            async move { client.get(request).await }
+        });
+        let triples = triples(answer.await?.triples)?;
+        Ok(triples
+            .into_iter()
+            .map(|triple| (triple.predicate, triple.value))
+            .collect())
+    }
+
+    /// One page of the live triples that match.
+    pub async fn scan(&self, query: ScanQuery) -> Result<ScanPage, ReadError> {
+        let shared = &self.life.shared;
+        let message = query.into_request(shared.navigator.tenant.clone(), shared.forward);
+        let answer = read::call(shared, |mut client| {
+            let request = shared.navigator.transport.request(message.clone(), Some(READ_DEADLINE));
+            async move { client.scan(request).await }
+        });
+        let answer = answer.await?;
+        Ok(ScanPage {
+            triples: triples(answer.triples)?,
+            cursor: answer.cursor,
+        })
+    }
+
+    /// All that the tenant took in after `from`, then all that it takes in, without end. The stream connects anew by
+    /// itself, also to other nodes, without a gap, and gives no set of changes twice. Only what was missed may come
+    /// again where an interruption fell among it and the data changed meanwhile.
+    ///
+    /// An error ends the stream: it means that nodes refuse the watch.
+    pub fn watch(&self, from: VersionVector) -> impl Stream<Item = Result<WatchEvent, ReadError>> + Send + use<> {
+        Watching::new(self.life.shared.clone(), from).into_stream()
+    }
+
+    /// What the node in use holds now: a watch from this vector tells what happens from now on.
+    pub async fn held(&self) -> Result<VersionVector, ReadError> {
+        let shared = &self.life.shared;
+        let message = v1::HeldRequest {
+            tenant: shared.navigator.tenant.clone(),
+        };
+        let answer = read::call(shared, |mut client| {
+            let request = shared.navigator.transport.request(message.clone(), Some(READ_DEADLINE));
+            async move { client.held(request).await }
+        });
+        Ok(convert::vector(&answer.await?.own)?)
+    }
+
+    /// Where the tenant is.
+    pub async fn locate(&self) -> Result<Location, ReadError> {
+        read::locate(&self.life.shared).await
+    }
+
+    /// What the client is doing.
+    pub fn status(&self) -> ClientStatus {
+        let shared = &self.life.shared;
+        let route = shared.navigator.current();
+        let state = shared.state();
+        ClientStatus {
+            node: route.as_ref().and_then(|route| route.node),
+            region: route.as_ref().and_then(|route| route.region.clone()),
+            address: route.map(|route| route.address),
+            outbox: state.session.waiting(),
+            kept: state.session.kept(),
+            vector: state.session.seen().clone(),
+        }
+    }
+
+    /// Stops pushing and lets go of the outbox, for all clones. Sets that wait in an outbox on disk are pushed when it
+    /// is opened again; those in memory are gone ([`Self::flush`] first).
+    pub async fn close(self) {
+        let shared = &self.life.shared;
+        shared.closed.send_replace(true);
+        let tasks = {
+            let mut tasks = self
+                .life
+                .tasks
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            std::mem::take(&mut *tasks)
+        };
+        let _ = tokio::time::timeout(CLOSE_WAIT, futures::future::join_all(tasks)).await;
+        shared.drop_waiters();
+        let floor = shared.state().session.floor();
+        if let Some(outbox) = &shared.outbox
+            && let Err(error) = outbox.tidy(&shared.env, floor).await
+        {
+            tracing::warn!(%error, "acknowledged sets stay in the outbox and will be pushed again");
+        }
+    }
+
+    async fn wait_for_room(&self) -> Result<(), WriteError> {
+        let shared = &self.life.shared;
+        let mut waited = Duration::ZERO;
+        loop {
+            let settled = shared.settled.notified();
+            tokio::pin!(settled);
+            settled.as_mut().enable();
+            if shared.is_closed() {
+                return Err(WriteError::Closed);
+            }
+            let sets = {
+                let state = shared.state();
+                if state.session.has_room() {
+                    return Ok(());
+                }
+                state.session.waiting()
+            };
+            if waited >= ROOM_WAIT {
+                return Err(WriteError::Full { sets });
+            }
+            let before = shared.env.clock.monotonic();
+            let _ = tokio::time::timeout(ROOM_WAIT.saturating_sub(waited), settled).await;
+            waited += shared.env.clock.monotonic().saturating_sub(before);
+        }
+    }
+}
+
+fn navigator(env: &Env, options: &ClientOptions) -> Result<Navigator, ConnectError> {
+    let seeds: Result<Vec<_>, _> = options.addresses.iter().map(|address| check_address(address)).collect();
+    let seeds = seeds?;
+    if seeds.is_empty() {
+        return Err(ConnectError::Address(String::new()));
+    }
+    let certificate = options.ca_certificate.as_deref();
+    let transport = Transport::new(env.clone(), &options.key, options.user.as_deref(), certificate)?;
+    let router = Router::new(seeds, options.forward);
+    Ok(Navigator::new(env.clone(), transport, options.tenant.clone(), router))
+}
+
+fn unreachable(location: &Location) -> ConnectError {
+    let replicas = location.replicas.iter();
+    let replicas: Vec<_> = replicas
+        .map(|replica| format!("{} at {}", replica.node, replica.address))
+        .collect();
+    let reason = format!(
+        "tenant {} is held by {}, of which none serves and answers from here",
+        location.name,
+        replicas.join(", ")
+    );
+    ConnectError::Unreachable(reason)
+}
+
+fn triples(messages: Vec<v1::Triple>) -> Result<Vec<Triple>, ConvertError> {
+    messages.into_iter().map(Triple::try_from).collect()
+}

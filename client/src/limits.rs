@@ -1,0 +1,96 @@
+//! The bounds and deadlines of a client, each with its reason.
+
+use std::time::Duration;
+
+use halcyon_core::limits::{CHANGE_SET_BYTES_MAX, MESSAGE_BYTES_MAX};
+
+/// Sets in one push. What waits while a push is under way makes the next one; a node answers a thousand small sets
+/// after one shared fsync.
+pub(crate) const PUSH_SETS_MAX: usize = 1_024;
+
+/// Bytes of sets in one push. Half a message, and enough for a set of the largest size.
+pub(crate) const PUSH_BYTES_MAX: usize = 2 << 20;
+
+/// Sets that wait for an acknowledgement. Beyond this a write waits for room: weeks of a person's offline work.
+pub(crate) const OUTBOX_SETS_MAX: usize = 100_000;
+
+/// Bytes of those sets: they are in memory as well as on disk.
+pub(crate) const OUTBOX_BYTES_MAX: usize = 64 << 20;
+
+/// How long a write waits for room in a full outbox before it says so.
+pub(crate) const ROOM_WAIT: Duration = Duration::from_secs(30);
+
+/// Acknowledged sets that are kept until a second replica holds them: some seconds of a busy client.
+pub(crate) const KEPT_SETS_MAX: usize = 4_096;
+
+/// Bytes of those sets.
+pub(crate) const KEPT_BYTES_MAX: usize = 8 << 20;
+
+/// Writes that wait for the outbox's disk: what one fsync takes in.
+pub(crate) const WRITES_WAITING_MAX: usize = 1_024;
+
+/// To open a connection, TLS included: three round trips around the world on a bad day.
+pub(crate) const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
+
+/// For calls that a node answers from memory: Hello, Locate, Held.
+pub(crate) const QUICK_DEADLINE: Duration = Duration::from_secs(3);
+
+/// For one push. Longer than a node's own deadline for `region` acknowledgement.
+pub(crate) const PUSH_DEADLINE: Duration = Duration::from_secs(15);
+
+/// For one attempt at a read.
+pub(crate) const READ_DEADLINE: Duration = Duration::from_secs(10);
+
+/// For a read with all its attempts.
+pub(crate) const READ_TOTAL: Duration = Duration::from_secs(20);
+
+/// A watch that hears nothing for this long, not even that nothing happened, connects anew.
+pub(crate) const WATCH_SILENCE_MAX: Duration = Duration::from_mins(1);
+
+/// Content hashes by which an interrupted watch tells what it has delivered: a megabyte.
+pub(crate) const MISSED_REMEMBERED_MAX: usize = 65_536;
+
+/// An HTTP/2 ping when a connection has been quiet for this long; lost connections show within the two together.
+pub(crate) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long that ping may take.
+pub(crate) const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The first wait after a failure.
+pub(crate) const BACKOFF_MIN: Duration = Duration::from_millis(20);
+
+/// The longest wait between two attempts.
+pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// The wait between two attempts while nodes refuse the client as a whole: somebody has to mend it first.
+pub(crate) const BLOCKED_WAIT: Duration = Duration::from_secs(15);
+
+/// Round trips that are measured to each replica; the median counts.
+pub(crate) const SAMPLES: usize = 3;
+
+/// How often replicas are located and measured anew.
+pub(crate) const MEASURE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How often a client with kept sets asks whether a second replica holds them.
+pub(crate) const HELD_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How much longer to measure once the first replica has answered: a nearer one would have answered by then.
+pub(crate) const MEASURE_PATIENCE: Duration = Duration::from_millis(200);
+
+/// How long closing waits for the tasks: they stop at their next wait.
+pub(crate) const CLOSE_WAIT: Duration = Duration::from_secs(5);
+
+/// Connections kept open: the replicas of one tenant and the addresses given.
+pub(crate) const CHANNELS_MAX: usize = 32;
+
+/// An operator's node that has not answered for this long is greeted before a call that must not be made twice.
+pub(crate) const GREETED_FOR: Duration = Duration::from_secs(1);
+
+/// An operator's calls wait for the control plane, and for other nodes.
+pub(crate) const ADMIN_DEADLINE: Duration = Duration::from_secs(30);
+
+/// An export or an import as a whole: a tenant of some hundred gigabytes.
+pub(crate) const ADMIN_STREAM_DEADLINE: Duration = Duration::from_hours(24);
+
+const _: () = assert!(CHANGE_SET_BYTES_MAX < PUSH_BYTES_MAX);
+const _: () = assert!(PUSH_BYTES_MAX < MESSAGE_BYTES_MAX);

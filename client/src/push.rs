@@ -1,0 +1,188 @@
+//! The task that pushes: takes what the session wants sent, sends it, and tells the session what came of it.
+
+use std::{sync::Arc, time::Duration};
+
+use halcyon_proto::{
+    convert::{self, Taken},
+    error::Refusal,
+    v1,
+};
+
+use crate::{
+    limits::{BACKOFF_MAX, BACKOFF_MIN, HELD_INTERVAL, MEASURE_INTERVAL, PUSH_DEADLINE, QUICK_DEADLINE},
+    routing::Route,
+    session::{Answer, Held, Next, Push},
+    shared::Shared,
+    transport::{CallError, within},
+};
+
+/// Pushes until the client is closed.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let mut quiet = HELD_INTERVAL;
+    loop {
+        tokio::select! {
+            biased;
+            () = shared.until_closed() => return,
+            () = turn(&shared, &mut quiet) => {}
+        }
+    }
+}
+
+/// Looks around whenever something failed, and from time to time.
+pub(crate) async fn keep_near(shared: Arc<Shared>) {
+    loop {
+        tokio::select! {
+            biased;
+            () = shared.until_closed() => return,
+            () = shared.navigator.look.notified() => {}
+            () = tokio::time::sleep(MEASURE_INTERVAL) => {}
+        }
+        tokio::select! {
+            biased;
+            () = shared.until_closed() => return,
+            () = look_around(&shared) => {}
+        }
+    }
+}
+
+async fn look_around(shared: &Shared) {
+    if let Err(error) = shared.navigator.find().await {
+        tracing::debug!(%error, "the tenant was not located");
+    }
+    shared.navigator.measure().await;
+    shared.work.notify_one();
+    // Failures come in flocks; one look answers them all.
+    tokio::time::sleep(BACKOFF_MIN).await;
+}
+
+/// One push, or a wait for one.
+async fn turn(shared: &Shared, quiet: &mut Duration) {
+    let push = shared.state().session.next_push();
+    let Some(push) = push else {
+        if tokio::time::timeout(*quiet, shared.work.notified()).await.is_err() {
+            *quiet = ask_held(shared, *quiet).await;
+        }
+        return;
+    };
+    *quiet = HELD_INTERVAL;
+    let (answer, route, held) = send(shared, push).await;
+    let moment = shared.moment();
+    let mut outcome = {
+        let mut state = shared.state();
+        let mut outcome = state.session.on_answer(answer, moment);
+        if let (Some(node), Some(held)) = (route.as_ref().and_then(|route| route.node), held) {
+            // Whether a node is lost is asked in quiet moments, against a fresh list.
+            outcome.forgotten.extend(state.session.on_held(node, &held, &[].into()));
+        }
+        outcome
+    };
+    // A set whose new timestamp is not on disk must not be pushed: the disk is tried again until it takes it.
+    while let Err(error) = shared.carry_out(&mut outcome).await {
+        tracing::error!(%error, "the outbox does not take what an answer changed");
+        tokio::time::sleep(BACKOFF_MAX).await;
+    }
+    follow(shared, route, outcome.next).await;
+}
+
+async fn send(shared: &Shared, push: Push) -> (Answer, Option<Route>, Option<Held>) {
+    let Some((route, mut client)) = shared.navigator.route() else {
+        shared.navigator.look.notify_one();
+        return (Answer::Unsent, None, None);
+    };
+    let message = v1::PushRequest {
+        tenant: shared.navigator.tenant.clone(),
+        change_sets: push.sets,
+        vector: convert::vector_bytes(&push.vector),
+        forward: shared.forward,
+    };
+    let request = shared.navigator.transport.request(message, Some(PUSH_DEADLINE));
+    match within(PUSH_DEADLINE, client.push(request)).await {
+        Ok(response) => {
+            shared.navigator.on_worked(&route.address);
+            let second = convert::vector(&response.held).unwrap_or_default();
+            let held = Held {
+                second,
+                ..Held::default()
+            };
+            let results = response.results.into_iter().map(result).collect();
+            (Answer::Results(results), Some(route), Some(held))
+        }
+        Err(CallError::Refused(refusal)) => (Answer::Refused(refusal), Some(route), None),
+        Err(CallError::Lost(reason)) => {
+            tracing::debug!(address = route.address, reason, "a push has no answer");
+            (Answer::Lost, Some(route), None)
+        }
+    }
+}
+
+fn result(message: v1::PushResult) -> Option<Result<Taken, Refusal>> {
+    match message.result? {
+        v1::push_result::Result::Taken(taken) => Taken::try_from(taken).ok().map(Ok),
+        v1::push_result::Result::Refused(error) => Some(Err(error.into())),
+    }
+}
+
+async fn follow(shared: &Shared, route: Option<Route>, next: Next) {
+    let address = route.map(|route| route.address);
+    let pause = match next {
+        Next::Go => return,
+        Next::Wait(pause) => pause,
+        Next::Leave(pause) => {
+            if let Some(address) = address {
+                shared.navigator.on_failed(&address);
+            }
+            pause
+        }
+        Next::Move(replicas, pause) => {
+            if let Some(address) = address {
+                shared.navigator.on_elsewhere(&address, replicas);
+            }
+            pause
+        }
+        Next::Blocked(refusal, pause) => {
+            tracing::warn!(%refusal, "nodes refuse this client");
+            shared.tell_blocked(&refusal);
+            pause
+        }
+    };
+    tokio::time::sleep(pause).await;
+}
+
+/// Asks whether a second replica holds what is kept. Returns how long to be quiet before asking again.
+async fn ask_held(shared: &Shared, quiet: Duration) -> Duration {
+    if shared.state().session.kept() == 0 {
+        return quiet;
+    }
+    let longer = (quiet * 2).min(MEASURE_INTERVAL);
+    let Some((route, mut client)) = shared.navigator.route() else {
+        return longer;
+    };
+    let message = v1::HeldRequest {
+        tenant: shared.navigator.tenant.clone(),
+    };
+    let request = shared.navigator.transport.request(message, Some(QUICK_DEADLINE));
+    let answer = within(QUICK_DEADLINE, client.held(request)).await;
+    let (Ok(answer), Some(node)) = (answer, route.node) else {
+        return longer;
+    };
+    let (Ok(own), Ok(second)) = (convert::vector(&answer.own), convert::vector(&answer.second)) else {
+        return longer;
+    };
+    let replicas = shared.navigator.replicas();
+    let (places, floor) = {
+        let mut state = shared.state();
+        let places = state.session.on_held(node, &Held { own, second }, &replicas);
+        (places, state.session.floor())
+    };
+    let progress = !places.is_empty();
+    if let Some(outbox) = &shared.outbox {
+        let tidied = match outbox.forget(&shared.env, places, floor).await {
+            Ok(()) => outbox.tidy(&shared.env, floor).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = tidied {
+            tracing::error!(%error, "the outbox does not let go of acknowledged sets");
+        }
+    }
+    if progress { HELD_INTERVAL } else { longer }
+}

@@ -1,0 +1,298 @@
+//! What each answer to a push means.
+
+use std::{collections::VecDeque, time::Duration};
+
+use halcyon_core::clock::{NTP64, WallTime};
+use halcyon_proto::{
+    convert::Taken,
+    error::{ErrorCode, Refusal},
+    v1,
+};
+
+use super::{Kept, Moment, Place, Session, Settled, Stored, Waiting, backoff, stamps::NODES_APART_MAX};
+use crate::{limits::BLOCKED_WAIT, types::Acknowledged};
+
+/// How a push ended.
+#[derive(Debug, Clone)]
+pub(crate) enum Answer {
+    /// The node answered for each set, in order. `None` is an answer that cannot be understood.
+    Results(Vec<Option<Result<Taken, Refusal>>>),
+    /// The node refused the whole call.
+    Refused(Refusal),
+    /// No answer: a lost connection or a deadline.
+    Lost,
+    /// It was not sent: no node could be reached.
+    Unsent,
+}
+
+/// What is to be done after an answer.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// What became of sets.
+    pub(crate) settled: Vec<Settled>,
+    /// Sets with a new timestamp. They must be durable before they are pushed.
+    pub(crate) rewritten: Vec<Stored>,
+    /// Sets that leave the outbox.
+    pub(crate) forgotten: Vec<Place>,
+    /// What to do before the next push.
+    pub(crate) next: Next,
+}
+
+/// What to do before the next push.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) enum Next {
+    /// Nothing.
+    #[default]
+    Go,
+    /// Wait.
+    Wait(Duration),
+    /// This node failed: try another, after a wait.
+    Leave(Duration),
+    /// This node does not hold the tenant; these do.
+    Move(Vec<v1::Replica>, Duration),
+    /// Nodes refuse this client as a whole.
+    Blocked(Refusal, Duration),
+}
+
+/// What one refusal means for its set.
+enum Meaning {
+    /// Not taken; the same again later.
+    Again,
+    /// Perhaps taken; the same bytes again later.
+    Perhaps,
+    /// Not taken: its timestamp is too far ahead.
+    Drift,
+    /// Not taken: the tenant is elsewhere.
+    Elsewhere,
+    /// The client as a whole is refused.
+    Client,
+    /// The set is refused for good.
+    Never,
+}
+
+const fn meaning(code: ErrorCode) -> Meaning {
+    match code {
+        ErrorCode::Busy | ErrorCode::Retry | ErrorCode::NoQuorum => Meaning::Again,
+        ErrorCode::NotYetReplicated | ErrorCode::Internal | ErrorCode::Unspecified => Meaning::Perhaps,
+        ErrorCode::ClockDrift => Meaning::Drift,
+        ErrorCode::WrongRegion => Meaning::Elsewhere,
+        ErrorCode::Unauthenticated | ErrorCode::WireVersion => Meaning::Client,
+        ErrorCode::Limit
+        | ErrorCode::NotFound
+        | ErrorCode::Forbidden
+        | ErrorCode::Malformed
+        | ErrorCode::NumberReused
+        | ErrorCode::Exists
+        | ErrorCode::Conflict => Meaning::Never,
+    }
+}
+
+/// What the answers of one push come to.
+#[derive(Default)]
+struct Round {
+    outcome: Outcome,
+    drift: Option<WallTime>,
+    wait: Duration,
+    failed: bool,
+    elsewhere: Option<Vec<v1::Replica>>,
+    blocked: Option<Refusal>,
+}
+
+impl Session {
+    /// The push under way ended like this.
+    pub(crate) fn on_answer(&mut self, answer: Answer, moment: Moment) -> Outcome {
+        let under_way = std::mem::take(&mut self.under_way);
+        let pushed: VecDeque<_> = self.waiting.drain(..under_way).collect();
+        self.waiting_bytes -= pushed.iter().map(|set| set.bytes.len()).sum::<usize>();
+        let mut round = Round::default();
+        let left = match answer {
+            Answer::Results(results) => self.on_results(pushed, results, &mut round),
+            Answer::Refused(refusal) => self.on_refusal(pushed, refusal, &mut round),
+            Answer::Lost => lost(pushed, &mut round),
+            Answer::Unsent => {
+                round.failed = true;
+                pushed
+            }
+        };
+        let settled_of_one_by_one = under_way - left.len();
+        self.one_by_one = self.one_by_one.saturating_sub(settled_of_one_by_one);
+        self.waiting_bytes += left.iter().map(|set| set.bytes.len()).sum::<usize>();
+        for set in left.into_iter().rev() {
+            self.waiting.push_front(set);
+        }
+        if let Some(node) = round.drift {
+            round.outcome.rewritten = self.stamp_again(node, moment);
+        }
+        self.finish(round, moment)
+    }
+
+    fn on_results(
+        &mut self,
+        pushed: VecDeque<Waiting>,
+        results: Vec<Option<Result<Taken, Refusal>>>,
+        round: &mut Round,
+    ) -> VecDeque<Waiting> {
+        self.blocked = None;
+        let mut left = VecDeque::new();
+        let mut results = results.into_iter();
+        for mut set in pushed {
+            match results.next().flatten() {
+                Some(Ok(taken)) => self.on_taken(set, taken, round),
+                Some(Err(refusal)) => {
+                    if let Some(set) = on_set_refused(set, refusal, round) {
+                        left.push_back(set);
+                    }
+                }
+                None => {
+                    set.uncertain = true;
+                    round.failed = true;
+                    left.push_back(set);
+                }
+            }
+        }
+        left
+    }
+
+    fn on_taken(&mut self, set: Waiting, taken: Taken, round: &mut Round) {
+        self.stamps.accept(&set.timestamp);
+        self.seen.raise(taken.tag);
+        let forgotten = self.keep(Kept {
+            place: set.place,
+            timestamp: set.timestamp,
+            tag: taken.tag,
+            bytes: set.bytes,
+        });
+        round.outcome.forgotten.extend(forgotten);
+        if !set.settled {
+            let Taken { tag, superseded, again } = taken;
+            let acknowledged = Acknowledged { tag, superseded, again };
+            round.outcome.settled.push((set.place, Ok(acknowledged)));
+        }
+    }
+
+    fn on_refusal(&mut self, mut pushed: VecDeque<Waiting>, refusal: Refusal, round: &mut Round) -> VecDeque<Waiting> {
+        let is_of_client = matches!(refusal.code, ErrorCode::NotFound | ErrorCode::Forbidden);
+        match meaning(refusal.code) {
+            Meaning::Never if is_of_client => round.blocked = Some(refusal),
+            // One of them is at fault; alone it will be found.
+            Meaning::Never if pushed.len() > 1 => {
+                self.one_by_one = pushed.len();
+            }
+            Meaning::Perhaps => {
+                round.wait = refusal.retry_after.unwrap_or_default();
+                return lost(pushed, round);
+            }
+            _ => {
+                let sets = std::mem::take(&mut pushed);
+                pushed = sets
+                    .into_iter()
+                    .filter_map(|set| on_set_refused(set, refusal.clone(), round))
+                    .collect();
+            }
+        }
+        pushed
+    }
+
+    /// Corrects the clock, and stamps again, in order, what no node can have taken.
+    fn stamp_again(&mut self, node: WallTime, moment: Moment) -> Vec<Stored> {
+        let accepted = self.stamps.accepted();
+        let too_far = |set: &Waiting| *set.timestamp.get_time() > accepted && *set.timestamp.get_time() > node.0;
+        // What a node has taken since, it will take again; what may have been taken keeps its bytes.
+        let keeps = |set: &Waiting| {
+            let ahead = set
+                .timestamp
+                .get_time()
+                .to_duration()
+                .saturating_sub(node.0.to_duration());
+            !too_far(set) || set.settled || (set.uncertain && ahead <= NODES_APART_MAX)
+        };
+        // Behind the last set that keeps its timestamp all are stamped again, and none before it: so they stay in order.
+        let first = self.waiting.iter().rposition(keeps).map_or(0, |last| last + 1);
+        let floor = first
+            .checked_sub(1)
+            .map_or(NTP64(0), |last| *self.waiting[last].timestamp.get_time());
+        self.stamps.correct(moment.wall, node, floor);
+        let mut rewritten = Vec::new();
+        for set in self.waiting.iter_mut().skip(first) {
+            // It was decoded when it came in.
+            let Ok((timestamp, bytes)) = self.stamps.restamp(&set.bytes, moment.wall) else {
+                break;
+            };
+            self.waiting_bytes = self.waiting_bytes + bytes.len() - set.bytes.len();
+            (set.timestamp, set.bytes, set.uncertain) = (timestamp, bytes.clone(), false);
+            rewritten.push(Stored {
+                place: set.place,
+                timestamp,
+                bytes,
+            });
+        }
+        rewritten
+    }
+
+    fn finish(&mut self, round: Round, moment: Moment) -> Outcome {
+        let Round {
+            mut outcome,
+            drift,
+            wait,
+            failed,
+            elsewhere,
+            blocked,
+        } = round;
+        let troubled = failed || drift.is_some() || elsewhere.is_some() || wait > Duration::ZERO;
+        self.failures = if troubled { self.failures.saturating_add(1) } else { 0 };
+        let pause = wait.max(backoff(self.failures, moment.jitter));
+        outcome.next = if let Some(refusal) = blocked {
+            self.blocked = Some(refusal.clone());
+            Next::Blocked(refusal, BLOCKED_WAIT)
+        } else if let Some(replicas) = elsewhere {
+            Next::Move(replicas, pause)
+        } else if failed {
+            Next::Leave(pause)
+        } else if troubled {
+            Next::Wait(pause)
+        } else {
+            Next::Go
+        };
+        let refused = outcome.settled.iter().filter(|(_, result)| result.is_err());
+        outcome.forgotten.extend(refused.map(|&(place, _)| place));
+        outcome
+    }
+}
+
+/// What a refusal means for one set: it stays, or it is settled.
+fn on_set_refused(mut set: Waiting, refusal: Refusal, round: &mut Round) -> Option<Waiting> {
+    match meaning(refusal.code) {
+        Meaning::Again => {
+            let asked = refusal.retry_after.unwrap_or_default();
+            round.wait = round.wait.max(asked).max(Duration::from_millis(1));
+        }
+        Meaning::Perhaps => {
+            set.uncertain = true;
+            round.failed = true;
+            round.wait = round.wait.max(refusal.retry_after.unwrap_or_default());
+        }
+        Meaning::Drift => {
+            round.drift = round.drift.max(refusal.wall);
+            round.wait = round.wait.max(Duration::from_millis(1));
+        }
+        Meaning::Elsewhere => round.elsewhere = Some(refusal.replicas),
+        Meaning::Client => round.blocked = Some(refusal),
+        Meaning::Never if set.settled => {
+            round.outcome.forgotten.push(set.place);
+            return None;
+        }
+        Meaning::Never => {
+            round.outcome.settled.push((set.place, Err(refusal)));
+            return None;
+        }
+    }
+    Some(set)
+}
+
+fn lost(mut pushed: VecDeque<Waiting>, round: &mut Round) -> VecDeque<Waiting> {
+    round.failed = true;
+    for set in &mut pushed {
+        set.uncertain = true;
+    }
+    pushed
+}

@@ -1,0 +1,329 @@
+//! The rules of pushing: what a client sends next, and what an answer means. No I/O, no clock, no chance.
+//!
+//! Sets are pushed in the order of the outbox, many in one push and one push at a time: a set may build on the one
+//! before, and nothing orders two calls that are under way together. What is written meanwhile makes the next push.
+//!
+//! Invariants:
+//! - no set is pushed before an earlier one that still waits;
+//! - the bytes of a set that may have been taken never change: after a lost answer the same bytes are pushed again;
+//! - a set leaves `waiting` only when a node took it or refused it for good.
+
+mod answer;
+#[cfg(test)]
+mod model;
+
+mod stamps;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use halcyon_core::{
+    change::{Change, ChangeSet},
+    clock::{ClientId, Timestamp, WallTime},
+    codec::DecodeError,
+    id::{NodeId, Tag},
+    limits::{CHANGE_SET_BYTES_MAX, CHANGES_MAX},
+    version_vector::VersionVector,
+};
+use halcyon_proto::error::Refusal;
+use prost::bytes::Bytes;
+
+pub(crate) use self::answer::{Answer, Next, Outcome};
+pub(crate) use self::stamps::Floor;
+use self::stamps::Stamps;
+use crate::{
+    limits::{
+        BACKOFF_MAX, BACKOFF_MIN, KEPT_BYTES_MAX, KEPT_SETS_MAX, OUTBOX_BYTES_MAX, OUTBOX_SETS_MAX, PUSH_BYTES_MAX,
+        PUSH_SETS_MAX,
+    },
+    types::Acknowledged,
+};
+
+/// A set's place in the outbox. Later sets have larger ones, whatever their incarnation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Place(pub(crate) u64);
+
+/// A set as the outbox holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stored {
+    /// Where.
+    pub(crate) place: Place,
+    /// Inside `bytes` as well.
+    pub(crate) timestamp: Timestamp,
+    /// The encoded set.
+    pub(crate) bytes: Bytes,
+}
+
+/// The wall clock as the device has it, and chance, at the moment of an event.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    /// Not corrected.
+    pub(crate) wall: WallTime,
+    /// Spreads the waits of many clients.
+    pub(crate) jitter: u64,
+}
+
+/// The sets of one push.
+#[derive(Debug, Clone)]
+pub(crate) struct Push {
+    /// In the order of the outbox.
+    pub(crate) sets: Vec<Bytes>,
+    /// What the client has seen.
+    pub(crate) vector: VersionVector,
+}
+
+/// A set that no node has acknowledged, as far as we have heard.
+#[derive(Debug, Clone)]
+struct Waiting {
+    place: Place,
+    timestamp: Timestamp,
+    bytes: Bytes,
+    /// It was pushed and no definite answer came: it may have been taken.
+    uncertain: bool,
+    /// It was acknowledged before, by a node that is lost.
+    settled: bool,
+}
+
+/// An acknowledged set, until a second replica holds it.
+#[derive(Debug, Clone)]
+struct Kept {
+    place: Place,
+    timestamp: Timestamp,
+    tag: Tag,
+    bytes: Bytes,
+}
+
+/// The state of pushing.
+#[derive(Debug)]
+pub(crate) struct Session {
+    stamps: Stamps,
+    next_place: Place,
+    next_number: u64,
+    waiting: VecDeque<Waiting>,
+    waiting_bytes: usize,
+    /// The first this many of `waiting` are in the push under way.
+    under_way: usize,
+    /// The first this many of `waiting` are pushed one by one: among them is one that makes a whole call fail.
+    one_by_one: usize,
+    kept: VecDeque<Kept>,
+    kept_bytes: usize,
+    seen: VersionVector,
+    failures: u32,
+    blocked: Option<Refusal>,
+}
+
+impl Session {
+    /// A session of a new incarnation, with what an earlier one left in the outbox, up to the place `last`.
+    pub(crate) fn open(client: ClientId, floor: Floor, last: Place, left: Vec<Stored>) -> Self {
+        let mut session = Self {
+            stamps: Stamps::new(client, floor),
+            next_place: Place(last.0 + 1),
+            next_number: 1,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            under_way: 0,
+            one_by_one: 0,
+            kept: VecDeque::new(),
+            kept_bytes: 0,
+            seen: VersionVector::EMPTY,
+            failures: 0,
+            blocked: None,
+        };
+        for stored in left {
+            session.next_place = session.next_place.max(Place(stored.place.0 + 1));
+            // The run that left it may have pushed it.
+            session.push_back(stored, true);
+        }
+        session
+    }
+
+    /// Stamps changes as the next set. It counts once it is durable and handed to [`Self::enqueue`].
+    pub(crate) fn stamp(&mut self, changes: Vec<Change>, moment: Moment) -> Result<(Stored, u64), DecodeError> {
+        let over = |field, size, max| DecodeError::OverLimit { field, size, max };
+        if changes.len() > CHANGES_MAX {
+            return Err(over("changes of a change set", changes.len(), CHANGES_MAX));
+        }
+        let set = ChangeSet {
+            timestamp: self.stamps.next(moment.wall),
+            number: self.next_number,
+            changes,
+        };
+        let bytes: Bytes = set.encode().into();
+        if bytes.len() > CHANGE_SET_BYTES_MAX {
+            return Err(over("bytes of a change set", bytes.len(), CHANGE_SET_BYTES_MAX));
+        }
+        // A node decodes it before it takes it: what would be refused there is refused here.
+        ChangeSet::decode(&bytes)?;
+        let place = self.next_place;
+        self.next_place = Place(place.0 + 1);
+        self.next_number += 1;
+        let timestamp = set.timestamp;
+        Ok((
+            Stored {
+                place,
+                timestamp,
+                bytes,
+            },
+            set.number,
+        ))
+    }
+
+    /// Puts a durable set at the end of the queue.
+    pub(crate) fn enqueue(&mut self, stored: Stored) {
+        // A correction of the clock may have come between its stamp and now; then a node refuses it and it is restamped.
+        self.push_back(stored, false);
+    }
+
+    /// Whether there is room for one more set.
+    pub(crate) fn has_room(&self) -> bool {
+        self.waiting.len() < OUTBOX_SETS_MAX && self.waiting_bytes < OUTBOX_BYTES_MAX
+    }
+
+    /// The next push, unless one is under way or nothing waits. It must end in [`Self::on_answer`].
+    pub(crate) fn next_push(&mut self) -> Option<Push> {
+        if self.under_way > 0 {
+            return None;
+        }
+        let sets_max = if self.one_by_one > 0 { 1 } else { PUSH_SETS_MAX };
+        let mut bytes = 0;
+        let mut sets = Vec::new();
+        for waiting in self.waiting.iter().take(sets_max) {
+            bytes += waiting.bytes.len();
+            if bytes > PUSH_BYTES_MAX && !sets.is_empty() {
+                break;
+            }
+            sets.push(waiting.bytes.clone());
+        }
+        if sets.is_empty() {
+            return None;
+        }
+        self.under_way = sets.len();
+        let vector = self.seen.clone();
+        Some(Push { sets, vector })
+    }
+
+    /// A node told what it holds (`own`) and what a second replica is known to hold. Kept sets that two replicas hold
+    /// are let go; those whose node is no longer among `replicas` are pushed again.
+    pub(crate) fn on_held(&mut self, node: NodeId, held: &Held, replicas: &BTreeSet<NodeId>) -> Vec<Place> {
+        let is_held = |kept: &Kept| {
+            held.second.covers_tag(kept.tag) || (kept.tag.origin.node != node && held.own.covers_tag(kept.tag))
+        };
+        let (held_now, rest): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.kept).into_iter().partition(is_held);
+        let lost = |kept: &Kept| !replicas.is_empty() && !replicas.contains(&kept.tag.origin.node);
+        let may_push_again = self.under_way == 0;
+        let (lost, rest): (VecDeque<_>, VecDeque<_>) = rest.into_iter().partition(|kept| may_push_again && lost(kept));
+        self.kept = rest;
+        self.kept_bytes = self.kept.iter().map(|kept| kept.bytes.len()).sum();
+        for kept in lost.into_iter().rev() {
+            self.waiting_bytes += kept.bytes.len();
+            self.waiting.push_front(Waiting {
+                place: kept.place,
+                timestamp: kept.timestamp,
+                bytes: kept.bytes,
+                uncertain: true,
+                settled: true,
+            });
+        }
+        held_now.into_iter().map(|kept| kept.place).collect()
+    }
+
+    /// Others' timestamps were seen: ours come after them.
+    pub(crate) fn observe(&mut self, theirs: &Timestamp, moment: Moment) {
+        self.stamps.observe(theirs, moment.wall);
+    }
+
+    /// A watch delivered what this vector covers.
+    pub(crate) fn saw(&mut self, vector: &VersionVector) {
+        self.seen.join(vector);
+    }
+
+    /// One commit was delivered.
+    pub(crate) fn saw_tag(&mut self, tag: Tag) {
+        self.seen.raise(tag);
+    }
+
+    /// What the client has seen.
+    pub(crate) const fn seen(&self) -> &VersionVector {
+        &self.seen
+    }
+
+    /// Sets without an acknowledgement.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.iter().filter(|waiting| !waiting.settled).count()
+    }
+
+    /// Sets that wait for a second replica.
+    pub(crate) fn kept(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Whether every set before `place` was taken or refused.
+    pub(crate) fn is_settled_before(&self, place: Place) -> bool {
+        let mut unsettled = self.waiting.iter().filter(|waiting| !waiting.settled);
+        unsettled.next().is_none_or(|first| first.place >= place)
+    }
+
+    /// The place that the next set will have.
+    pub(crate) const fn next_place(&self) -> Place {
+        self.next_place
+    }
+
+    /// Below this no later incarnation may stamp.
+    pub(crate) const fn floor(&self) -> Floor {
+        self.stamps.floor()
+    }
+
+    /// Why nodes refuse this client as a whole.
+    pub(crate) const fn blocked(&self) -> Option<&Refusal> {
+        self.blocked.as_ref()
+    }
+
+    fn push_back(&mut self, stored: Stored, uncertain: bool) {
+        self.waiting_bytes += stored.bytes.len();
+        self.waiting.push_back(Waiting {
+            place: stored.place,
+            timestamp: stored.timestamp,
+            bytes: stored.bytes,
+            uncertain,
+            settled: false,
+        });
+    }
+
+    /// Keeps an acknowledged set. Returns what has to go to make room.
+    fn keep(&mut self, kept: Kept) -> Vec<Place> {
+        self.kept_bytes += kept.bytes.len();
+        self.kept.push_back(kept);
+        let mut forgotten = Vec::new();
+        while self.kept.len() > KEPT_SETS_MAX || self.kept_bytes > KEPT_BYTES_MAX {
+            let Some(oldest) = self.kept.pop_front() else { break };
+            self.kept_bytes -= oldest.bytes.len();
+            forgotten.push(oldest.place);
+        }
+        forgotten
+    }
+}
+
+/// How durable the tenant's change sets are.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Held {
+    /// At the answering node.
+    pub(crate) own: VersionVector,
+    /// At a second replica.
+    pub(crate) second: VersionVector,
+}
+
+/// The wait after so many failures in a row: doubled each time, of which the upper half is left to chance.
+pub(crate) fn backoff(failures: u32, jitter: u64) -> Duration {
+    let doubled = BACKOFF_MIN.saturating_mul(1 << failures.saturating_sub(1).min(16));
+    let most = doubled.min(BACKOFF_MAX);
+    let half = u64::try_from(most.as_micros() / 2).unwrap_or(u64::MAX);
+    Duration::from_micros(half + jitter % (half + 1))
+}
+
+/// What became of one set.
+pub(crate) type Settled = (Place, Result<Acknowledged, Refusal>);

@@ -1,0 +1,108 @@
+//! The client's timestamps: a clock that nodes correct, and the rule for stamping again.
+
+use std::time::Duration;
+
+use halcyon_core::{
+    change::ChangeSet,
+    clock::{ClientId, Clock, NTP64, Timestamp, WallTime, timestamp},
+    codec::DecodeError,
+};
+use prost::bytes::Bytes;
+
+/// How far apart the clocks of two nodes may be, at most.
+///
+/// A set that may have been taken keeps its bytes, and waits until the refusing node's clock has come near. One that
+/// is further ahead than this was taken by no node: it is stamped again, or a client whose clock is a year ahead would
+/// wait for a year.
+pub(super) const NODES_APART_MAX: Duration = Duration::from_mins(10);
+
+/// How far ahead of our clock another's timestamp may be and still move it. A node has admitted it; this only keeps a
+/// clock that stands in the past from being useless.
+const OBSERVED_AHEAD_MAX: Duration = Duration::from_hours(1);
+
+/// Makes timestamps by the device's clock, corrected.
+#[derive(Debug)]
+pub(super) struct Stamps {
+    clock: Clock,
+    client: ClientId,
+    /// What nodes say the device's clock lacks.
+    correction: Correction,
+    /// The largest timestamp of ours that a node took, or of others that we saw: new ones come after it.
+    accepted: NTP64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Correction {
+    ahead: u64,
+    behind: u64,
+}
+
+/// What the clock of a later incarnation starts from. Kept on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Floor {
+    /// The largest time that was stamped.
+    pub(crate) stamped: NTP64,
+    /// The largest time that a node took, or that was seen. A correction never goes below it.
+    pub(crate) accepted: NTP64,
+}
+
+impl Stamps {
+    pub(super) const fn new(client: ClientId, floor: Floor) -> Self {
+        Self {
+            clock: Clock::new(client, floor.stamped),
+            client,
+            correction: Correction { ahead: 0, behind: 0 },
+            accepted: floor.accepted,
+        }
+    }
+
+    pub(super) fn next(&mut self, wall: WallTime) -> Timestamp {
+        let wall = self.corrected(wall);
+        self.clock.stamp(wall)
+    }
+
+    pub(super) const fn floor(&self) -> Floor {
+        Floor {
+            stamped: self.clock.latest(),
+            accepted: self.accepted,
+        }
+    }
+
+    pub(super) fn observe(&mut self, theirs: &Timestamp, wall: WallTime) {
+        let wall = self.corrected(wall);
+        if self.clock.observe(theirs, wall, OBSERVED_AHEAD_MAX).is_ok() {
+            self.accepted = self.accepted.max(*theirs.get_time());
+        }
+    }
+
+    /// A node took a set with this timestamp.
+    pub(super) fn accept(&mut self, ours: &Timestamp) {
+        self.accepted = self.accepted.max(*ours.get_time());
+    }
+
+    pub(super) const fn accepted(&self) -> NTP64 {
+        self.accepted
+    }
+
+    /// Sets the clock by a node's. `floor`: sets that keep their timestamps.
+    pub(super) fn correct(&mut self, ours: WallTime, node: WallTime, floor: NTP64) {
+        self.correction = Correction {
+            ahead: node.0.0.saturating_sub(ours.0.0),
+            behind: ours.0.0.saturating_sub(node.0.0),
+        };
+        self.clock = Clock::new(self.client, self.accepted.max(floor));
+    }
+
+    /// The same set under a new timestamp.
+    pub(super) fn restamp(&mut self, bytes: &[u8], wall: WallTime) -> Result<(Timestamp, Bytes), DecodeError> {
+        let mut set = ChangeSet::decode(bytes)?;
+        // It keeps its incarnation, which may be an earlier one.
+        set.timestamp = timestamp(*self.next(wall).get_time(), set.client());
+        Ok((set.timestamp, set.encode().into()))
+    }
+
+    fn corrected(&self, wall: WallTime) -> WallTime {
+        let Correction { ahead, behind } = self.correction;
+        WallTime(NTP64(wall.0.0.saturating_add(ahead).saturating_sub(behind)))
+    }
+}

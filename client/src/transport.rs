@@ -1,0 +1,274 @@
+//! Connections to nodes: HTTP/2 over `Env`'s network, with TLS where a CA is given, and the credentials of each call.
+//!
+//! A channel connects when it is first used and again when it was lost. Every call has a deadline.
+
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use halcyon_core::{
+    env::{BoxFuture, BoxStream, Env},
+    limits::MESSAGE_BYTES_MAX,
+};
+use halcyon_proto::{
+    error::Refusal,
+    v1::{self, admin_client::AdminClient, sync_client::SyncClient},
+    version::WIRE,
+};
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
+use tokio_rustls::TlsConnector;
+use tonic::{
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    transport::{Channel, Endpoint},
+};
+
+use crate::{
+    error::ConnectError,
+    limits::{CHANNELS_MAX, CONNECT_DEADLINE, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, QUICK_DEADLINE},
+};
+
+/// HTTP/2 flow-control windows: a full message may be on its way without waiting for the other side.
+const WINDOW_BYTES: u32 = 8 << 20;
+
+/// Why a call has no answer.
+#[derive(Debug, Clone)]
+pub(crate) enum CallError {
+    /// The node refused it.
+    Refused(Refusal),
+    /// The connection or the deadline was lost.
+    Lost(String),
+}
+
+impl From<Status> for CallError {
+    fn from(status: Status) -> Self {
+        match Refusal::from_status(&status) {
+            Some(refusal) => Self::Refused(refusal),
+            None => Self::Lost(format!("{:?}: {}", status.code(), status.message())),
+        }
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::Lost(reason) => f.write_str(reason),
+        }
+    }
+}
+
+/// Channels by address, and what each call carries.
+pub(crate) struct Transport {
+    env: Env,
+    tls: Option<TlsConnector>,
+    bearer: MetadataValue<Ascii>,
+    user: Option<MetadataValue<Ascii>>,
+    channels: Mutex<BTreeMap<String, Channel>>,
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Transport")
+    }
+}
+
+impl Transport {
+    pub(crate) fn new(
+        env: Env,
+        secret: &str,
+        user: Option<&str>,
+        ca_certificate: Option<&[u8]>,
+    ) -> Result<Self, ConnectError> {
+        let text = |text: &str| {
+            MetadataValue::try_from(text).map_err(|_| {
+                let message = "a key and a user consist of printable ASCII characters";
+                ConnectError::Refused(Refusal::new(v1::ErrorCode::Unauthenticated, message))
+            })
+        };
+        Ok(Self {
+            env,
+            tls: ca_certificate.map(tls_connector).transpose()?,
+            bearer: text(&format!("Bearer {}", secret.trim()))?,
+            user: user.map(text).transpose()?,
+            channels: Mutex::default(),
+        })
+    }
+
+    /// A client of the `Sync` service at `address`.
+    pub(crate) fn sync(&self, address: &str) -> SyncClient<Channel> {
+        SyncClient::new(self.channel(address))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// A client of the `Admin` service at `address`.
+    pub(crate) fn admin(&self, address: &str) -> AdminClient<Channel> {
+        AdminClient::new(self.channel(address))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// A request with credentials, and with the deadline for the node to know of.
+    pub(crate) fn request<T>(&self, message: T, deadline: Option<Duration>) -> Request<T> {
+        let mut request = Request::new(message);
+        request.metadata_mut().insert("authorization", self.bearer.clone());
+        if let Some(user) = &self.user {
+            request.metadata_mut().insert("halcyon-user", user.clone());
+        }
+        if let Some(deadline) = deadline {
+            request.set_timeout(deadline);
+        }
+        request
+    }
+
+    /// The first call on a connection.
+    pub(crate) async fn hello(&self, address: &str) -> Result<v1::HelloResponse, CallError> {
+        let message = v1::HelloRequest {
+            versions: Some(WIRE),
+            agent: concat!("halcyon-client ", env!("CARGO_PKG_VERSION")).to_owned(),
+        };
+        let request = self.request(message, Some(QUICK_DEADLINE));
+        let mut client = self.sync(address);
+        let answer = within(QUICK_DEADLINE, client.hello(request)).await?;
+        if answer.version < WIRE.oldest || answer.version > WIRE.newest {
+            let message = format!(
+                "{address} speaks wire version {}, which this release does not",
+                answer.version
+            );
+            return Err(CallError::Refused(Refusal::new(v1::ErrorCode::WireVersion, message)));
+        }
+        Ok(answer)
+    }
+
+    /// Closes the connection to `address`; the next call opens a new one.
+    pub(crate) fn forget(&self, address: &str) {
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        channels.remove(address);
+    }
+
+    fn channel(&self, address: &str) -> Channel {
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(channel) = channels.get(address) {
+            return channel.clone();
+        }
+        if channels.len() >= CHANNELS_MAX {
+            channels.pop_first();
+        }
+        let channel = self.connect_lazily(address);
+        channels.insert(address.to_owned(), channel.clone());
+        channel
+    }
+
+    fn connect_lazily(&self, address: &str) -> Channel {
+        let (env, tls, to) = (self.env.clone(), self.tls.clone(), address.to_owned());
+        let connector = tower::service_fn(move |_: http::Uri| {
+            let (env, tls, to) = (env.clone(), tls.clone(), to.clone());
+            async move { dial(&env, tls, to).await.map(TokioIo::new) }
+        });
+        // `check_address` has seen to it that this is a URI.
+        let uri: http::Uri = format!("http://{address}").parse().unwrap_or_default();
+        Endpoint::from(uri)
+            .connect_timeout(CONNECT_DEADLINE)
+            .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES)
+            .connect_with_connector_lazy(connector)
+    }
+}
+
+/// Waits for an answer, but not forever.
+pub(crate) async fn within<T>(
+    deadline: Duration,
+    call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+) -> Result<T, CallError> {
+    match tokio::time::timeout(deadline, call).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) => Err(status.into()),
+        Err(_) => Err(CallError::Lost(format!("no answer within {deadline:?}"))),
+    }
+}
+
+/// `host:port`, with or without a scheme before it.
+pub(crate) fn check_address(address: &str) -> Result<String, ConnectError> {
+    let bare = address.trim();
+    let bare = bare
+        .strip_prefix("http://")
+        .or_else(|| bare.strip_prefix("https://"))
+        .unwrap_or(bare);
+    let bare = bare.trim_end_matches('/');
+    let is_port = |port: &str| port.parse::<u16>().is_ok();
+    let good = bare
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && is_port(port))
+        && format!("http://{bare}").parse::<http::Uri>().is_ok();
+    if good {
+        Ok(bare.to_owned())
+    } else {
+        Err(ConnectError::Address(address.to_owned()))
+    }
+}
+
+fn tls_connector(ca_certificate: &[u8]) -> Result<TlsConnector, ConnectError> {
+    let bad = |error: &dyn fmt::Display| ConnectError::Certificate(error.to_string());
+    let mut roots = RootCertStore::empty();
+    if ca_certificate.starts_with(b"-----") {
+        for certificate in CertificateDer::pem_slice_iter(ca_certificate) {
+            let certificate = certificate.map_err(|error| bad(&error))?;
+            roots.add(certificate).map_err(|error| bad(&error))?;
+        }
+    } else {
+        roots
+            .add(CertificateDer::from(ca_certificate.to_vec()))
+            .map_err(|error| bad(&error))?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| bad(&error))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+fn dial(env: &Env, tls: Option<TlsConnector>, address: String) -> BoxFuture<'static, io::Result<BoxStream>> {
+    let connecting = env.network.connect(address.clone());
+    Box::pin(async move {
+        let stream = connecting.await?;
+        let Some(tls) = tls else { return Ok(stream) };
+        let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = ServerName::try_from(host).map_err(io::Error::other)?;
+        let stream = tls.connect(name, stream).await?;
+        Ok(Box::new(stream) as BoxStream)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_host_and_port() {
+        check("127.0.0.1:7700", Some("127.0.0.1:7700"));
+        check("http://node.example:7700/", Some("node.example:7700"));
+        check("[::1]:7700", Some("[::1]:7700"));
+        check("localhost", None);
+        check(":7700", None);
+        check("a b:1", None);
+        check("host:99999", None);
+    }
+
+    #[track_caller]
+    fn check(address: &str, expected: Option<&str>) {
+        assert_eq!(check_address(address).ok().as_deref(), expected);
+    }
+}
