@@ -35,6 +35,9 @@ pub enum StorageError {
     /// This node holds nothing of the tenant.
     #[error("tenant {0} is not held here")]
     NotHeld(TenantId),
+    /// A scan's cursor comes from another replica, or from before this one was filled anew.
+    #[error("this cursor belongs to another replica of the tenant; start the scan again")]
+    BadCursor,
 }
 
 /// A client's change set, checked by `tenant::admit`.

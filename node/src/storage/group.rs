@@ -1,0 +1,202 @@
+//! One group of requests: each is decided, merged in memory and written into the group's log frame.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use halcyon_core::{
+    change::ChangeSet,
+    clock::WallTime,
+    env::Env,
+    id::{NodeId, OriginId, TenantId},
+};
+
+use super::{
+    admit::{self, Decision},
+    command::{Command, CommitCommand},
+    request::{Act, Answer, Request},
+    types::{Admit, AdmitError, Admitted, Commit, GossipOutcome, GossipSet, StorageError, StorageEvent, Via},
+    work::Work,
+};
+
+/// This node as an origin, by tenant: drawn anew at every start and at every entry into a placement.
+#[derive(Debug)]
+pub(super) struct Origins {
+    pub(super) node: NodeId,
+    pub(super) env: Env,
+    pub(super) drawn: BTreeMap<TenantId, OriginId>,
+}
+
+/// A group in the making.
+#[derive(Debug)]
+pub(super) struct Group<'w, 'v> {
+    pub(super) work: &'w mut Work<'v>,
+    pub(super) origins: &'w mut Origins,
+    pub(super) now: WallTime,
+    /// What goes into the log.
+    pub(super) payload: Vec<u8>,
+    /// What the sink hears when the group is durable.
+    pub(super) events: Vec<StorageEvent>,
+}
+
+impl Origins {
+    fn of(&mut self, tenant: TenantId) -> OriginId {
+        let (node, env) = (self.node, &self.env);
+        let draw = || OriginId::draw(node, env.clock.wall().unix_millis(), env.entropy.next());
+        *self.drawn.entry(tenant).or_insert_with(draw)
+    }
+}
+
+impl Group<'_, '_> {
+    /// Merges a request into the group. After an error the group must be dropped.
+    pub(super) fn take(&mut self, request: &Request) -> Result<Answer, StorageError> {
+        Ok(match request {
+            Request::Admit(admit, _) => Answer::Admit(self.admit(admit)?),
+            Request::Gossip { from, sets, .. } => {
+                let mut outcomes = Vec::with_capacity(sets.len());
+                for set in sets {
+                    outcomes.push(self.gossip(*from, set)?);
+                }
+                Answer::Gossip(outcomes)
+            }
+            Request::Act { tenant, act, .. } => Answer::Act(match self.act(*tenant, act) {
+                Err(StorageError::NotHeld(tenant)) => Err(StorageError::NotHeld(tenant)),
+                result => Ok(result?),
+            }),
+            Request::Close(_) => unreachable!("the writer handles it"),
+        })
+    }
+
+    fn run(&mut self, tenant: TenantId, command: &Command) -> Result<(), StorageError> {
+        command.put(tenant, &mut self.payload);
+        self.work.apply(tenant, command)
+    }
+
+    fn admit(&mut self, admit: &Admit) -> Result<Result<Admitted, AdmitError>, StorageError> {
+        let Some(state) = self.work.tenant(admit.tenant) else {
+            return Ok(Err(StorageError::NotHeld(admit.tenant).into()));
+        };
+        let collection_epoch = state.summary.collection_epoch;
+        let origin = self.origins.of(admit.tenant);
+        let decision = self.work.on_tenant(admit.tenant, |work| work.decide(admit, origin))?;
+        match decision {
+            Decision::Again(tag) => Ok(Ok(admit::again(tag))),
+            Decision::Refuse(error) => Ok(Err(error)),
+            Decision::Take { commit, superseded } => {
+                let tag = commit.tag;
+                self.commit(admit.tenant, commit, (collection_epoch, Via::Client))?;
+                Ok(Ok(Admitted {
+                    tag,
+                    superseded,
+                    again: false,
+                }))
+            }
+        }
+    }
+
+    fn gossip(&mut self, from: NodeId, set: &GossipSet) -> Result<GossipOutcome, StorageError> {
+        let Some(state) = self.work.tenant(set.tenant) else {
+            return Ok(GossipOutcome::NotHere);
+        };
+        let held = state.summary.vector.get(set.tag.origin);
+        if state.summary.collection_epoch != set.collection_epoch {
+            return Ok(GossipOutcome::NotHere);
+        }
+        if set.tag.seq <= held {
+            return Ok(GossipOutcome::Held);
+        }
+        if set.tag.seq != held.next() {
+            return Ok(GossipOutcome::Gap(held));
+        }
+        let Ok(decoded) = ChangeSet::decode(&set.encoded) else {
+            return Ok(GossipOutcome::Failed);
+        };
+        let commit = CommitCommand {
+            tag: set.tag,
+            now: self.now,
+            content_hash: set.content_hash,
+            encoded: set.encoded.clone(),
+            set: Arc::new(decoded),
+        };
+        self.commit(set.tenant, commit, (set.collection_epoch, Via::Gossip(from)))?;
+        Ok(GossipOutcome::Taken)
+    }
+
+    fn commit(
+        &mut self,
+        tenant: TenantId,
+        commit: CommitCommand,
+        (collection_epoch, via): (u64, Via),
+    ) -> Result<(), StorageError> {
+        self.events.push(StorageEvent::Committed(Arc::new(Commit {
+            tenant,
+            tag: commit.tag,
+            set: Arc::clone(&commit.set),
+            encoded: commit.encoded.clone(),
+            content_hash: commit.content_hash,
+            collection_epoch,
+            via,
+        })));
+        self.run(tenant, &Command::Commit(commit))
+    }
+
+    fn act(&mut self, tenant: TenantId, act: &Act) -> Result<bool, StorageError> {
+        let held = self.work.tenant(tenant).cloned();
+        let state = match (held, act) {
+            (Some(_), Act::Open { .. }) => return Ok(false),
+            (None, Act::Open { collection_epoch }) => {
+                self.origins.drawn.remove(&tenant);
+                let collection_epoch = *collection_epoch;
+                self.run(tenant, &Command::Open { collection_epoch })?;
+                return Ok(true);
+            }
+            (None, Act::Erase { .. }) => return Ok(true),
+            (None, _) => return Err(StorageError::NotHeld(tenant)),
+            (Some(state), _) => state,
+        };
+        let summary = &state.summary;
+        match act {
+            Act::Open { .. } => {}
+            Act::SetAdmitting(admitting) if summary.admitting == *admitting => {}
+            Act::SetAdmitting(admitting) => self.run(tenant, &Command::SetAdmitting(*admitting))?,
+            Act::Erase { if_covered_by } => {
+                if let Some(others) = if_covered_by
+                    && !(others.covers(&summary.vector) && others.covers(&summary.seen))
+                {
+                    return Ok(false);
+                }
+                self.origins.drawn.remove(&tenant);
+                self.run(tenant, &Command::Erase)?;
+                self.events.push(StorageEvent::Erased(tenant));
+            }
+            Act::Raise(vector) if summary.vector.covers(vector) => {}
+            Act::Raise(vector) => {
+                self.run(tenant, &Command::Raise(vector.clone()))?;
+                self.events.push(StorageEvent::CaughtUp(tenant));
+            }
+            Act::Prepare { epoch, cells, barrier } => {
+                let ready = summary.vector.covers(barrier) && summary.collection_epoch < *epoch;
+                if !ready || !self.work.on_tenant(tenant, |work| work.are_gone(cells))? {
+                    return Ok(false);
+                }
+                // The first round, without a barrier, only asks.
+                if !barrier.is_empty() {
+                    let (epoch, cells) = (*epoch, cells.clone());
+                    self.run(tenant, &Command::Prepare { epoch, cells })?;
+                }
+            }
+            Act::Collect { epoch } if summary.collection_epoch == *epoch => {}
+            Act::Collect { epoch } => {
+                if state.prepared.as_ref().is_none_or(|prepared| prepared.epoch != *epoch) {
+                    return Ok(false);
+                }
+                self.run(tenant, &Command::Collect { epoch: *epoch })?;
+            }
+            Act::Delta(batch) => {
+                self.run(tenant, &Command::Delta(Arc::clone(batch)))?;
+                if batch.complete {
+                    self.events.push(StorageEvent::CaughtUp(tenant));
+                }
+            }
+        }
+        Ok(true)
+    }
+}

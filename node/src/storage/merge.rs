@@ -1,0 +1,364 @@
+//! Merge into the index: the rules of `halcyon_core::merge`, on rows.
+
+use std::cmp::Ordering;
+
+use halcyon_core::{
+    clock::Timestamp,
+    codec::Reader as Bytes,
+    fingerprint::{Fingerprint, Part},
+    id::{EntityId, Predicate},
+    merge::Outcome,
+};
+
+use super::{
+    facts::{LocalTag, LocalTime, Stored, Tomb, element_order},
+    keys::{self, Place},
+    tables::Table,
+    types::StorageError,
+    work::{PredicateInfo, TenantWork, damaged},
+};
+
+/// The register that stands for a bare creation: an entity without a field would else be unknown to a replica that
+/// came by catch-up. It is unset, so it never shows; and it is not collected, for it says that something is.
+pub(super) const CREATED: &str = "_entity/created";
+
+/// A cell, by names and by numbers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CellRef<'a> {
+    pub(super) subject: u32,
+    pub(super) info: PredicateInfo,
+    pub(super) subject_name: &'a EntityId,
+    pub(super) predicate_name: &'a Predicate,
+}
+
+/// A write that arrives.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Write {
+    pub(super) at: LocalTime,
+    pub(super) tag: LocalTag,
+    /// Now, for what says that something is gone.
+    pub(super) received: u64,
+}
+
+impl CellRef<'_> {
+    fn key(&self, tenant: u32, element: Option<&[u8]>) -> Vec<u8> {
+        match element {
+            None => keys::register_key(tenant, self.subject, self.info.id),
+            Some(value) => keys::element_key(tenant, self.subject, self.info.id, value),
+        }
+    }
+
+    const fn place<'b>(&self, element: Option<&'b [u8]>) -> Place<'b> {
+        match element {
+            None => Place::Register(self.subject, self.info.id),
+            Some(value) => Place::Element(self.subject, self.info.id, value),
+        }
+    }
+}
+
+impl TenantWork<'_, '_> {
+    /// Whether the entity is deleted.
+    pub(super) fn is_deleted(&self, subject: u32) -> Result<bool, StorageError> {
+        Ok(self.state.deleted > 0 && self.tomb(subject)?.is_some())
+    }
+
+    /// A register write arrives; `value` is encoded, `None` is `unset`.
+    pub(super) fn write_register(
+        &mut self,
+        cell: CellRef<'_>,
+        write: Write,
+        value: Option<&[u8]>,
+    ) -> Result<(), StorageError> {
+        let tenant = self.number();
+        let key = cell.key(tenant, None);
+        let held = self.get_of(cell.subject, Table::Cells, &key)?;
+        if let Some(row) = &held {
+            let held = Stored::decode(row).map_err(damaged("cells"))?;
+            let order = self.time_order(held.at, write.at)?;
+            let order = order.then_with(|| held.register_value().cmp(&value));
+            if self.outcome(order, held.tag, write.tag)? == Outcome::Stays {
+                return Ok(());
+            }
+            self.unindex(cell, None, &held, held.value)?;
+        } else {
+            self.note_type(cell.subject, cell.info.kind);
+        }
+        if cell.info.elements {
+            self.drop_hidden(cell, write.at)?;
+        }
+        let stored = Stored {
+            live: value.is_some(),
+            at: write.at,
+            tag: write.tag,
+            received: if value.is_some() { 0 } else { write.received },
+            value: value.unwrap_or_default(),
+        };
+        self.put(Table::Cells, key, stored.encode());
+        self.index(cell, None, &stored, stored.value)
+    }
+
+    /// A write of an element arrives; `encoded` is the element.
+    pub(super) fn write_element(
+        &mut self,
+        cell: CellRef<'_>,
+        write: Write,
+        encoded: &[u8],
+        present: bool,
+    ) -> Result<(), StorageError> {
+        let tenant = self.number();
+        if !cell.info.elements {
+            self.note_elements(cell.predicate_name, cell.info);
+        }
+        if let Some(row) = self.get_of(cell.subject, Table::Cells, &cell.key(tenant, None))? {
+            let register = Stored::decode(&row).map_err(damaged("cells"))?;
+            if self.time_order(write.at, register.at)? == Ordering::Less {
+                return Ok(());
+            }
+        }
+        let mut short = Vec::with_capacity(encoded.len().min(96));
+        keys::put_value(&mut short, encoded);
+        let key = cell.key(tenant, Some(&short));
+        if let Some(row) = self.get_of(cell.subject, Table::Cells, &key)? {
+            let held = Stored::decode(&row).map_err(damaged("cells"))?;
+            let order = self.time_order(held.at, write.at)?;
+            let order = order.then_with(|| element_order(held.live, present));
+            if self.outcome(order, held.tag, write.tag)? == Outcome::Stays {
+                return Ok(());
+            }
+            self.unindex(cell, Some(&short), &held, encoded)?;
+        } else {
+            self.note_type(cell.subject, cell.info.kind);
+        }
+        let stored = Stored {
+            live: present,
+            at: write.at,
+            tag: write.tag,
+            received: if present { 0 } else { write.received },
+            value: if keys::is_cut(&short) { encoded } else { &[] },
+        };
+        self.put(Table::Cells, key, stored.encode());
+        self.index(cell, Some(&short), &stored, encoded)
+    }
+
+    /// A deletion arrives: it beats all there is, and all there will be.
+    pub(super) fn delete(&mut self, subject: &EntityId, tag: LocalTag, received: u64) -> Result<(), StorageError> {
+        let tenant = self.number();
+        let id = self.subject(subject)?;
+        let place = Place::Tombstone(id);
+        let held = self.tomb(id)?;
+        let tomb = if let Some(held) = held {
+            if self.outcome(Ordering::Equal, held.tag, tag)? == Outcome::Stays {
+                return Ok(());
+            }
+            let before = place.origin_key(tenant, held.tag.origin, held.tag.seq);
+            self.remove(Table::ByOrigin, before);
+            Tomb { tag, ..held }
+        } else {
+            self.drop_cells(subject, id)?;
+            self.state.deleted += 1;
+            self.state.summary.tombstones += 1;
+            let collectable = place.collectable_key(tenant, received);
+            self.put(Table::Collectable, collectable, Vec::new());
+            Tomb { tag, received }
+        };
+        self.put(
+            Table::ByOrigin,
+            place.origin_key(tenant, tag.origin, tag.seq),
+            Vec::new(),
+        );
+        self.put(Table::Tombstones, keys::key(tenant, &[u64::from(id)]), tomb.encode());
+        Ok(())
+    }
+
+    /// Forgets a tombstone that every replica holds.
+    pub(super) fn collect_tombstone(&mut self, subject: &EntityId) -> Result<(), StorageError> {
+        let Some(id) = self.find_subject(subject)? else {
+            return Ok(());
+        };
+        let Some(tomb) = self.tomb(id)? else { return Ok(()) };
+        let tenant = self.number();
+        let place = Place::Tombstone(id);
+        self.remove(Table::ByOrigin, place.origin_key(tenant, tomb.tag.origin, tomb.tag.seq));
+        self.remove(Table::Collectable, place.collectable_key(tenant, tomb.received));
+        self.remove(Table::Tombstones, keys::key(tenant, &[u64::from(id)]));
+        self.forget_subject(subject, id);
+        self.state.deleted -= 1;
+        self.state.summary.tombstones -= 1;
+        Ok(())
+    }
+
+    /// Forgets an unset register or, with its value, a removed element.
+    pub(super) fn collect_cell(&mut self, cell: CellRef<'_>, element: Option<&[u8]>) -> Result<(), StorageError> {
+        let key = cell.key(self.number(), element);
+        let Some(row) = self.get_of(cell.subject, Table::Cells, &key)? else {
+            return Ok(());
+        };
+        let held = Stored::decode(&row).map_err(damaged("cells"))?;
+        if held.live {
+            return Ok(());
+        }
+        self.unindex(cell, element, &held, &[])?;
+        self.remove(Table::Cells, key);
+        Ok(())
+    }
+
+    /// Whether what says that a fact is gone is held.
+    pub(super) fn is_gone(&self, cell: CellRef<'_>, element: Option<&[u8]>) -> Result<bool, StorageError> {
+        let key = cell.key(self.number(), element);
+        let Some(row) = self.get_of(cell.subject, Table::Cells, &key)? else {
+            return Ok(false);
+        };
+        Ok(!Stored::decode(&row).map_err(damaged("cells"))?.live)
+    }
+
+    pub(super) fn tomb(&self, subject: u32) -> Result<Option<Tomb>, StorageError> {
+        let key = keys::key(self.number(), &[u64::from(subject)]);
+        let row = self.get_of(subject, Table::Tombstones, &key)?;
+        row.map(|row| Tomb::decode(&row).map_err(damaged("tombstones")))
+            .transpose()
+    }
+
+    fn time_order(&mut self, held: LocalTime, other: LocalTime) -> Result<Ordering, StorageError> {
+        if held.time != other.time || held.client == other.client {
+            return Ok(held.time.cmp(&other.time));
+        }
+        Ok(self.client_id(held.client)?.cmp(&self.client_id(other.client)?))
+    }
+
+    fn outcome(&mut self, order: Ordering, held: LocalTag, other: LocalTag) -> Result<Outcome, StorageError> {
+        Ok(match order {
+            Ordering::Less => Outcome::Replaced,
+            Ordering::Greater => Outcome::Stays,
+            Ordering::Equal => {
+                let held = (self.origin_id(held.origin)?, held.seq);
+                let other = (self.origin_id(other.origin)?, other.seq);
+                if other < held {
+                    Outcome::Retagged
+                } else {
+                    Outcome::Stays
+                }
+            }
+        })
+    }
+
+    /// Elements that a register write hides are gone for good.
+    fn drop_hidden(&mut self, cell: CellRef<'_>, at: LocalTime) -> Result<(), StorageError> {
+        let prefix = cell.key(self.number(), Some(&[]));
+        for (key, row) in self.rows(Table::Cells, &prefix)? {
+            let held = Stored::decode(&row).map_err(damaged("cells"))?;
+            if self.time_order(held.at, at)? == Ordering::Less {
+                let short = &key[prefix.len()..];
+                let encoded = if held.value.is_empty() { short } else { held.value };
+                self.unindex(cell, Some(short), &held, encoded)?;
+                self.remove(Table::Cells, key);
+            }
+        }
+        Ok(())
+    }
+
+    fn drop_cells(&mut self, subject_name: &EntityId, subject: u32) -> Result<(), StorageError> {
+        let tenant = self.number();
+        let prefix = keys::key(tenant, &[u64::from(subject)]);
+        for (key, row) in self.rows(Table::Cells, &prefix)? {
+            let held = Stored::decode(&row).map_err(damaged("cells"))?;
+            let mut reader = Bytes::new(&key[prefix.len()..]);
+            let predicate = keys::id(&mut reader).map_err(damaged("cells"))?;
+            let part = reader.byte("a cell's part").map_err(damaged("cells"))?;
+            let short = &key[key.len() - reader.remaining()..];
+            let predicate_name = self.predicate_name(predicate)?;
+            let cell = CellRef {
+                subject,
+                info: self.predicate(&predicate_name)?,
+                subject_name,
+                predicate_name: &predicate_name,
+            };
+            let element = (part == keys::ELEMENT).then_some(short);
+            let whole = element.is_none() || keys::is_cut(short);
+            self.unindex(cell, element, &held, if whole { held.value } else { short })?;
+            self.remove(
+                Table::Types,
+                keys::key(tenant, &[u64::from(cell.info.kind), u64::from(subject)]),
+            );
+            self.remove(Table::Cells, key);
+        }
+        Ok(())
+    }
+
+    /// Takes a fact out of every index. `encoded` is its whole value, where it is live.
+    fn unindex(
+        &mut self,
+        cell: CellRef<'_>,
+        element: Option<&[u8]>,
+        held: &Stored<'_>,
+        encoded: &[u8],
+    ) -> Result<(), StorageError> {
+        let tenant = self.number();
+        let place = cell.place(element);
+        self.remove(Table::ByOrigin, place.origin_key(tenant, held.tag.origin, held.tag.seq));
+        if held.live {
+            let part = part_of(element);
+            self.remove(
+                Table::Values,
+                keys::value_key(tenant, cell.info.id, encoded, part, cell.subject),
+            );
+            let at = self.full_time(held.at)?;
+            let summary = &mut self.state.summary;
+            summary.fingerprint = summary.fingerprint.minus(fingerprint(cell, element, encoded, &at));
+            summary.triples -= 1;
+        } else if cell.predicate_name.as_str() != CREATED {
+            self.remove(Table::Collectable, place.collectable_key(tenant, held.received));
+            self.state.summary.tombstones -= 1;
+        }
+        Ok(())
+    }
+
+    /// Puts a fact into every index.
+    fn index(
+        &mut self,
+        cell: CellRef<'_>,
+        element: Option<&[u8]>,
+        fact: &Stored<'_>,
+        encoded: &[u8],
+    ) -> Result<(), StorageError> {
+        let tenant = self.number();
+        let place = cell.place(element);
+        self.put(
+            Table::ByOrigin,
+            place.origin_key(tenant, fact.tag.origin, fact.tag.seq),
+            Vec::new(),
+        );
+        if fact.live {
+            let key = keys::value_key(tenant, cell.info.id, encoded, part_of(element), cell.subject);
+            self.put(Table::Values, key, Vec::new());
+            let at = self.full_time(fact.at)?;
+            let summary = &mut self.state.summary;
+            summary.fingerprint = summary.fingerprint.plus(fingerprint(cell, element, encoded, &at));
+            summary.triples += 1;
+        } else if cell.predicate_name.as_str() != CREATED {
+            self.put(
+                Table::Collectable,
+                place.collectable_key(tenant, fact.received),
+                Vec::new(),
+            );
+            self.state.summary.tombstones += 1;
+        }
+        Ok(())
+    }
+}
+
+const fn part_of(element: Option<&[u8]>) -> u8 {
+    if element.is_some() {
+        keys::ELEMENT
+    } else {
+        keys::REGISTER
+    }
+}
+
+fn fingerprint(cell: CellRef<'_>, element: Option<&[u8]>, encoded: &[u8], at: &Timestamp) -> Fingerprint {
+    let part = if element.is_some() {
+        Part::Element
+    } else {
+        Part::Register
+    };
+    Fingerprint::of(cell.subject_name, cell.predicate_name, part, encoded, at)
+}

@@ -1,0 +1,228 @@
+//! Single rules: client numbers, unknown entities, collection, erasure, formats.
+
+use std::sync::Arc;
+
+use halcyon_core::{
+    change::{Change, ChangeSet},
+    clock::{ClientId, NTP64, WallTime, timestamp},
+    id::{NodeId, Predicate, Tag},
+    store::MemoryStore,
+    value::Value,
+    version_vector::VersionVector,
+};
+
+use super::{
+    super::{
+        OpenError, Storage,
+        testing::{Heard, Random, SimDisk, env},
+        types::{AdmitError, CellKey, CollectOutcome},
+    },
+    Clients, Replica, admit, catch_up, check_gone, open_marked, options, passing, run, subject, tenant,
+};
+
+#[test]
+fn a_number_taken_twice_is_answered_as_taken_or_refused() {
+    run(async {
+        let replica = Replica::new(1, 1).await;
+        let mut clients = Clients::new(1, false);
+        let mut set = clients.set();
+        let first = replica.storage.admit(admit(&set)).await.unwrap();
+        let again = replica.storage.admit(admit(&set)).await.unwrap();
+        assert_eq!((again.tag, again.again), (first.tag, true));
+        set.changes.push(Change::Create { subject: subject(5) });
+        let refused = replica.storage.admit(admit(&set)).await;
+        assert!(matches!(refused, Err(AdmitError::NumberReused(1))), "{refused:?}");
+        let other = Replica::new(2, 1).await;
+        catch_up(&other, &replica, u64::MAX).await;
+        set.changes.pop();
+        let again = other.storage.admit(admit(&set)).await.unwrap();
+        assert_eq!((again.tag, again.again), (first.tag, true));
+    });
+}
+
+#[test]
+fn an_entity_that_nobody_created_is_unknown_or_the_node_is_behind() {
+    run(async {
+        let replica = Replica::new(1, 1).await;
+        let predicate = Predicate::new("post/f1").unwrap();
+        let value = Value::Boolean(true);
+        let change = Change::Set {
+            subject: subject(1),
+            predicate,
+            value,
+        };
+        let client = ClientId::from_random(7);
+        let mut set = ChangeSet {
+            timestamp: timestamp(NTP64(5), client),
+            number: 1,
+            changes: vec![change.clone()],
+        };
+        let admitted = replica.storage.admit(admit(&set)).await.unwrap();
+        assert_eq!(admitted.superseded, [0]);
+        set.number = 2;
+        let mut ahead = admit(&set);
+        ahead.client_vector = Arc::new(
+            [Tag {
+                seq: admitted.tag.seq.next(),
+                ..admitted.tag
+            }]
+            .into_iter()
+            .collect(),
+        );
+        assert!(matches!(replica.storage.admit(ahead).await, Err(AdmitError::Behind)));
+        set.changes.insert(0, Change::Create { subject: subject(1) });
+        assert!(replica.storage.admit(admit(&set)).await.unwrap().superseded.is_empty());
+        let bare = vec![Change::Create { subject: subject(2) }];
+        let bare = ChangeSet {
+            number: 3,
+            changes: bare,
+            ..set
+        };
+        replica.storage.admit(admit(&bare)).await.unwrap();
+        let other = Replica::new(2, 1).await;
+        catch_up(&other, &replica, u64::MAX).await;
+        let predicate = Predicate::new("post/f2").unwrap();
+        let write = Change::Set {
+            subject: subject(2),
+            predicate,
+            value: Value::Boolean(false),
+        };
+        let write = ChangeSet {
+            number: 4,
+            changes: vec![write],
+            ..bare
+        };
+        assert!(
+            other.storage.admit(admit(&write)).await.unwrap().superseded.is_empty(),
+            "a bare creation travels"
+        );
+    });
+}
+
+#[test]
+fn what_every_replica_holds_as_gone_is_collected_and_leaves_no_trace() {
+    run(async {
+        let replica = Replica::new(1, 1).await;
+        let mut clients = Clients::new(5, true);
+        let mut model = MemoryStore::default();
+        for _ in 0..60 {
+            replica.storage.admit(admit(&clients.set())).await.unwrap();
+        }
+        for commit in replica.commits() {
+            model.apply_set(commit.tag, &commit.set);
+        }
+        let cells = replica
+            .storage
+            .collectable(tenant(), WallTime(NTP64(u64::MAX)), 1_000)
+            .unwrap();
+        let summary = replica.storage.summary(tenant()).unwrap().unwrap();
+        assert_eq!(cells.len() as u64, summary.tombstones);
+        assert!(cells.iter().any(|cell| matches!(cell, CellKey::Tombstone(_))));
+        let storage = &replica.storage;
+        assert_eq!(storage.collect(tenant(), 1).await.unwrap(), CollectOutcome::MustRefill);
+        assert!(
+            storage
+                .prepare_collection(tenant(), 1, cells.clone(), VersionVector::EMPTY)
+                .await
+                .unwrap()
+        );
+        assert_eq!(storage.collect(tenant(), 1).await.unwrap(), CollectOutcome::MustRefill);
+        assert!(
+            storage
+                .prepare_collection(tenant(), 1, cells, summary.vector.clone())
+                .await
+                .unwrap()
+        );
+        let replica = replica.again().await;
+        assert_eq!(
+            replica.storage.collect(tenant(), 1).await.unwrap(),
+            CollectOutcome::Collected
+        );
+        let replica = replica.again().await;
+        replica.check(&model);
+        let summary = replica.storage.summary(tenant()).unwrap().unwrap();
+        assert_eq!((summary.tombstones, summary.collection_epoch), (0, 1));
+    });
+}
+
+#[test]
+fn an_erased_tenant_is_gone_and_comes_back_empty() {
+    run(async {
+        let replica = Replica::new(1, 1).await;
+        let mut clients = Clients::new(5, true);
+        for _ in 0..40 {
+            replica.storage.admit(admit(&clients.set())).await.unwrap();
+        }
+        let nobody = Some(VersionVector::EMPTY);
+        assert!(!replica.storage.erase_tenant(tenant(), nobody).await.unwrap());
+        let covered = Some(replica.vector());
+        assert!(replica.storage.erase_tenant(tenant(), covered).await.unwrap());
+        assert_eq!(replica.storage.summary(tenant()).unwrap(), None);
+        let replica = replica.again().await;
+        assert_eq!(replica.storage.tenants().unwrap(), []);
+        replica.storage.open_tenant(tenant(), 3).await.unwrap();
+        replica.check(&MemoryStore::default());
+        let admitted = replica.storage.admit(admit(&clients.set())).await;
+        assert!(
+            matches!(admitted, Err(AdmitError::NotServing)),
+            "it starts not admitting"
+        );
+    });
+}
+
+#[test]
+fn a_hole_in_the_log_is_an_error_and_a_newer_format_is_refused() {
+    run(async {
+        let replica = Replica::new(1, 1).await;
+        let disk = replica.disk.after_crash(&mut Random(1));
+        disk.damage("shard-0.log-a", 40);
+        let opened = Storage::open(
+            &env(Arc::clone(&disk) as _, 1),
+            options(NodeId(1)),
+            Arc::new(Heard::default()),
+        )
+        .await;
+        assert!(
+            matches!(opened, Err(OpenError::DamagedLog { shard: 0, .. })),
+            "{opened:?}"
+        );
+        let disk = SimDisk::new();
+        let world = env(Arc::clone(&disk) as _, 1);
+        let access = halcyon_core::env::Access::Normal;
+        world
+            .disk
+            .write_small("storage.format", b"halcyon storage 2 1\n", access)
+            .unwrap();
+        let opened = Storage::open(&world, options(NodeId(1)), Arc::new(Heard::default())).await;
+        assert!(matches!(opened, Err(OpenError::NewerFormat { found: 2 })), "{opened:?}");
+    });
+}
+
+#[test]
+fn an_erased_tenant_leaves_every_file_while_others_write() {
+    run(async {
+        let replica = Replica::new(1, 8).await;
+        let mut clients = Clients::new(8, false);
+        let mut model = MemoryStore::default();
+        for round in 0..5 {
+            let marker = format!("passing_by_{round}");
+            open_marked(&replica.storage, &marker).await;
+            replica.commits();
+            // Some of it is in the index by then, some only in the log.
+            for count in [round * 20, 40] {
+                for _ in 0..count {
+                    let set = clients.set();
+                    let tag = replica.storage.admit(admit(&set)).await.unwrap().tag;
+                    model.apply_set(tag, &replica.commits()[0].set);
+                }
+                assert!(replica.storage.erase_tenant(passing(), None).await.unwrap());
+            }
+            check_gone(&replica.disk, &marker).await;
+            replica.check(&model);
+        }
+        let names = replica.disk.files_with(b"");
+        assert!(names.contains(&"shard-0.redb-5".to_owned()), "{names:?}");
+        let replica = replica.again().await;
+        replica.check(&model);
+    });
+}
