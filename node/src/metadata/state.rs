@@ -1,7 +1,7 @@
 //! What the control plane holds: nodes, tenants, settings, credentials. Pure data; `apply` decides, Raft carries.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -109,4 +109,6 @@ pub struct State {
     pub tokens: BTreeMap<SecretHash, u64>,
     /// Admin credentials.
     pub admins: BTreeSet<SecretHash>,
+    /// The last joins: what was drawn for each, and the number it got.
+    pub joins: VecDeque<(u128, NodeId)>,
 }

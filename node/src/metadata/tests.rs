@@ -1,0 +1,322 @@
+//! The control plane across nodes, in one process.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use futures::StreamExt;
+use halcyon_core::id::{NodeId, RegionName, TenantId, TenantName};
+
+use super::{
+    Metadata, Options, WriteError,
+    command::{Command, Refusal, Reply},
+    state::ReplicaState,
+    testing::{Cluster, eventually, options},
+};
+
+fn tenant_id(number: u128) -> TenantId {
+    TenantId::from_bytes(number.to_be_bytes()).unwrap()
+}
+
+fn create(number: u128, regions: &[&str]) -> Command {
+    let regions: BTreeSet<_> = regions.iter().map(|region| RegionName::new(region).unwrap()).collect();
+    Command::CreateTenant {
+        id: tenant_id(number),
+        name: TenantName::new(&format!("app{number}")).unwrap(),
+        home: regions.first().unwrap().clone(),
+        regions,
+        nodes_per_region: 1,
+        key: None,
+    }
+}
+
+async fn voters_are(cluster: &Cluster, at: u64, expected: &[u64]) {
+    let expected: BTreeSet<_> = expected.iter().map(|id| NodeId(*id)).collect();
+    let metadata = cluster.at(at);
+    eventually("the voters", move || metadata.roles().voters == expected).await;
+}
+
+async fn leader_among(cluster: &Cluster, nodes: &[u64]) -> NodeId {
+    let nodes: Vec<(NodeId, Metadata)> = nodes.iter().map(|id| (NodeId(*id), cluster.at(*id))).collect();
+    let leader = || {
+        let named: BTreeSet<_> = nodes.iter().map(|(_, node)| node.roles().leader).collect();
+        let one = named.first().copied().flatten().filter(|_| named.len() == 1);
+        one.filter(|leader| nodes.iter().any(|(id, _)| id == leader))
+    };
+    eventually("a leader that all name", || leader().is_some()).await;
+    leader().unwrap()
+}
+
+/// Where a busy disk may hold an election up for long.
+fn patient() -> Options {
+    Options {
+        deadline: Duration::from_secs(40),
+        ..options()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_node_is_a_cluster_and_keeps_what_it_was_told() {
+    let mut cluster = Cluster::new(&["a"], options()).await;
+    let metadata = cluster.at(1);
+    assert_eq!(metadata.write(create(1, &["a"])).await, Ok(Reply::Done));
+    assert_eq!(
+        metadata.write(create(1, &["a"])).await,
+        Ok(Reply::Done),
+        "the same again"
+    );
+    let again = create(1, &["b"]);
+    assert_eq!(
+        metadata.write(again).await,
+        Ok(Reply::Done),
+        "a retry is known by its id"
+    );
+    let elsewhere = metadata.write(create(2, &["b"])).await;
+    assert_eq!(
+        elsewhere,
+        Err(Refusal::UnknownRegion(RegionName::new("b").unwrap()).into())
+    );
+    let tenant = metadata.view().tenant_named("app1").unwrap();
+    assert_eq!(tenant.replicas, [(NodeId(1), ReplicaState::Active)].into());
+    cluster.stop(NodeId(1)).await;
+    cluster.start(NodeId(1)).await;
+    let metadata = cluster.at(1);
+    assert_eq!(
+        metadata.view().tenant_named("app1").as_deref(),
+        Some(&*tenant),
+        "before any leader is known"
+    );
+    metadata.read_barrier().await.unwrap();
+    assert_eq!(metadata.write(create(2, &["a"])).await, Ok(Reply::Done));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_nodes_agree_whoever_is_written_to() {
+    let mut cluster = Cluster::new(&["a", "b", "c"], options()).await;
+    voters_are(&cluster, 1, &[1, 2, 3]).await;
+    for (number, at) in [(1, 1), (2, 2), (3, 3)] {
+        assert_eq!(
+            cluster.at(at).write(create(number, &["a", "b", "c"])).await,
+            Ok(Reply::Done)
+        );
+    }
+    for at in 1..=3 {
+        cluster.at(at).read_barrier().await.unwrap();
+        assert_eq!(cluster.at(at).view().tenants_on(NodeId(at)).len(), 3);
+    }
+    for id in 1..=3 {
+        cluster.stop(NodeId(id)).await;
+    }
+    for id in 1..=3 {
+        cluster.start(NodeId(id)).await;
+        assert_eq!(
+            cluster.at(id).view().tenants_on(NodeId(id)).len(),
+            3,
+            "from the own disk"
+        );
+    }
+    assert_eq!(cluster.at(2).write(create(4, &["b"])).await, Ok(Reply::Done));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_leader_is_replaced_and_the_write_finds_the_new_one() {
+    let mut cluster = Cluster::new(&["a", "b", "c"], patient()).await;
+    voters_are(&cluster, 1, &[1, 2, 3]).await;
+    let leader = leader_among(&cluster, &[1, 2, 3]).await;
+    cluster.stop(leader).await;
+    let left = (1..=3).find(|id| NodeId(*id) != leader).unwrap();
+    assert_eq!(cluster.at(left).write(create(1, &["a"])).await, Ok(Reply::Done));
+    cluster.start(leader).await;
+    let returned = cluster.at(leader.0);
+    returned.read_barrier().await.unwrap();
+    assert!(returned.view().tenant(tenant_id(1)).is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_minority_refuses_writes_in_time_and_goes_on_reading() {
+    let options = Options {
+        deadline: Duration::from_secs(3),
+        ..options()
+    };
+    let mut cluster = Cluster::new(&["a", "b", "c"], options).await;
+    voters_are(&cluster, 1, &[1, 2, 3]).await;
+    cluster.at(1).write(create(1, &["a"])).await.unwrap();
+    for id in [2, 3] {
+        cluster.stop(NodeId(id)).await;
+    }
+    let metadata = cluster.at(1);
+    let refused = tokio::time::timeout(Duration::from_secs(4), metadata.write(create(2, &["a"]))).await;
+    assert_eq!(refused.expect("in time"), Err(WriteError::NoQuorum));
+    assert!(!metadata.roles().has_quorum);
+    assert!(metadata.view().tenant(tenant_id(1)).is_some());
+    cluster.start(NodeId(2)).await;
+    assert_eq!(cluster.at(1).write(create(3, &["a"])).await, Ok(Reply::Done));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_learner_is_filled_by_a_snapshot() {
+    let mut cluster = Cluster::new(&["a"], options()).await;
+    let metadata = cluster.at(1);
+    for number in 0..700 {
+        metadata.write(create(number, &["a"])).await.unwrap();
+    }
+    let late = cluster.join("b").await;
+    let late = cluster.at(late.0);
+    eventually("the snapshot", || late.view().read(|state| state.tenants.len()) == 700).await;
+    assert_eq!(late.write(create(900, &["b"])).await, Ok(Reply::Done));
+    let same = |metadata: &Metadata| metadata.view().read(Clone::clone);
+    metadata.read_barrier().await.unwrap();
+    assert_eq!(same(&late), same(&metadata));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn voters_spread_as_nodes_come_and_a_removed_one_leaves_for_good() {
+    let mut cluster = Cluster::new(&["a", "a", "a"], options()).await;
+    voters_are(&cluster, 1, &[1, 2, 3]).await;
+    cluster.join("b").await;
+    voters_are(&cluster, 1, &[1, 2, 4]).await;
+    cluster.join("c").await;
+    voters_are(&cluster, 1, &[1, 2, 3, 4, 5]).await;
+    let leader = leader_among(&cluster, &[1, 2, 3, 4, 5]).await;
+    let via = (1..=5).find(|id| NodeId(*id) != leader).unwrap();
+    let remove = Command::RemoveNode {
+        node: leader,
+        force: false,
+    };
+    assert_eq!(cluster.at(via).write(remove.clone()).await, Ok(Reply::Done));
+    let left = cluster.at(via);
+    let gone = move || {
+        let roles = left.roles();
+        roles.voters.len() == 3 && !roles.voters.contains(&leader) && !roles.learners.contains(&leader)
+    };
+    eventually("the removed leader is out of the group", gone).await;
+    assert_eq!(cluster.at(via).write(remove).await, Ok(Reply::Done));
+    assert_eq!(cluster.at(via).view().nodes().len(), 4);
+    let next = cluster.join("c").await;
+    assert_eq!(next, NodeId(6));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_placement_moves_when_nodes_come_and_drain() {
+    let mut cluster = Cluster::new(&["a"], options()).await;
+    for number in 0..20 {
+        cluster.at(1).write(create(number, &["a"])).await.unwrap();
+    }
+    let second = cluster.join("a").await;
+    let metadata = cluster.at(1);
+    eventually("some tenants join the new node", || {
+        !metadata.view().tenants_on(second).is_empty()
+    })
+    .await;
+    let drain = Command::DrainNode {
+        node: NodeId(1),
+        draining: true,
+    };
+    metadata.write(drain).await.unwrap();
+    eventually("all tenants join it", || metadata.view().tenants_on(second).len() == 20).await;
+    for tenant in metadata.view().tenants_on(second) {
+        assert_eq!(tenant.replicas[&NodeId(1)], ReplicaState::Active);
+        let ready = Command::ReplicaReady {
+            tenant: tenant.id,
+            node: second,
+            placement_epoch: tenant.placement_epoch,
+        };
+        metadata.write(ready).await.unwrap();
+        let moved = metadata.view().tenant(tenant.id).unwrap();
+        assert_eq!(
+            moved.replicas,
+            [(NodeId(1), ReplicaState::Leaving), (second, ReplicaState::Active)].into()
+        );
+        let gone = Command::ReplicaGone {
+            tenant: tenant.id,
+            node: NodeId(1),
+            placement_epoch: moved.placement_epoch,
+        };
+        metadata.write(gone).await.unwrap();
+    }
+    assert!(metadata.view().tenants_on(NodeId(1)).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_cut_off_is_replaced_and_comes_back_as_a_follower() {
+    let options = Options {
+        deadline: Duration::from_secs(6),
+        ..options()
+    };
+    let cluster = Cluster::new(&["a", "b", "c"], options).await;
+    voters_are(&cluster, 1, &[1, 2, 3]).await;
+    let old = leader_among(&cluster, &[1, 2, 3]).await;
+    let others: Vec<u64> = (1..=3).filter(|id| NodeId(*id) != old).collect();
+    cluster.cut(old.0, true);
+    let new = leader_among(&cluster, &others).await;
+    assert_ne!(new, old);
+    for (number, at) in others.iter().enumerate() {
+        assert_eq!(
+            cluster.at(*at).write(create(number as u128, &["a"])).await,
+            Ok(Reply::Done)
+        );
+    }
+    let cut_off = cluster.at(old.0);
+    assert_eq!(cut_off.write(create(7, &["a"])).await, Err(WriteError::NoQuorum));
+    assert!(
+        cut_off.tenant_fresh("app0").await.is_none(),
+        "without a quorum the view stands, in bounded time"
+    );
+    cluster.cut(old.0, false);
+    eventually("it follows", || cut_off.view().tenant(tenant_id(1)).is_some()).await;
+    assert_eq!(cut_off.write(create(8, &["a"])).await, Ok(Reply::Done));
+    let same = |id: u64| cluster.at(id).view().read(Clone::clone);
+    for id in 1..=3 {
+        cluster.at(id).read_barrier().await.unwrap();
+    }
+    assert!(same(1) == same(2) && same(2) == same(3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_created_elsewhere_is_found_at_once_and_unknown_names_share_their_questions() {
+    let cluster = Cluster::new(&["a", "b", "c"], options()).await;
+    voters_are(&cluster, 1, &[1, 2, 3]).await;
+    for number in 0..10 {
+        cluster.at(1).write(create(number, &["a"])).await.unwrap();
+        let found = cluster
+            .at(2 + u64::try_from(number % 2).unwrap())
+            .tenant_fresh(&format!("app{number}"))
+            .await;
+        assert_eq!(found.map(|tenant| tenant.id), Some(tenant_id(number)));
+    }
+    let metadata = cluster.at(3);
+    let unknown = (0..1_000).map(|number| metadata.tenant_fresh(Box::leak(format!("nobody{number}").into_boxed_str())));
+    let all = tokio::time::timeout(Duration::from_secs(2), futures::future::join_all(unknown));
+    assert!(all.await.expect("one question for all").iter().all(Option::is_none));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_tenants_are_created_and_spread_when_a_node_comes() {
+    const TENANTS: u128 = 10_000;
+    let options = Options {
+        snapshot_entries: 20_000,
+        kept_entries: 5_000,
+        ..options()
+    };
+    let mut cluster = Cluster::new(&["a"], options).await;
+    let metadata = cluster.at(1);
+    let writing = futures::stream::iter(0..TENANTS).for_each_concurrent(256, |number| {
+        let metadata = metadata.clone();
+        async move {
+            metadata.write(create(number, &["a"])).await.unwrap();
+        }
+    });
+    tokio::time::timeout(Duration::from_secs(30), writing)
+        .await
+        .expect("in half a minute");
+    let second = cluster.join("a").await;
+    let joining = || metadata.view().tenants_on(second).len();
+    eventually("about half of the tenants join the new node", || joining() > 4_500).await;
+    let settled = move || {
+        let state = metadata.view().read(Clone::clone);
+        state
+            .tenants
+            .values()
+            .all(|tenant| super::placement::step(tenant, &state.nodes).is_none())
+    };
+    eventually("no placement has a next step", settled).await;
+    assert!(cluster.at(1).view().tenants_on(second).len() < 5_500);
+}
