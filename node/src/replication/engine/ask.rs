@@ -1,0 +1,106 @@
+//! What may be asked of the rules.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use halcyon_core::{
+    id::{NodeId, Tag, TenantId},
+    version_vector::VersionVector,
+};
+
+use super::{Digest, Engine, Surroundings, TenantState};
+use crate::{
+    metadata::state::{ReplicaState, Tenant},
+    replication::limits::DOUBTS_MAX,
+};
+
+impl Engine {
+    /// The digest over the tenants that `peer` holds too.
+    pub fn digest_for(&self, peer: NodeId) -> Digest {
+        self.digests.get(&peer).cloned().unwrap_or_default()
+    }
+
+    /// Tenants shared with `peer` of which it is not known to hold all that the digest for it was made of, and what that
+    /// is. If their buckets turn out equal, the peer holds just this.
+    pub fn doubts_about(&self, peer: NodeId) -> Vec<(TenantId, VersionVector)> {
+        let own = self.shared_with(peer).filter_map(|(tenant, state)| {
+            let own = state.own.as_ref().filter(|_| !state.changed)?;
+            let is_known = state
+                .known
+                .get(&peer)
+                .is_some_and(|known| known.vector.covers(&own.vector));
+            (!is_known).then(|| (tenant, own.vector.clone()))
+        });
+        own.take(DOUBTS_MAX).collect()
+    }
+
+    /// The tenants that `peer` holds too.
+    pub fn shared_with(&self, peer: NodeId) -> impl Iterator<Item = (TenantId, &TenantState)> {
+        let both = move |tenant: &Arc<Tenant>| {
+            tenant.replicas.contains_key(&peer) && tenant.replicas.contains_key(&self.around.me)
+        };
+        self.tenants
+            .iter()
+            .filter(move |(_, state)| state.placement.as_ref().is_some_and(both))
+            .map(|(&tenant, state)| (tenant, state))
+    }
+
+    /// The peers that hold a tenant of this node, in the order of their numbers. Those that did once may be among them.
+    pub fn peers(&self) -> BTreeSet<NodeId> {
+        let is_member = |node: &NodeId| self.around.regions.contains_key(node);
+        self.digests.keys().copied().filter(is_member).collect()
+    }
+
+    /// The tenants whose collections this node leads: it is the lowest active replica of the home region.
+    pub fn coordinated(&self) -> Vec<TenantId> {
+        let is_home = |node: &NodeId, tenant: &Tenant| self.around.regions.get(node) == Some(&tenant.home);
+        let leads = |tenant: &Arc<Tenant>| {
+            let mut active = tenant
+                .replicas
+                .iter()
+                .filter(|&(node, &state)| state == ReplicaState::Active && is_home(node, tenant));
+            active.next().map(|(&node, _)| node) == Some(self.around.me)
+        };
+        let of = |(&tenant, state): (&TenantId, &TenantState)| {
+            state.placement.as_ref().filter(|it| leads(it)).map(|_| tenant)
+        };
+        self.tenants.iter().filter_map(of).collect()
+    }
+
+    /// One tenant.
+    pub fn tenant(&self, tenant: TenantId) -> Option<&TenantState> {
+        self.tenants.get(&tenant)
+    }
+
+    /// All tenants.
+    pub fn tenants(&self) -> impl Iterator<Item = (&TenantId, &TenantState)> {
+        self.tenants.iter()
+    }
+
+    /// What is around.
+    pub const fn around(&self) -> &Surroundings {
+        &self.around
+    }
+
+    /// Of every origin, how far another replica is known to have it durable.
+    pub fn held(&self, tenant: TenantId) -> VersionVector {
+        let mut held = VersionVector::EMPTY;
+        for known in self
+            .tenants
+            .get(&tenant)
+            .into_iter()
+            .flat_map(|state| state.known.values())
+        {
+            held.join(&known.vector);
+        }
+        held
+    }
+
+    /// Whether a replica of another region has it durable.
+    pub fn is_in_another_region(&self, tenant: TenantId, tag: Tag) -> bool {
+        let home = self.around.regions.get(&self.around.me);
+        let known = self.tenants.get(&tenant).into_iter().flat_map(|state| &state.known);
+        known
+            .filter(|(peer, _)| self.around.regions.get(peer) != home)
+            .any(|(_, known)| known.vector.covers_tag(tag))
+    }
+}

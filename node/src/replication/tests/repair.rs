@@ -1,0 +1,160 @@
+//! How replicas become equal again after broken streams, full queues, wrong facts and a node that is gone for good.
+
+use std::time::Duration;
+
+use halcyon_core::{
+    change::{Change, ChangeSet},
+    clock::{ClientId, NTP64, WallTime, timestamp},
+    fact::{Fact, FactBody},
+    id::{EntityId, NodeId, OriginId, Predicate, Seq, Tag},
+    value::Value,
+    version_vector::VersionVector,
+};
+use tokio::time::sleep;
+
+use super::{
+    PAST,
+    cluster::{Cluster, creation},
+    set_of, three, writing,
+};
+use crate::{
+    metadata::state::ReplicaState::Active,
+    replication::fixtures,
+    storage::types::{DeltaBatch, GossipOutcome, GossipSet},
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_catch_up_that_breaks_off_goes_on_where_it_was_with_the_same_peer_or_another() {
+    for sources in [&[1][..], &[1, 2]] {
+        let replicas: Vec<_> = sources.iter().map(|&node| (node, Active)).collect();
+        let cluster = Cluster::start(&[1, 2, 3], &replicas).await;
+        cluster.serving(sources).await;
+        for at in 0..60 {
+            let changes = (0..25)
+                .flat_map(|entity| creation(&format!("e{at}x{entity}"), 40))
+                .collect();
+            cluster.push(1, vec![cluster.set(changes)]).await[0].as_ref().unwrap();
+        }
+        cluster.agree(sources).await;
+        // Node 1 is asked first: the start of the stream and one batch of several come through.
+        cluster.break_catch_up(3, 1, 2);
+        cluster.place(3, &[]);
+        cluster.serving(&[3]).await;
+        cluster.agree(&[&[3], sources].concat()).await;
+        let metrics = cluster.nodes[&3].replication.metrics();
+        assert_eq!(
+            (metrics.catch_ups_broken, metrics.catch_ups_resumed),
+            (1, 1),
+            "{metrics:?}"
+        );
+        assert_eq!(cluster.summary(3).unwrap().triples, 60_000);
+        // One batch is more than 5,000 facts: none came twice.
+        assert!((60_000..65_000).contains(&metrics.facts_pulled), "{metrics:?}");
+        if let Some(other) = cluster.nodes.get(&2).filter(|_| sources.len() > 1) {
+            assert!(other.replication.metrics().facts_served > 0, "another peer went on");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_does_not_fit_a_peers_queue_is_caught_up() {
+    let cluster = three().await;
+    cluster
+        .control
+        .change(|state| state.settings.insert("gossip_queue_bytes_max".into(), "1048576".into()));
+    sleep(Duration::from_millis(100)).await;
+    let dropped = || {
+        let outboxes = cluster.nodes[&1].replication.metrics().outboxes;
+        outboxes.values().map(|outbox| outbox.dropped).sum::<u64>()
+    };
+    for round in 0..50 {
+        let sets = (0..60).map(|at| {
+            let entity = format!("e{round}x{at}");
+            cluster.set([creation(&entity, 1), writing(&entity, &"x".repeat(50_000))].concat())
+        });
+        for answer in cluster.push(1, sets.collect()).await {
+            answer.unwrap();
+        }
+        if dropped() > 0 {
+            break;
+        }
+    }
+    assert!(dropped() > 0, "the queue never overflowed");
+    cluster.agree(&[1, 2, 3]).await;
+    let pulled = [2, 3].map(|node| cluster.nodes[&node].replication.metrics().catch_ups);
+    assert!(pulled.iter().sum::<u64>() > 0, "{pulled:?}");
+}
+
+/// A set of an origin that no node here is.
+fn stray(changes: Vec<Change>) -> GossipSet {
+    let origin = OriginId {
+        node: NodeId(9),
+        incarnation: 1,
+    };
+    let encoded = set_of(9, 1, PAST, changes);
+    GossipSet {
+        tenant: fixtures::tenant_id(),
+        tag: Tag { origin, seq: Seq(1) },
+        collection_epoch: 0,
+        content_hash: ChangeSet::content_hash(&encoded),
+        encoded,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_whose_facts_differ_from_two_others_is_filled_again_and_people_hear_of_it() {
+    let cluster = three().await;
+    cluster.create(1, 0..50, 2).await;
+    cluster.agree(&[1, 2, 3]).await;
+    for (node, title) in [(1, "right"), (2, "right"), (3, "wrong")] {
+        let set = stray([creation("s1", 0), writing("s1", title)].concat());
+        let taken = cluster.nodes[&node].storage.take_gossip(NodeId(9), vec![set]).await;
+        assert_eq!(taken.unwrap(), [GossipOutcome::Taken]);
+    }
+    let hears = |cluster: &Cluster| !cluster.nodes[&3].replication.alarms().is_empty();
+    cluster.until("the alarm", hears).await;
+    cluster.agree(&[1, 2, 3]).await;
+    cluster.serving(&[1, 2, 3]).await;
+    let subject = EntityId::new("s1").unwrap();
+    let triples = cluster.nodes[&3].tenants.get(&cluster.tenant(), &subject).unwrap();
+    assert_eq!(triples[0].value, Value::String("right".into()));
+    cluster.create(3, 100..150, 2).await;
+    cluster.agree(&[1, 2, 3]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_removed_node_sent_half_becomes_whole_on_all_who_are_left() {
+    let cluster = three().await;
+    cluster.create(1, 0..50, 2).await;
+    cluster.agree(&[1, 2, 3]).await;
+    let origin = OriginId {
+        node: NodeId(9),
+        incarnation: 1,
+    };
+    let fact = Fact {
+        tag: Tag { origin, seq: Seq(2) },
+        body: FactBody::Register {
+            subject: EntityId::new("half").unwrap(),
+            predicate: Predicate::new("post/title").unwrap(),
+            timestamp: timestamp(NTP64(1 << 60), ClientId::from_random(9)),
+            value: Some(Value::Boolean(true)),
+        },
+    };
+    let vector: VersionVector = [Tag { origin, seq: Seq(3) }].into_iter().collect();
+    let half = DeltaBatch {
+        tenant: fixtures::tenant_id(),
+        facts: vec![fact],
+        seen: vector.clone(),
+        vector,
+        complete: false,
+        now: WallTime::from_unix(Duration::from_secs(PAST)),
+    };
+    cluster.nodes[&1].storage.take_delta(half).await.unwrap();
+    assert!(!cluster.summary(1).unwrap().is_exact());
+    cluster.control.change(|state| state.removed_nodes.insert(NodeId(9)));
+    cluster.agree(&[1, 2, 3]).await;
+    for node in 1..=3 {
+        assert!(cluster.summary(node).unwrap().vector.get(origin) >= Seq(2), "{node}");
+        assert_eq!(cluster.summary(node).unwrap().triples, 101, "{node}");
+    }
+}
