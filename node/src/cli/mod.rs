@@ -1,1 +1,249 @@
-//! Stub, to be replaced by its owner.
+//! The `halcyon` command: a node, and the programs an operator and a developer need around it.
+//!
+//! It is a client of the server like any other program: it speaks through the client crate and knows no room of the
+//! node, but for `node start`, `dev` and `bench`, which run nodes.
+
+use std::{process::ExitCode, sync::LazyLock, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+use halcyon_proto::v1::WireVersions;
+
+pub mod bench;
+pub mod connect;
+pub mod data;
+pub mod dev;
+pub mod export;
+pub mod fact_json;
+pub mod failure;
+pub mod generate;
+pub mod import;
+pub mod node;
+pub mod output;
+pub mod process;
+pub mod random;
+pub mod status;
+pub mod tenant;
+pub mod value_args;
+pub mod verify;
+pub mod watch;
+
+use failure::{Exit, Failure};
+
+/// How long the runtime may take to end after the command is done; what still runs is cut off.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(2);
+
+/// Regional sync nodes for local-first apps.
+#[derive(Debug, Parser)]
+#[command(name = "halcyon", version = VERSION, long_version = LONG_VERSION.as_str(), arg_required_else_help = true)]
+#[command(after_help = "\
+Start here:
+  halcyon dev                     three regions on this machine, with data in them
+  halcyon scan --tenant demo      look at it
+  halcyon COMMAND --help          every command has an example
+
+Exit codes: 0 done; 1 failed, or replicas disagree; 2 wrong usage; 3 no node answered; 4 a node refused.")]
+pub struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Release and what it was built for.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The same, with what support asks for first.
+static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
+    let WireVersions { oldest, newest } = halcyon_proto::version::WIRE;
+    let commit = option_env!("HALCYON_COMMIT").unwrap_or("not recorded");
+    let kind = if cfg!(debug_assertions) { "debug" } else { "release" };
+    let (os, machine) = (std::env::consts::OS, std::env::consts::ARCH);
+    format!(
+        "{VERSION}\ncommit {commit}, {kind} build for {os} {machine}\nwire halcyon.v1, versions {oldest} to {newest}"
+    )
+});
+
+/// Where a node listens for clients if it is not told otherwise.
+const CLUSTER_DEFAULT: &str = "127.0.0.1:7700";
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "For every command")]
+pub struct Globals {
+    /// Addresses of nodes; any one will do, more are tried in turn [default: 127.0.0.1:7700]
+    #[arg(
+        long,
+        global = true,
+        env = "HALCYON_CLUSTER",
+        value_delimiter = ',',
+        value_name = "HOST:PORT,..."
+    )]
+    pub cluster: Vec<String>,
+
+    /// The admin credential, or the file it is in
+    #[arg(
+        long,
+        global = true,
+        env = "HALCYON_ADMIN",
+        hide_env_values = true,
+        value_name = "FILE|TEXT"
+    )]
+    pub admin_credential: Option<String>,
+
+    /// A tenant's access key, or the file it is in
+    #[arg(
+        long,
+        global = true,
+        env = "HALCYON_KEY",
+        hide_env_values = true,
+        value_name = "KEY|FILE"
+    )]
+    pub key: Option<String>,
+
+    /// A PEM file with the CA of the nodes' client listeners, where they use TLS
+    #[arg(long, global = true, env = "HALCYON_CA", value_name = "FILE")]
+    pub ca: Option<std::path::PathBuf>,
+
+    /// Answer in JSON, for programs
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+impl Globals {
+    /// Where to find nodes: what was given, or the port where `dev` and `node start` listen.
+    pub fn addresses(&self) -> Vec<String> {
+        if self.cluster.is_empty() {
+            vec![CLUSTER_DEFAULT.to_owned()]
+        } else {
+            self.cluster.clone()
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run three regions on this machine, with a demo tenant
+    Dev(dev::Dev),
+    /// Run a node; list, drain and remove nodes
+    #[command(subcommand)]
+    Node(node::NodeCommand),
+    /// Make tokens by which new nodes join
+    #[command(subcommand)]
+    Token(node::TokenCommand),
+    /// Show nodes, regions, round trips, lag and alarms
+    Status(status::StatusArgs),
+    /// Show and change the cluster's settings; changes apply at once
+    Settings(status::SettingsArgs),
+    /// Create, show, place and delete tenants
+    #[command(subcommand)]
+    Tenant(tenant::TenantCommand),
+    /// Load a CSV, JSON or JSON lines file into a tenant
+    Import(import::ImportArgs),
+    /// Write a tenant's data as JSON lines
+    Export(export::ExportArgs),
+    /// Show one entity
+    Get(data::GetArgs),
+    /// Set fields of an entity
+    Set(data::SetArgs),
+    /// Add elements to sets of an entity
+    Add(data::ElementArgs),
+    /// Remove elements from sets of an entity
+    Remove(data::ElementArgs),
+    /// Delete entities, for good
+    Delete(data::DeleteArgs),
+    /// List triples that match a pattern
+    Scan(data::ScanArgs),
+    /// Follow a tenant's changes as they happen
+    Watch(watch::WatchArgs),
+    /// Show which nodes hold a tenant, nearest first
+    Locate(data::LocateArgs),
+    /// Compare all replicas of a tenant
+    Verify(verify::VerifyArgs),
+    /// Measure
+    Bench(bench::BenchArgs),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return report(
+                &Failure::failed(format_args!("cannot start: {error}")),
+                cli.globals.json,
+            );
+        }
+    };
+    let json = cli.globals.json;
+    let outcome = runtime.block_on(Box::pin(run(cli)));
+    runtime.shutdown_timeout(SHUTDOWN_MAX);
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => report(&failure, json),
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Failure> {
+    let globals = &cli.globals;
+    match cli.command {
+        Command::Dev(args) => dev::run(args, globals).await,
+        Command::Node(command) => node::run(command, globals).await,
+        Command::Token(command) => node::run_token(command, globals).await,
+        Command::Status(args) => status::run(args, globals).await,
+        Command::Settings(args) => status::run_settings(args, globals).await,
+        Command::Tenant(command) => tenant::run(command, globals).await,
+        Command::Import(args) => import::run(args, globals).await,
+        Command::Export(args) => export::run(args, globals).await,
+        Command::Get(args) => data::get(args, globals).await,
+        Command::Set(args) => data::set(args, globals).await,
+        Command::Add(args) => data::add(args, globals).await,
+        Command::Remove(args) => data::remove(args, globals).await,
+        Command::Delete(args) => data::delete(args, globals).await,
+        Command::Scan(args) => data::scan(args, globals).await,
+        Command::Watch(args) => watch::run(args, globals).await,
+        Command::Locate(args) => data::locate(args, globals).await,
+        Command::Verify(args) => verify::run(args, globals).await,
+        Command::Bench(args) => bench::run(args, globals).await,
+    }
+}
+
+/// Says what went wrong. With `--json` as JSON too, on stderr, because stdout holds data.
+fn report(failure: &Failure, json: bool) -> ExitCode {
+    if json {
+        let error =
+            serde_json::json!({ "error": failure.message, "advice": failure.advice, "exit": failure.exit as u8 });
+        output::note(error.to_string());
+    } else if failure.exit != Exit::Ok {
+        output::note(format!("{} {failure}", output::tint_note(output::Tone::Bad, "error:")));
+    }
+    ExitCode::from(failure.exit as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_an_example() {
+        fn check(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            if command.has_subcommands() {
+                for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+                    check(sub, &path);
+                }
+                return;
+            }
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example"), "{path} has no example");
+        }
+        check(&Cli::command(), "");
+    }
+}

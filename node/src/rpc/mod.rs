@@ -1,1 +1,26 @@
-//! Stub, to be replaced by its owner.
+//! The node's edges: what clients, operators and peers say, decoded, handed to one room, and the answer encoded.
+//!
+//! No rules live here, only who may ask (`auth`), how much (`edge`, `listener`) and how a refusal looks (`status`).
+
+mod admin;
+mod admin_data;
+mod alarms;
+mod auth;
+mod describe;
+mod edge;
+mod fresh;
+mod http;
+mod join;
+pub mod listener;
+mod peer;
+mod rooms;
+mod status;
+mod sync;
+
+pub use alarms::Alarms;
+pub use edge::Readiness;
+pub use fresh::Freshness;
+pub use http::client_router;
+pub use join::{JoinError, Joined, Place, join};
+pub use peer::peer_router;
+pub use rooms::Rooms;

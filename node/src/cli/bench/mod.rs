@@ -1,0 +1,278 @@
+//! `halcyon bench`: what a node and a cluster do on this machine, row by row of the project's table of targets.
+//!
+//! Without `--cluster` each measurement starts nodes of its own, as child processes in a temporary directory, so that a
+//! kill, a node's memory and its disk are the real ones. Every figure is the median of `--runs`.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{
+    Globals,
+    failure::Failure,
+    output::{self, Rows},
+};
+
+pub mod all;
+pub mod catch_up;
+pub mod cluster;
+pub mod control;
+pub mod engine;
+pub mod idle;
+pub mod join;
+pub mod load;
+pub mod push;
+pub mod replicate;
+
+/// See there.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    #[command(subcommand)]
+    what: What,
+    /// Measure this often and show the median
+    #[arg(long, global = true, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=99))]
+    runs: u32,
+    /// Where the nodes' data goes; the system's temporary directory if not given
+    #[arg(long, global = true, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Everything below with its defaults, and one table beside the targets
+    #[command(after_help = "\
+Example:
+  halcyon bench all --runs 3 > figures.md
+
+It takes minutes for each run and a quiet machine.")]
+    All(all::AllArgs),
+    /// One node's storage alone: small sets by 1 and 64 writers, sets of 1,000
+    #[command(after_help = "\
+Example:
+  halcyon bench engine --runs 3
+
+Triples have new subjects with ten fields each, and about 57 bytes of payload: subject, field and value.")]
+    Engine(engine::EngineArgs),
+    /// Three nodes, through gRPC: small sets by 1 and 64 clients, sets of 1,000
+    #[command(after_help = "\
+Examples:
+  halcyon bench push --runs 3
+  halcyon bench push --clients 1,64 --sizes 1 --seconds 5 --json
+  halcyon bench push --cluster 127.0.0.1:7700 --tenant demo")]
+    Push(push::PushArgs),
+    /// From acknowledged in one region to readable in another
+    #[command(after_help = "Example:\n  halcyon bench replicate --samples 2000")]
+    Replicate(replicate::ReplicateArgs),
+    /// A node is killed, misses change sets, and comes back
+    #[command(name = "catch-up", after_help = "Example:\n  halcyon bench catch-up --sets 100000")]
+    CatchUp(catch_up::CatchUpArgs),
+    /// An empty node joins and takes over a full tenant; memory and disk
+    #[command(after_help = "Example:\n  halcyon bench join --triples 1000000")]
+    Join(join::JoinArgs),
+    /// Control-plane writes by 1 and 64 clients
+    #[command(after_help = "Example:\n  halcyon bench control --runs 3")]
+    Control(control::ControlArgs),
+    /// What many idle tenants cost
+    #[command(after_help = "Example:\n  halcyon bench idle --tenants 10000")]
+    Idle(idle::IdleArgs),
+}
+
+/// One figure.
+#[derive(Debug, Clone, PartialEq)]
+struct Figure {
+    name: String,
+    value: f64,
+    unit: &'static str,
+}
+
+impl Figure {
+    fn new(name: impl Into<String>, value: f64, unit: &'static str) -> Self {
+        let name = name.into();
+        Self { name, value, unit }
+    }
+
+    fn seconds(name: impl Into<String>, time: Duration) -> Self {
+        Self::new(name, time.as_secs_f64(), "s")
+    }
+
+    fn millis(name: impl Into<String>, time: Duration) -> Self {
+        Self::new(name, time.as_secs_f64() * 1e3, "ms")
+    }
+
+    fn megabytes(name: impl Into<String>, bytes: u64) -> Self {
+        Self::new(name, float(bytes) / 1e6, "MB")
+    }
+
+    fn rate(name: impl Into<String>, count: u64, time: Duration, unit: &'static str) -> Self {
+        Self::new(name, float(count) / time.as_secs_f64().max(1e-9), unit)
+    }
+}
+
+/// Measures.
+pub async fn run(args: BenchArgs, globals: &Globals) -> Result<(), Failure> {
+    let dir = args.dir.clone().unwrap_or_else(std::env::temp_dir);
+    if !matches!(args.what, What::All(_)) {
+        let runs = repeat(&args.what, args.runs, &dir, globals).await?;
+        report(&args, globals, &runs);
+        return Ok(());
+    }
+    let mut all = Vec::new();
+    for what in all::each()? {
+        output::note(format!("bench {}", name(&what)));
+        all.push((name(&what), repeat(&what, args.runs, &dir, globals).await?));
+    }
+    report_all(globals, &all);
+    Ok(())
+}
+
+async fn repeat(what: &What, count: u32, dir: &Path, globals: &Globals) -> Result<Vec<Vec<Figure>>, Failure> {
+    let mut runs = Vec::new();
+    for run in 1..=count {
+        if count > 1 {
+            output::note(format!("run {run} of {count}"));
+        }
+        let figures = tokio::select! {
+            biased;
+            _ = tokio::signal::ctrl_c() => Err(Failure::failed("interrupted")),
+            figures = Box::pin(measure(what, dir, globals)) => figures,
+        };
+        runs.push(figures?);
+    }
+    Ok(runs)
+}
+
+async fn measure(what: &What, dir: &Path, globals: &Globals) -> Result<Vec<Figure>, Failure> {
+    match what {
+        What::All(_) => Err(Failure::failed("`all` is not a single measurement")),
+        What::Engine(args) => engine::run(args, dir).await,
+        What::Push(args) => push::run(args, dir, globals).await,
+        What::Replicate(args) => replicate::run(args, dir, globals).await,
+        What::CatchUp(args) => catch_up::run(args, dir).await,
+        What::Join(args) => join::run(args, dir).await,
+        What::Control(args) => control::run(args, dir, globals).await,
+        What::Idle(args) => idle::run(args, dir).await,
+    }
+}
+
+fn report(args: &BenchArgs, globals: &Globals, runs: &[Vec<Figure>]) {
+    let mut rows = Rows::new(&["measured", "median>", "unit", "runs"]);
+    let mut all = Vec::new();
+    for (at, first) in runs[0].iter().enumerate() {
+        let values: Vec<f64> = runs
+            .iter()
+            .filter_map(|run| run.get(at))
+            .map(|figure| figure.value)
+            .collect();
+        let median = median(&values);
+        let shown: Vec<String> = values.iter().map(|value| short(*value)).collect();
+        let shown = if values.len() > 1 {
+            shown.join(" ")
+        } else {
+            String::new()
+        };
+        rows.push([first.name.clone(), short(median), first.unit.to_owned(), shown]);
+        all.push(json!({ "name": first.name, "median": median, "unit": first.unit, "runs": values }));
+    }
+    if globals.json {
+        output::json(&json!({ "bench": name(&args.what), "figures": all }));
+    } else {
+        rows.print();
+    }
+}
+
+/// The figures of every measurement, as a table for a page.
+fn report_all(globals: &Globals, all: &[(&str, Vec<Vec<Figure>>)]) {
+    if !globals.json {
+        output::line(all::HEAD);
+    }
+    for (bench, runs) in all {
+        for (at, figure) in runs[0].iter().enumerate() {
+            let values: Vec<f64> = runs
+                .iter()
+                .filter_map(|run| run.get(at))
+                .map(|figure| figure.value)
+                .collect();
+            if globals.json {
+                output::json(&json!({ "bench": bench, "name": figure.name, "median": median(&values),
+                                      "unit": figure.unit, "runs": values }));
+            } else {
+                output::line(all::row(figure, &values));
+            }
+        }
+    }
+}
+
+const fn name(what: &What) -> &'static str {
+    match what {
+        What::All(_) => "all",
+        What::Engine(_) => "engine",
+        What::Push(_) => "push",
+        What::Replicate(_) => "replicate",
+        What::CatchUp(_) => "catch-up",
+        What::Join(_) => "join",
+        What::Control(_) => "control",
+        What::Idle(_) => "idle",
+    }
+}
+
+/// The middle one, or the mean of the two in the middle.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.len() {
+        0 => f64::NAN,
+        len if len.is_multiple_of(2) => f64::midpoint(sorted[len / 2 - 1], sorted[len / 2]),
+        len => sorted[len / 2],
+    }
+}
+
+/// The value that `percent` of all do not exceed.
+fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+    let at = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
+    sorted.get(at).copied().unwrap_or_default()
+}
+
+fn short(value: f64) -> String {
+    match value.abs() {
+        magnitude if magnitude >= 100.0 => {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "shown, and not negative"
+            )]
+            let whole = magnitude.round() as u64;
+            output::count(whole)
+        }
+        magnitude if magnitude >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a measured figure")]
+const fn float(number: u64) -> f64 {
+    number as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_median_is_in_the_middle() {
+        assert!((median(&[3.0, 1.0, 2.0]) - 2.0).abs() < 1e-9);
+        assert!((median(&[4.0, 1.0, 2.0, 3.0]) - 2.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_percentile_is_one_of_the_samples() {
+        let samples: Vec<Duration> = (1..=100).map(Duration::from_millis).collect();
+        assert_eq!(percentile(&samples, 50), Duration::from_millis(50));
+        assert_eq!(percentile(&samples, 99), Duration::from_millis(99));
+        assert_eq!(percentile(&samples[..1], 99), Duration::from_millis(1));
+    }
+}

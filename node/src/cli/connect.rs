@@ -1,0 +1,237 @@
+//! From the command line's options to a connected client, and from a client's errors to a failure with advice.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, LazyLock},
+};
+
+use halcyon_client::{
+    AdminClient, AdminError, Client, ClientOptions, ConnectError, ErrorCode, FlushError, Location, Outbox, ReadError,
+    Refusal, Refused, WriteError,
+};
+use halcyon_core::env::{Env, WallClock};
+use serde_json::json;
+
+use super::{
+    Globals,
+    failure::{Failure, file_failure},
+    output::{self, Rows},
+};
+
+/// Where the admin credential is looked for when nobody says: where `node start` and `dev` leave it.
+const CREDENTIAL_PLACES: [&str; 2] = ["halcyon-data/admin.credential", "halcyon-dev/eu-west/admin.credential"];
+
+/// Where a key is looked for when nobody says: where `dev` leaves that of its tenant.
+const DEV_KEY: &str = "halcyon-dev/demo.key";
+
+/// The tenant that [`DEV_KEY`] opens.
+pub const DEV_TENANT: &str = "demo";
+
+/// Bytes of a credential or a key in a file; more is another file.
+const SECRET_BYTES_MAX: u64 = 4096;
+
+/// The command's own world. Nothing is written to disk.
+pub fn env() -> Result<Env, Failure> {
+    halcyon_client::env::system(None).map_err(|error| Failure::failed(format_args!("cannot start: {error}")))
+}
+
+/// The clock, for measuring how long things take.
+pub fn clock() -> Arc<dyn WallClock> {
+    static CLOCK: LazyLock<Option<Arc<dyn WallClock>>> = LazyLock::new(|| env().ok().map(|env| env.clock));
+    CLOCK.clone().expect("the system has a clock")
+}
+
+/// Random bytes for new ids.
+pub fn random_bytes(count: usize) -> Vec<u8> {
+    env().map_or_else(|_| vec![0; count], |env| env.random_bytes(count))
+}
+
+/// An operator's client.
+pub async fn admin(globals: &Globals) -> Result<AdminClient, Failure> {
+    let credential = credential(globals)?;
+    AdminClient::connect(env()?, globals.addresses(), credential, certificate(globals)?)
+        .await
+        .map_err(|error| connect_failure(error, globals))
+}
+
+/// A client of a tenant.
+pub async fn client(globals: &Globals, tenant: &str) -> Result<Client, Failure> {
+    client_with(globals, tenant, env()?, Outbox::Memory).await
+}
+
+/// A client of a tenant in a world of the caller's choice.
+pub async fn client_with(globals: &Globals, tenant: &str, env: Env, outbox: Outbox) -> Result<Client, Failure> {
+    let options = ClientOptions {
+        addresses: globals.addresses(),
+        tenant: tenant.to_owned(),
+        key: key(globals, tenant)?,
+        outbox,
+        ca_certificate: certificate(globals)?,
+        ..ClientOptions::default()
+    };
+    Client::connect(env, options)
+        .await
+        .map_err(|error| connect_failure(error, globals))
+}
+
+/// The tenant's key: as given, from the file that is given, or where `dev` left it.
+pub fn key(globals: &Globals, tenant: &str) -> Result<String, Failure> {
+    match &globals.key {
+        Some(given) => text_or_file(given),
+        None if tenant == DEV_TENANT && Path::new(DEV_KEY).exists() => read_secret(Path::new(DEV_KEY)),
+        None => Err(Failure::usage(format_args!("tenant {tenant} needs its access key"))
+            .advise("give --key KEY or set HALCYON_KEY; `halcyon tenant key create` makes a new one")),
+    }
+}
+
+/// Says why no client could be opened.
+pub fn connect_failure(error: ConnectError, globals: &Globals) -> Failure {
+    match error {
+        ConnectError::Unreachable(last) => unreachable(&last, globals),
+        ConnectError::Refused(refusal) => refusal_failure(&refusal),
+        ConnectError::Address(_) | ConnectError::Certificate(_) => Failure::usage(error),
+        ConnectError::Answer(_) => Failure::failed(error).advise("is this the port for clients, and a Halcyon node?"),
+        ConnectError::Outbox(_) => Failure::failed(error),
+    }
+}
+
+/// Says why an operator's call failed.
+pub fn admin_failure(error: AdminError) -> Failure {
+    match &error {
+        AdminError::Refused(refusal) => refusal_failure(refusal),
+        AdminError::Unreachable(_) | AdminError::Lost(_) => Failure::unreachable(error),
+    }
+}
+
+/// Says why a read failed.
+pub fn read_failure(error: ReadError) -> Failure {
+    match &error {
+        ReadError::Refused(refusal) => refusal_failure(refusal),
+        ReadError::Unreachable { .. } => Failure::unreachable(error).advise("halcyon status shows which nodes answer"),
+        ReadError::Answer(_) | ReadError::Closed => Failure::failed(error),
+    }
+}
+
+/// Says why a write was not taken.
+pub fn write_failure(error: WriteError) -> Failure {
+    match &error {
+        WriteError::TooLarge(_) => Failure::refused(error).advise("split it into smaller writes"),
+        WriteError::Full { .. } => Failure::unreachable(error),
+        WriteError::Outbox(_) | WriteError::Closed => Failure::failed(error),
+    }
+}
+
+/// Says why a write was not acknowledged.
+pub fn refused_failure(error: Refused) -> Failure {
+    match &error {
+        Refused::Refused(refusal) | Refused::Kept(refusal) => refusal_failure(refusal),
+        Refused::Closed => Failure::failed(error),
+    }
+}
+
+/// Says why not all writes were acknowledged.
+pub fn flush_failure(error: FlushError) -> Failure {
+    match &error {
+        FlushError::Kept(refusal) => refusal_failure(refusal),
+        FlushError::Closed => Failure::failed(error),
+    }
+}
+
+/// Shows where a tenant is.
+pub fn show_location(location: &Location, globals: &Globals) {
+    let micros = |replica: &halcyon_client::Replica| replica.round_trip.map(|time| time.as_micros());
+    if globals.json {
+        let replicas: Vec<_> = location
+            .replicas
+            .iter()
+            .map(|replica| {
+                json!({ "node": replica.node.0, "region": replica.region.as_str(), "address": replica.address,
+                        "serving": replica.serving, "round_trip_us": micros(replica).and_then(|time| u64::try_from(time).ok()) })
+            })
+            .collect();
+        output::json(&json!({
+            "tenant": location.tenant.to_string(), "name": location.name.as_str(), "home": location.home.as_str(),
+            "metadata_index": location.metadata_index, "replicas": replicas,
+        }));
+        return;
+    }
+    let mut rows = Rows::new(&["node", "region", "address", "serving", "round trip>"]);
+    for replica in &location.replicas {
+        rows.push([
+            replica.node.to_string(),
+            replica.region.to_string(),
+            replica.address.clone(),
+            if replica.serving { "yes" } else { "no" }.into(),
+            replica.round_trip.map_or_else(|| "-".into(), output::duration),
+        ]);
+    }
+    rows.print();
+}
+
+fn refusal_failure(refusal: &Refusal) -> Failure {
+    let failure = Failure::refused(&refusal.message);
+    let advice = match refusal.code {
+        ErrorCode::Unauthenticated => "check --key (for data) or --admin-credential (for operators)",
+        ErrorCode::NoQuorum => "halcyon status shows which nodes are missing; tenants' data is served meanwhile",
+        ErrorCode::WireVersion => "use a release of halcyon that is nearer to the nodes'",
+        ErrorCode::Limit => "halcyon settings shows the limits",
+        ErrorCode::Busy | ErrorCode::Retry => "try again in a moment",
+        _ => return failure,
+    };
+    failure.advise(advice)
+}
+
+fn unreachable(last: &str, globals: &Globals) -> Failure {
+    let advice = if globals.cluster.is_empty() {
+        "start nodes with `halcyon dev`, or name yours with --cluster HOST:PORT".to_owned()
+    } else {
+        format!(
+            "is a node up at {}, and is this its port for clients?",
+            globals.cluster.join(" or ")
+        )
+    };
+    Failure::unreachable(format_args!("no node can be reached: {last}")).advise(advice)
+}
+
+fn credential(globals: &Globals) -> Result<String, Failure> {
+    if let Some(given) = &globals.admin_credential {
+        return text_or_file(given);
+    }
+    let found = CREDENTIAL_PLACES.iter().map(Path::new).find(|path| path.exists());
+    match found {
+        Some(path) => read_secret(path),
+        None => Err(Failure::usage("this command needs the cluster's admin credential").advise(
+            "give --admin-credential DIR/admin.credential, as the first node's data directory has it, or set HALCYON_ADMIN",
+        )),
+    }
+}
+
+fn certificate(globals: &Globals) -> Result<Option<Vec<u8>>, Failure> {
+    let read = |path: &PathBuf| std::fs::read(path).map_err(|error| file_failure("read", path, &error));
+    globals.ca.as_ref().map(read).transpose()
+}
+
+fn text_or_file(given: &str) -> Result<String, Failure> {
+    let path = Path::new(given);
+    if path.is_file() {
+        return read_secret(path);
+    }
+    if given.contains('/') || Path::new(given).extension().is_some() {
+        return Err(Failure::usage(format_args!("there is no file {given}")));
+    }
+    Ok(given.trim().to_owned())
+}
+
+fn read_secret(path: &Path) -> Result<String, Failure> {
+    let size = std::fs::metadata(path)
+        .map_err(|error| file_failure("read", path, &error))?
+        .len();
+    if size > SECRET_BYTES_MAX {
+        return Err(Failure::usage(format_args!(
+            "{} is too long for a credential",
+            path.display()
+        )));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| file_failure("read", path, &error))?;
+    Ok(text.trim().to_owned())
+}

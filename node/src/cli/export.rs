@@ -1,0 +1,350 @@
+//! `halcyon export`: a tenant's data as JSON lines, one entity a line; or with `--full` one fact a line, with all that
+//! is needed to make an equal copy.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, BufWriter, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use futures::StreamExt;
+use halcyon_client::{Client, ScanQuery};
+use halcyon_core::{
+    fact::Fact,
+    id::{EntityId, Predicate},
+    value::Value,
+};
+use halcyon_proto::v1;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json, json};
+
+use super::{
+    Globals, connect,
+    data::TenantArg,
+    fact_json,
+    failure::{Failure, file_failure},
+    output::{self, Progress},
+};
+
+/// Triples in one page.
+const PAGE: u32 = 2_000;
+
+/// Pages between two saves of the state that `--resume` needs.
+const PAGES_PER_SAVE: u32 = 10;
+
+/// The key that tells the first and the last line of a full export from facts.
+pub const FULL_KEY: &str = "halcyon";
+/// In the first line.
+pub const FULL_START: &str = "full-export-1";
+/// In the last line.
+pub const FULL_END: &str = "end";
+
+/// See there.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  halcyon export --tenant tracker -o tracker.jsonl
+  halcyon export --tenant tracker --type issue | jq .
+  halcyon export --tenant tracker --full -o full.jsonl      for a copy with the same fingerprint
+
+A line is one entity: {\"id\": ..., \"issue/created\": {\"$date\": 1726270936000}, \"issue/title\": \"...\"}, fields
+sorted; a field with several values is an array. `halcyon import` reads it back. What JSON has no word for is marked:
+$date (ms since 1970), $ref, $bytes (hex), $json (text), $number. Entities that change meanwhile are written as they
+are when they are read; --full is one moment for all.")]
+pub struct ExportArgs {
+    #[command(flatten)]
+    tenant: TenantArg,
+    /// Only fields of this type
+    #[arg(long = "type", value_name = "TYPE")]
+    entity_type: Option<String>,
+    /// Where to; stdout if not given
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Go on with an interrupted export to the same file
+    #[arg(long, requires = "output", conflicts_with = "full")]
+    resume: bool,
+    /// One fact a line, with timestamps, tags and tombstones (operators only)
+    #[arg(long, conflicts_with = "entity_type")]
+    full: bool,
+}
+
+/// Writes the data.
+pub async fn run(args: ExportArgs, globals: &Globals) -> Result<(), Failure> {
+    if args.full {
+        return full(&args, globals).await;
+    }
+    let client = connect::client(globals, &args.tenant.tenant).await?;
+    let written = entities(&args, &client).await;
+    client.close().await;
+    let written = written?;
+    finished(&args, globals, written.entities, "entity", "entities");
+    Ok(())
+}
+
+/// One entity as a line has it.
+pub fn entity_json(id: &EntityId, triples: &[(Predicate, Value)]) -> Json {
+    let mut line = Map::new();
+    line.insert("id".into(), id.as_str().into());
+    let mut sorted: Vec<&(Predicate, Value)> = triples.iter().collect();
+    sorted.sort();
+    for (predicate, value) in sorted {
+        let value = value.to_typed_json();
+        match line.get_mut(predicate.as_str()) {
+            None => {
+                line.insert(predicate.as_str().into(), value);
+            }
+            Some(Json::Array(values)) => values.push(value),
+            Some(single) => *single = json!([single.take(), value]),
+        }
+    }
+    Json::Object(line)
+}
+
+/// How far an export has come, for `--resume`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct State {
+    tenant: String,
+    entity_type: Option<String>,
+    /// Of the next page, in hexadecimal.
+    cursor: String,
+    /// Bytes of whole lines in the file.
+    bytes: u64,
+    entities: u64,
+    /// The entity that the last page ended in.
+    open_id: Option<String>,
+    open_fields: Vec<(String, Json)>,
+}
+
+async fn entities(args: &ExportArgs, client: &Client) -> Result<State, Failure> {
+    let mut state = start_state(args)?;
+    let mut sink = Sink::open(args.output.as_deref(), state.bytes)?;
+    let progress = Progress::new("exporting", "entities", 0);
+    progress.at(state.entities);
+    let mut open: Option<(EntityId, Vec<(Predicate, Value)>)> = read_open(&state);
+    let mut pages = 0;
+    loop {
+        let query = ScanQuery {
+            entity_type: args.entity_type.clone(),
+            limit: PAGE,
+            cursor: hex::decode(&state.cursor).unwrap_or_default().into(),
+            ..ScanQuery::default()
+        };
+        let page = client.scan(query).await.map_err(connect::read_failure)?;
+        for triple in page.triples {
+            match &mut open {
+                Some((id, fields)) if *id == triple.subject => fields.push((triple.predicate, triple.value)),
+                _ => {
+                    let next = (triple.subject, vec![(triple.predicate, triple.value)]);
+                    if let Some((id, fields)) = open.replace(next) {
+                        sink.line(&entity_json(&id, &fields))?;
+                        state.entities += 1;
+                    }
+                }
+            }
+        }
+        progress.at(state.entities);
+        state.cursor = hex::encode(&page.cursor);
+        if state.cursor.is_empty() {
+            break;
+        }
+        pages += 1;
+        if pages % PAGES_PER_SAVE == 0 {
+            save(args, &mut state, open.as_ref(), &mut sink)?;
+        }
+    }
+    if let Some((id, fields)) = open {
+        sink.line(&entity_json(&id, &fields))?;
+        state.entities += 1;
+    }
+    sink.close()?;
+    progress.done();
+    if let Some(path) = &args.output {
+        let _ = std::fs::remove_file(state_path(path));
+    }
+    Ok(state)
+}
+
+fn start_state(args: &ExportArgs) -> Result<State, Failure> {
+    let fresh = State {
+        tenant: args.tenant.tenant.clone(),
+        entity_type: args.entity_type.clone(),
+        ..State::default()
+    };
+    let Some(path) = args.output.as_deref().filter(|_| args.resume) else {
+        return Ok(fresh);
+    };
+    let state: Option<State> = std::fs::read(state_path(path))
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    match state {
+        Some(state) if state.tenant == fresh.tenant && state.entity_type == fresh.entity_type => Ok(state),
+        _ => Err(Failure::usage(format_args!(
+            "there is no interrupted export of this tenant to {}",
+            path.display()
+        ))
+        .advise("leave --resume out to begin anew")),
+    }
+}
+
+fn save(
+    args: &ExportArgs,
+    state: &mut State,
+    open: Option<&(EntityId, Vec<(Predicate, Value)>)>,
+    sink: &mut Sink,
+) -> Result<(), Failure> {
+    let Some(path) = &args.output else { return Ok(()) };
+    state.bytes = sink.flush()?;
+    state.open_id = open.map(|(id, _)| id.to_string());
+    let fields = open.map(|(_, fields)| fields.as_slice()).unwrap_or_default();
+    state.open_fields = fields
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_typed_json()))
+        .collect();
+    let bytes = serde_json::to_vec(state).map_err(Failure::failed)?;
+    let path = state_path(path);
+    std::fs::write(&path, bytes).map_err(|error| file_failure("write", &path, &error))
+}
+
+fn read_open(state: &State) -> Option<(EntityId, Vec<(Predicate, Value)>)> {
+    let id = EntityId::new(state.open_id.as_ref()?).ok()?;
+    let field = |(name, json): &(String, Json)| Some((Predicate::new(name).ok()?, Value::from_typed_json(json).ok()?));
+    Some((id, state.open_fields.iter().filter_map(field).collect()))
+}
+
+fn state_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".halcyon-export");
+    name.into()
+}
+
+async fn full(args: &ExportArgs, globals: &Globals) -> Result<(), Failure> {
+    let admin = connect::admin(globals).await?;
+    let request = v1::ExportRequest {
+        tenant: args.tenant.tenant.clone(),
+    };
+    let stream = admin.export(request).await.map_err(connect::admin_failure)?;
+    let mut stream = std::pin::pin!(stream);
+    let mut sink = Sink::open(args.output.as_deref(), 0)?;
+    sink.line(&json!({ FULL_KEY: FULL_START, "tenant": args.tenant.tenant }))?;
+    let progress = Progress::new("exporting", "facts", 0);
+    let (mut facts, mut end) = (0, None);
+    while let Some(part) = stream.next().await {
+        let part = part.map_err(connect::admin_failure)?;
+        for encoded in &part.facts {
+            let fact = Fact::decode(encoded).map_err(|error| {
+                Failure::failed(format_args!("a fact cannot be read: {error}")).advise("use a newer halcyon")
+            })?;
+            sink.line(&fact_json::to_json(&fact))?;
+            facts += 1;
+        }
+        progress.at(facts);
+        if !part.fingerprint.is_empty() {
+            end = Some((hex::encode(&part.vector), hex::encode(&part.fingerprint)));
+        }
+    }
+    let Some((vector, fingerprint)) = end else {
+        return Err(Failure::unreachable("the stream ended early; the export is not whole").advise("run it again"));
+    };
+    sink.line(&json!({ FULL_KEY: FULL_END, "facts": facts, "vector": vector, "fingerprint": fingerprint }))?;
+    sink.close()?;
+    progress.done();
+    finished(args, globals, facts, "fact", "facts");
+    Ok(())
+}
+
+/// To a file the verdict goes to stdout; where stdout has the data, to stderr.
+fn finished(args: &ExportArgs, globals: &Globals, count: u64, one: &str, many: &str) {
+    let text = format!("{} exported", output::plural(count, one, many));
+    match (&args.output, globals.json) {
+        (Some(path), true) => output::json(&json!({ many: count, "file": path.display().to_string() })),
+        (Some(path), false) => output::line(format!("{text} to {}", path.display())),
+        (None, _) => output::note(text),
+    }
+}
+
+/// Lines to a file or to stdout.
+enum Sink {
+    File {
+        file: BufWriter<File>,
+        path: PathBuf,
+        bytes: u64,
+    },
+    Stdout,
+}
+
+impl Sink {
+    fn open(path: Option<&Path>, keep: u64) -> Result<Self, Failure> {
+        let Some(path) = path else { return Ok(Self::Stdout) };
+        let open = || -> io::Result<File> {
+            let mut file = OpenOptions::new().create(true).write(true).truncate(false).open(path)?;
+            file.set_len(keep)?;
+            file.seek(SeekFrom::Start(keep))?;
+            Ok(file)
+        };
+        let file = open().map_err(|error| file_failure("write", path, &error))?;
+        Ok(Self::File {
+            file: BufWriter::new(file),
+            path: path.to_owned(),
+            bytes: keep,
+        })
+    }
+
+    fn line(&mut self, json: &Json) -> Result<(), Failure> {
+        match self {
+            Self::Stdout => output::json(json),
+            Self::File { file, path, bytes } => {
+                let line = format!("{json}\n");
+                file.write_all(line.as_bytes())
+                    .map_err(|error| file_failure("write", path, &error))?;
+                *bytes += line.len() as u64;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<u64, Failure> {
+        match self {
+            Self::Stdout => Ok(0),
+            Self::File { file, path, bytes } => {
+                file.flush().map_err(|error| file_failure("write", path, &error))?;
+                Ok(*bytes)
+            }
+        }
+    }
+
+    fn close(mut self) -> Result<(), Failure> {
+        self.flush()?;
+        match &self {
+            Self::Stdout => Ok(()),
+            Self::File { file, path, .. } => file
+                .get_ref()
+                .sync_all()
+                .map_err(|error| file_failure("write", path, &error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entity_is_one_line_with_sorted_fields() {
+        let triple = |field: &str, value| (Predicate::new(field).unwrap(), value);
+        let reference = |id: &str| Value::Ref(EntityId::new(id).unwrap());
+        let line = entity_json(
+            &EntityId::new("a").unwrap(),
+            &[
+                triple("issue/title", Value::string("x")),
+                triple("issue/labels", reference("l2")),
+                triple("issue/labels", reference("l1")),
+                triple("issue/created", Value::Date(5)),
+            ],
+        );
+        assert_eq!(
+            line.to_string(),
+            r#"{"id":"a","issue/created":{"$date":5},"issue/labels":[{"$ref":"l1"},{"$ref":"l2"}],"issue/title":"x"}"#
+        );
+    }
+}

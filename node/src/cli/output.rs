@@ -1,0 +1,251 @@
+//! What the command says: data and verdicts on stdout, progress and notes on stderr, colours only on a terminal.
+//!
+//! The one module that prints. A reader that went away (`halcyon scan | head`) ends the process in silence, as in any
+//! Unix tool.
+
+use std::{
+    borrow::Cow,
+    io::{self, IsTerminal, Write},
+    time::Duration,
+};
+
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// How often a progress bar is drawn at the most.
+const DRAWS_PER_SECOND: u8 = 8;
+
+/// Writes a line to stdout.
+pub fn line(text: impl AsRef<str>) {
+    let mut out = io::stdout().lock();
+    let written = out
+        .write_all(text.as_ref().as_bytes())
+        .and_then(|()| out.write_all(b"\n"));
+    leave_if_nobody_reads(written);
+}
+
+/// Writes JSON as one line to stdout.
+pub fn json(value: &serde_json::Value) {
+    line(value.to_string());
+}
+
+/// Makes sure that a watcher's reader sees what was written.
+pub fn flush() {
+    leave_if_nobody_reads(io::stdout().lock().flush());
+}
+
+/// Writes a note for people to stderr.
+pub fn note(text: impl AsRef<str>) {
+    let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
+}
+
+/// Clears the terminal, for a view that draws itself anew. Does nothing where stdout is not a terminal.
+pub fn clear_screen() {
+    if io::stdout().is_terminal() {
+        let _ = write!(io::stdout().lock(), "\x1b[H\x1b[2J");
+    }
+}
+
+/// A meaning that has a colour.
+#[derive(Debug, Clone, Copy)]
+pub enum Tone {
+    /// All is well.
+    Good,
+    /// Something is wrong.
+    Bad,
+    /// Wait, or look twice.
+    Careful,
+    /// Less important.
+    Quiet,
+    /// More important.
+    Strong,
+}
+
+/// Text in its colour, if stdout is a terminal and nobody forbade colours.
+pub fn tint(tone: Tone, text: &str) -> Cow<'_, str> {
+    tint_for(io::stdout().is_terminal(), tone, text)
+}
+
+/// The same for stderr.
+pub fn tint_note(tone: Tone, text: &str) -> Cow<'_, str> {
+    tint_for(io::stderr().is_terminal(), tone, text)
+}
+
+/// A table without frame: columns aligned, one row a line, fit for `grep` and `awk`.
+#[derive(Debug)]
+pub struct Rows {
+    table: Table,
+}
+
+impl Rows {
+    /// An empty table with these columns. A name that ends with `>` has its column aligned to the right.
+    pub fn new(columns: &[&str]) -> Self {
+        let mut table = Table::new();
+        table.load_preset(presets::NOTHING);
+        table.set_content_arrangement(ContentArrangement::Disabled);
+        let names = columns
+            .iter()
+            .map(|name| Cell::new(name.trim_end_matches('>').to_uppercase()));
+        table.set_header(names);
+        for (at, name) in columns.iter().enumerate() {
+            let Some(column) = table.column_mut(at) else { continue };
+            column.set_padding((0, 2));
+            if name.ends_with('>') {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        Self { table }
+    }
+
+    /// Adds a row.
+    pub fn push<T: ToString>(&mut self, cells: impl IntoIterator<Item = T>) {
+        self.table.add_row(cells.into_iter().map(|cell| cell.to_string()));
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// The table as text, without blanks at the ends of lines.
+    pub fn render(&self) -> String {
+        let lines: Vec<String> = self.table.lines().map(|line| line.trim_end().to_owned()).collect();
+        lines.join("\n")
+    }
+
+    /// Writes it to stdout.
+    pub fn print(&self) {
+        line(self.render());
+    }
+}
+
+/// How far something long has come. Drawn on stderr, only on a terminal.
+#[derive(Debug)]
+pub struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    /// Of `total` things called `unit`; 0 where the total is not known.
+    pub fn new(what: &str, unit: &str, total: u64) -> Self {
+        let known = format!("{{msg}} [{{bar:28}}] {{human_pos}}/{{human_len}} {unit}  {{per_sec}}  {{eta}} left");
+        let unknown = format!("{{msg}} {{spinner}} {{human_pos}} {unit}  {{per_sec}}");
+        let bar = ProgressBar::with_draw_target(
+            (total > 0).then_some(total),
+            ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND),
+        );
+        let template = if total > 0 { known } else { unknown };
+        if let Ok(style) = ProgressStyle::with_template(&template) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.set_message(what.to_owned());
+        Self { bar }
+    }
+
+    /// It has come this far.
+    pub fn at(&self, position: u64) {
+        self.bar.set_position(position);
+    }
+
+    /// It has come this much further.
+    pub fn add(&self, count: u64) {
+        self.bar.inc(count);
+    }
+
+    /// Takes the bar away.
+    pub fn done(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// A note that does not tear the bar apart.
+    pub fn note(&self, text: &str) {
+        self.bar.suspend(|| note(text));
+    }
+}
+
+/// A duration as a person says it.
+pub fn duration(time: Duration) -> String {
+    let micros = time.as_micros();
+    match micros {
+        0..1_000 => format!("{micros} us"),
+        1_000..10_000 => format!("{:.2} ms", time.as_secs_f64() * 1e3),
+        10_000..1_000_000 => format!("{:.0} ms", time.as_secs_f64() * 1e3),
+        1_000_000..100_000_000 => format!("{:.1} s", time.as_secs_f64()),
+        _ => humantime::format_duration(Duration::from_secs(time.as_secs())).to_string(),
+    }
+}
+
+/// A count with thousands apart: `1,234,567`.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Bytes with a unit: `12.3 MB`.
+pub fn bytes(number: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
+    let number_float = number as f64;
+    match number {
+        0..1_000 => format!("{number} B"),
+        1_000..1_000_000 => format!("{:.1} kB", number_float / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", number_float / 1e6),
+        _ => format!("{:.2} GB", number_float / 1e9),
+    }
+}
+
+/// `1 issue`, `2 issues`.
+pub fn plural(number: u64, one: &str, many: &str) -> String {
+    let word = if number == 1 { one } else { many };
+    format!("{} {word}", count(number))
+}
+
+fn tint_for(is_terminal: bool, tone: Tone, text: &str) -> Cow<'_, str> {
+    if !is_terminal || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
+        return text.into();
+    }
+    let code = match tone {
+        Tone::Good => "32",
+        Tone::Bad => "31",
+        Tone::Careful => "33",
+        Tone::Quiet => "2",
+        Tone::Strong => "1",
+    };
+    format!("\x1b[{code}m{text}\x1b[0m").into()
+}
+
+fn leave_if_nobody_reads(written: io::Result<()>) {
+    if let Err(error) = written
+        && error.kind() == io::ErrorKind::BrokenPipe
+    {
+        std::process::exit(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_for_people() {
+        assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!(count(12), "12");
+        assert_eq!(bytes(12_345_678), "12.3 MB");
+        assert_eq!(duration(Duration::from_micros(1_234)), "1.23 ms");
+        assert_eq!(plural(1, "issue", "issues"), "1 issue");
+    }
+
+    #[test]
+    fn a_table_has_no_frame_and_no_blanks_at_line_ends() {
+        let mut rows = Rows::new(&["name", "count>"]);
+        rows.push(["a", "1"]);
+        rows.push(["long name", "1000"]);
+        assert_eq!(rows.render(), "NAME       COUNT\na              1\nlong name   1000");
+    }
+}

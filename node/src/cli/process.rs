@@ -1,0 +1,96 @@
+//! Nodes inside this process: logs, start, and a clean stop on Ctrl-C or SIGTERM.
+
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::{
+    failure::{Exit, Failure, file_failure},
+    output,
+};
+use crate::{
+    config::{Config, LogFormat},
+    env,
+    server::{self, Node},
+};
+
+/// How long a node may take to stop: to answer what it has, fold its log and close its files.
+const STOP_MAX: Duration = Duration::from_secs(20);
+
+/// Time between two looks whether a node is ready.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Writes the log to stderr from now on.
+pub fn start_logs(format: LogFormat, filter: &str) -> Result<(), Failure> {
+    EnvFilter::try_new(filter).map_err(|error| {
+        Failure::usage(format_args!("the log filter {filter:?} cannot be read: {error}"))
+            .advise("write info, debug, or halcyon_node::peers=debug,info")
+    })?;
+    server::init_log(format, filter);
+    Ok(())
+}
+
+/// Starts a node.
+pub async fn start(config: Config) -> Result<Node, Failure> {
+    std::fs::create_dir_all(&config.data).map_err(|error| file_failure("make", &config.data, &error))?;
+    let world = env::system(&config.data).map_err(|error| {
+        Failure::failed(format_args!("cannot open {}: {error}", config.data.display()))
+            .advise("is another node running in this directory?")
+    })?;
+    let (region, data) = (config.region.clone(), config.data.clone());
+    Box::pin(Node::start(world, config)).await.map_err(|error| {
+        Failure::failed(format_args!(
+            "the node in {region} ({}) did not start: {error}",
+            data.display()
+        ))
+    })
+}
+
+/// Waits until the node says that it is ready, or until `deadline`; then it tells why it is not.
+pub async fn until_ready(node: &Node, deadline: Duration) -> Result<(), Failure> {
+    let ready = async {
+        while !node.reasons().is_empty() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    tokio::time::timeout(deadline, ready).await.map_err(|_| {
+        Failure::failed(format_args!(
+            "{} is not ready: {}",
+            node.id(),
+            node.reasons().join("; ")
+        ))
+    })
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+pub async fn until_told_to_stop() -> Result<(), Failure> {
+    let no_signal = |error| Failure::failed(format_args!("cannot hear signals: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(no_signal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signal)?;
+    tokio::select! {
+        biased;
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// Stops nodes together. A second Ctrl-C does not wait: whatever was acknowledged is on disk already.
+pub async fn stop(nodes: Vec<Node>) -> Result<(), Failure> {
+    let all = futures::future::join_all(nodes.into_iter().map(Node::stop));
+    tokio::select! {
+        biased;
+        _ = tokio::signal::ctrl_c() => {
+            output::note("stopped without waiting; nothing acknowledged is lost");
+            std::process::exit(Exit::Ok as i32);
+        }
+        stopped = tokio::time::timeout(STOP_MAX, all) => match stopped {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Failure::failed(format_args!(
+                "a node did not stop within {}; nothing acknowledged is lost",
+                output::duration(STOP_MAX)
+            ))),
+        },
+    }
+}

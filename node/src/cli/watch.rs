@@ -1,0 +1,146 @@
+//! `halcyon watch`: a tenant's changes as they happen.
+
+use clap::Args;
+use futures::StreamExt;
+use halcyon_client::WatchEvent;
+use halcyon_core::{
+    change::{Change, ChangeSet},
+    id::{EntityId, Predicate, Tag},
+    version_vector::VersionVector,
+};
+use serde_json::{Value as Json, json};
+
+use super::{
+    Globals, connect,
+    data::{TenantArg, plain, short},
+    failure::Failure,
+    output::{self, Tone},
+};
+
+/// See there.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  halcyon watch --tenant demo
+  halcyon watch --tenant demo --all --json
+  halcyon watch --tenant demo --from VECTOR   (as an earlier --json run printed it)
+
+Without --all or --from it begins with what happens from now on. It reconnects by itself and loses nothing.")]
+pub struct WatchArgs {
+    #[command(flatten)]
+    tenant: TenantArg,
+    /// Begin with everything that the tenant holds
+    #[arg(long, conflicts_with = "from")]
+    all: bool,
+    /// Begin behind this version vector, in hexadecimal
+    #[arg(long, value_name = "VECTOR")]
+    from: Option<String>,
+    /// End after this many change sets
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+}
+
+/// Follows changes.
+pub async fn run(args: WatchArgs, globals: &Globals) -> Result<(), Failure> {
+    let from = args.from.as_deref().map(vector).transpose()?;
+    let client = connect::client(globals, &args.tenant.tenant).await?;
+    let from = match from {
+        Some(from) => from,
+        None if args.all => VersionVector::EMPTY,
+        None => client.held().await.map_err(connect::read_failure)?,
+    };
+    let mut held = from.clone();
+    let mut events = std::pin::pin!(client.watch(from));
+    let mut left = args.count.unwrap_or(u64::MAX);
+    while left > 0 {
+        let event = tokio::select! {
+            biased;
+            _ = tokio::signal::ctrl_c() => break,
+            event = events.next() => event,
+        };
+        let Some(event) = event else { break };
+        match event.map_err(connect::read_failure)? {
+            WatchEvent::Missed(set) => {
+                left -= 1;
+                show(globals, None, &set, &held);
+            }
+            WatchEvent::CaughtUp(now) => {
+                held = now;
+                caught_up(globals, &held);
+            }
+            WatchEvent::Live { tag, set } => {
+                left -= 1;
+                held.raise(tag);
+                show(globals, Some(tag), &set, &held);
+            }
+        }
+        output::flush();
+    }
+    Ok(())
+}
+
+/// A change, for programs.
+pub fn change_json(change: &Change) -> Json {
+    let cell = |what: &str| {
+        json!({ "change": what, "subject": change.subject().map(EntityId::as_str),
+                "predicate": change.predicate().map(Predicate::as_str),
+                "value": change.value().map(halcyon_core::value::Value::to_typed_json) })
+    };
+    match change {
+        Change::Set { .. } => cell("set"),
+        Change::Unset { .. } => cell("unset"),
+        Change::Add { .. } => cell("add"),
+        Change::Remove { .. } => cell("remove"),
+        Change::Create { subject } => json!({ "change": "create", "subject": subject.as_str() }),
+        Change::Delete { subject } => json!({ "change": "delete", "subject": subject.as_str() }),
+        Change::Opaque { kind, body } => json!({ "change": "opaque", "kind": kind, "body": hex::encode(body) }),
+    }
+}
+
+fn show(globals: &Globals, tag: Option<Tag>, set: &ChangeSet, held: &VersionVector) {
+    if globals.json {
+        let changes: Vec<Json> = set.changes.iter().map(change_json).collect();
+        let tag = tag.map(|tag| json!({ "origin": tag.origin.to_string(), "seq": tag.seq.0 }));
+        output::json(&json!({
+            "event": if tag.is_some() { "live" } else { "missed" }, "tag": tag, "client": set.client().to_string(),
+            "timestamp": set.timestamp.to_string(), "changes": changes, "vector": hex::encode(held.encode()),
+        }));
+        return;
+    }
+    let from = tag.map_or_else(
+        || "earlier".to_owned(),
+        |tag| format!("{} {}", tag.origin.node, tag.seq),
+    );
+    for change in &set.changes {
+        output::line(format!("{}  {}", output::tint(Tone::Quiet, &from), sentence(change)));
+    }
+}
+
+fn sentence(change: &Change) -> String {
+    let value = change.value().map(|value| short(&plain(value))).unwrap_or_default();
+    let subject = change.subject().map(ToString::to_string).unwrap_or_default();
+    let field = change.predicate().map(ToString::to_string).unwrap_or_default();
+    match change {
+        Change::Set { .. } => format!("{subject}  {field} = {value}"),
+        Change::Unset { .. } => format!("{subject}  {field} is unset"),
+        Change::Add { .. } => format!("{subject}  {field} + {value}"),
+        Change::Remove { .. } => format!("{subject}  {field} - {value}"),
+        Change::Create { .. } => format!("{subject}  created"),
+        Change::Delete { .. } => format!("{subject}  deleted"),
+        Change::Opaque { kind, .. } => format!("a change of kind {kind}, which this release does not know"),
+    }
+}
+
+fn caught_up(globals: &Globals, held: &VersionVector) {
+    if globals.json {
+        output::json(&json!({ "event": "caught-up", "vector": hex::encode(held.encode()) }));
+    } else {
+        output::note("up to date; waiting for changes (Ctrl-C ends)");
+    }
+}
+
+fn vector(text: &str) -> Result<VersionVector, Failure> {
+    let error = || Failure::usage("--from is not a version vector").advise("use the `vector` of an earlier --json run");
+    let bytes = hex::decode(text).map_err(|_| error())?;
+    VersionVector::decode(&bytes).map_err(|_| error())
+}

@@ -1,0 +1,84 @@
+//! What this node does not know yet: a tenant or a key that was made a moment ago by way of another node, and a replica
+//! that is being opened. Callers wait a little instead of being told no.
+
+use std::{sync::Arc, time::Duration};
+
+use halcyon_core::id::TenantId;
+use halcyon_proto::error::{ErrorCode, Refusal};
+use tokio::{
+    sync::Mutex,
+    time::{sleep, timeout},
+};
+
+use super::rooms::Rooms;
+use crate::{
+    limits::{FRESH_TIMEOUT, OPEN_WAIT_FIRST, OPEN_WAIT_MAX},
+    metadata::state::Tenant,
+};
+
+/// When the last question to the control plane's leader that was answered began.
+///
+/// One question at a time is on its way, and answers all who wait for one: whoever sends names that nobody has costs
+/// the leader one small call in a round trip, however many they send.
+#[derive(Debug, Clone, Default)]
+pub struct Freshness {
+    began: Arc<Mutex<Option<Duration>>>,
+}
+
+impl Rooms {
+    /// The tenant of that id or name, as far as this node knows.
+    pub(super) fn known_tenant(&self, text: &str) -> Result<Arc<Tenant>, Refusal> {
+        self.view.tenant_named(text).ok_or_else(|| {
+            let text: String = text.chars().take(80).collect();
+            let text = format!("there is no tenant {text:?}; see `halcyon tenant list`");
+            Refusal::new(ErrorCode::NotFound, text)
+        })
+    }
+
+    /// The tenant of that id or name, if anybody has made it.
+    pub(super) async fn tenant(&self, text: &str) -> Result<Arc<Tenant>, Refusal> {
+        match self.known_tenant(text) {
+            Ok(tenant) => Ok(tenant),
+            Err(_) if self.refresh().await => self.known_tenant(text),
+            Err(unknown) => Err(Refusal {
+                retry_after: Some(FRESH_TIMEOUT),
+                ..Refusal::new(
+                    ErrorCode::NoQuorum,
+                    format!("{unknown}; the control plane cannot be asked whether it is new"),
+                )
+            }),
+        }
+    }
+
+    /// When it returns true, the view shows all that was written before it was called.
+    pub(super) async fn refresh(&self) -> bool {
+        let clock = &self.env.clock;
+        let asked = clock.monotonic();
+        let work = async {
+            let mut began = self.freshness.began.lock().await;
+            if began.is_some_and(|began| began > asked) {
+                return true;
+            }
+            let start = clock.monotonic();
+            let answered = self.metadata.read_barrier().await.is_ok();
+            if answered {
+                *began = Some(start);
+            }
+            answered
+        };
+        timeout(FRESH_TIMEOUT, work).await.unwrap_or(false)
+    }
+
+    /// Waits for a replica that the control plane has placed here and that is being opened; not for long.
+    pub(super) async fn until_open(&self, tenant: TenantId) {
+        let opened = async {
+            let mut pause = OPEN_WAIT_FIRST;
+            while !self.replication.serves(tenant) {
+                sleep(pause).await;
+                pause *= 2;
+            }
+        };
+        // What follows says what is missing.
+        let _ = timeout(OPEN_WAIT_MAX, opened).await;
+    }
+}
