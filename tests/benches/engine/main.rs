@@ -1,0 +1,48 @@
+//! The storage engine beside `SQLite`, in turns in one run: acknowledged after fsync, no network.
+//!
+//! `cargo bench -p halcyon-tests --bench engine`. Each round measures both sides of every row, one after the other, so
+//! that a busy moment of the machine hits both; medians and their ratio are printed. `HALCYON_ROUNDS` (5) and
+//! `HALCYON_TRIPLES` (1,000,000, of the row with sets of 1,000) make it shorter.
+
+mod halcyon;
+mod sqlite;
+mod work;
+
+use std::time::Duration;
+
+use work::{Figures, Row, Side};
+
+/// How long a window of single changes lasts.
+const WINDOW: Duration = Duration::from_secs(2);
+
+fn main() {
+    // `cargo test --benches` only asks whether it runs.
+    let is_test = std::env::args().any(|argument| argument == "--test");
+    let rounds = if is_test { 1 } else { number("HALCYON_ROUNDS", 5) };
+    let triples = if is_test {
+        10_000
+    } else {
+        number("HALCYON_TRIPLES", 1_000_000)
+    };
+    let window = if is_test { WINDOW / 20 } else { WINDOW };
+    let rows = [
+        Row::Singles { writers: 1, window },
+        Row::Singles { writers: 64, window },
+        Row::Batches { triples },
+    ];
+    let mut figures = Figures::default();
+    for _ in 0..rounds {
+        for row in rows {
+            figures.add(row, Side::Sqlite, sqlite::measure(row));
+            figures.add(row, Side::Halcyon, halcyon::measure(row));
+        }
+    }
+    figures.print();
+}
+
+fn number(name: &str, default: usize) -> usize {
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
+}

@@ -1,0 +1,238 @@
+//! A cluster of real processes on loopback, driven by the command line.
+//!
+//! When a test fails, the ends of all logs are printed. When it ends, every process is killed.
+
+use std::{collections::BTreeMap, path::Path, path::PathBuf};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{
+    command::{self, Answer},
+    links::{Link, Links},
+    load::Door,
+    process::{Process, free_port},
+    wait,
+};
+
+/// Three regions far apart, as the examples have them.
+pub const REGIONS: [&str; 3] = ["eu-west", "us-east", "ap-south"];
+
+/// Nodes, the links between them, and the tenants that were made.
+#[derive(Debug)]
+pub struct Cluster {
+    /// `n1` is `nodes[0]`, and has the admin credential in its directory.
+    pub nodes: Vec<Process>,
+    /// What can be cut.
+    pub links: Links,
+    keys: BTreeMap<String, String>,
+    dir: TempDir,
+}
+
+impl Cluster {
+    /// Boots one node for each region: the first with `--bootstrap`, the others by a token of the first.
+    #[track_caller]
+    pub fn boot(regions: &[&str]) -> Self {
+        let mut cluster = Self {
+            nodes: Vec::new(),
+            links: Links::default(),
+            keys: BTreeMap::new(),
+            dir: tempfile::tempdir().expect("a temporary directory can be made"),
+        };
+        for (at, region) in regions.iter().enumerate() {
+            if at == 0 {
+                cluster.add(region, &["--bootstrap"]);
+            } else {
+                cluster.join(region);
+            }
+        }
+        cluster
+    }
+
+    /// Adds a node by a new token, and returns its place once it is ready.
+    #[track_caller]
+    pub fn join(&mut self, region: &str) -> usize {
+        let token = self.token();
+        self.add(region, &["--join", &token])
+    }
+
+    /// Adds a node that is started with `arguments`, and returns its place once it is ready.
+    #[track_caller]
+    pub fn add(&mut self, region: &str, arguments: &[&str]) -> usize {
+        let at = self.prepare(region);
+        self.start_with(at, arguments);
+        at
+    }
+
+    /// Adds a node that is not started.
+    pub fn prepare(&mut self, region: &str) -> usize {
+        let at = self.nodes.len();
+        let node = Process::new(self.dir.path(), &format!("n{}", at + 1), region, free_port());
+        self.links.open_door(at, node.advertised_peer_port, node.peer_port);
+        self.nodes.push(node);
+        at
+    }
+
+    /// Starts a node that has a directory already.
+    #[track_caller]
+    pub fn start(&mut self, at: usize) {
+        self.start_with(at, &[]);
+    }
+
+    /// Starts a node without waiting until it serves.
+    #[track_caller]
+    pub fn spawn(&mut self, at: usize, arguments: &[&str]) {
+        self.nodes[at].start(arguments);
+        if let Some(pid) = self.nodes[at].pid() {
+            self.links.owned_by(pid, at);
+        }
+    }
+
+    /// Holds all bytes between one node and the others.
+    pub fn partition(&self, at: usize) {
+        self.links.set_around(at, 0..self.nodes.len(), Link::Held);
+    }
+
+    /// Runs a command against the nodes that run, as an operator.
+    #[track_caller]
+    pub fn run(&self, arguments: &[&str]) -> Answer {
+        let addresses: Vec<String> = self.running().map(|at| self.address(at)).collect();
+        self.run_at(&addresses.join(","), arguments)
+    }
+
+    /// Runs a command against one node.
+    #[track_caller]
+    pub fn run_on(&self, at: usize, arguments: &[&str]) -> Answer {
+        self.run_at(&self.address(at), arguments)
+    }
+
+    /// Runs a command and reads its JSON.
+    #[track_caller]
+    pub fn ask(&self, arguments: &[&str]) -> Value {
+        self.run(&[&["--json"], arguments].concat()).ok().json()
+    }
+
+    /// A join token.
+    #[track_caller]
+    pub fn token(&self) -> String {
+        let answer = self.ask(&["token", "create"]);
+        answer["token"]
+            .as_str()
+            .expect("`token create` answers with a token")
+            .to_owned()
+    }
+
+    /// Makes a tenant and waits until all its replicas serve.
+    #[track_caller]
+    pub fn tenant(&mut self, name: &str, regions: &[&str]) {
+        let answer = self.ask(&["tenant", "create", name, "--regions", &regions.join(",")]);
+        let key = answer["key"].as_str().expect("`tenant create` answers with a key");
+        self.keys.insert(name.to_owned(), key.to_owned());
+        wait::until(&format!("{name} is placed"), wait::SOON, || {
+            let states = self.replica_states(name);
+            (states.len() >= regions.len() && states.iter().all(|(_, state)| state == "active")).then_some(())
+        });
+    }
+
+    /// A tenant's access key.
+    #[track_caller]
+    pub fn key(&self, tenant: &str) -> &str {
+        self.keys
+            .get(tenant)
+            .unwrap_or_else(|| panic!("no test made the tenant {tenant}"))
+    }
+
+    /// Where a tenant lies: the names of the nodes and the states of its replicas there.
+    #[track_caller]
+    pub fn replica_states(&self, tenant: &str) -> Vec<(u64, String)> {
+        let shown = self.ask(&["tenant", "show", tenant]);
+        let replicas = shown["replicas"].as_array().cloned().unwrap_or_default();
+        let state = |replica: &Value| {
+            let node = replica["node"].as_u64().unwrap_or_default();
+            (node, replica["state"].as_str().unwrap_or_default().to_owned())
+        };
+        replicas.iter().map(state).collect()
+    }
+
+    /// Waits until all replicas of a tenant hold the same, and says what.
+    #[track_caller]
+    pub fn settle(&self, tenant: &str) -> Value {
+        wait::until(&format!("{tenant} agrees"), wait::LONG, || self.verify(tenant))
+    }
+
+    /// What `verify` says, if all replicas agree now.
+    #[track_caller]
+    pub fn verify(&self, tenant: &str) -> Option<Value> {
+        let answer = self.run(&["--json", "verify", "--tenant", tenant]);
+        (answer.code == 0).then(|| answer.json())
+    }
+
+    /// Opens a tenant at one node, for loads and for bytes that no honest client sends.
+    #[track_caller]
+    pub fn door(&self, at: usize, tenant: &str) -> Door {
+        Door::open(self.nodes[at].client_port, tenant, self.key(tenant))
+    }
+
+    /// Where clients reach a node.
+    pub fn address(&self, at: usize) -> String {
+        format!("127.0.0.1:{}", self.nodes[at].client_port)
+    }
+
+    /// Where the cluster's files are.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A file in the cluster's directory.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The admin credential, as bootstrap left it.
+    pub fn admin_credential(&self) -> PathBuf {
+        self.nodes[0].data.join("admin.credential")
+    }
+
+    /// Runs a command with a tenant's key and one node.
+    #[track_caller]
+    pub fn run_keyed(&self, at: usize, tenant: &str, arguments: &[&str]) -> Answer {
+        let (credential, address) = (self.admin_credential(), self.address(at));
+        let variables = [
+            ("HALCYON_CLUSTER", address.as_str()),
+            ("HALCYON_ADMIN", credential.to_str().unwrap_or_default()),
+            ("HALCYON_KEY", self.key(tenant)),
+        ];
+        command::halcyon(&[arguments, &["--tenant", tenant]].concat(), &variables)
+    }
+
+    #[track_caller]
+    fn run_at(&self, addresses: &str, arguments: &[&str]) -> Answer {
+        let credential = self.admin_credential();
+        let variables = [
+            ("HALCYON_CLUSTER", addresses),
+            ("HALCYON_ADMIN", credential.to_str().unwrap_or_default()),
+        ];
+        command::halcyon(arguments, &variables)
+    }
+
+    #[track_caller]
+    fn start_with(&mut self, at: usize, arguments: &[&str]) {
+        self.spawn(at, arguments);
+        self.nodes[at].wait_ready();
+    }
+
+    fn running(&self) -> impl Iterator<Item = usize> {
+        (0..self.nodes.len()).filter(|at| self.nodes[*at].pid().is_some())
+    }
+}
+
+impl Drop for Cluster {
+    #[expect(clippy::print_stderr, reason = "a failed test shows what the nodes said")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for node in &self.nodes {
+                eprintln!("---- {} ({})\n{}", node.name, node.region, node.log_tail());
+            }
+        }
+    }
+}

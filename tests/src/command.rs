@@ -1,0 +1,87 @@
+//! Runs `halcyon` as an operator does, and reads what it answers.
+
+use std::{process::Stdio, time::Duration};
+
+use serde_json::Value;
+use tokio::{process::Command, time::timeout};
+
+use crate::{binary, wait::runtime};
+
+/// No command of a test takes longer.
+const COMMAND_WITHIN: Duration = Duration::from_mins(2);
+
+/// What a command left behind.
+#[derive(Debug)]
+pub struct Answer {
+    /// 0 done, 1 failed or replicas disagree, 2 usage, 3 nobody reached, 4 refused.
+    pub code: i32,
+    /// Data and verdicts.
+    pub stdout: String,
+    /// Progress and notes.
+    pub stderr: String,
+    /// The command, for messages.
+    pub command: String,
+}
+
+impl Answer {
+    /// Demands success.
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        assert_eq!(self.code, 0, "`{}`\n{}\n{}", self.command, self.stdout, self.stderr);
+        self
+    }
+
+    /// Demands a failure with this code, and a message that says all of `words`.
+    #[track_caller]
+    pub fn fails(self, code: i32, words: &[&str]) -> Self {
+        let said = format!("{}\n{}", self.stdout, self.stderr);
+        assert_eq!(self.code, code, "`{}`\n{said}", self.command);
+        for word in words {
+            let found = said.to_lowercase().contains(&word.to_lowercase());
+            assert!(found, "`{}` does not say `{word}`:\n{said}", self.command);
+        }
+        self
+    }
+
+    /// The JSON on stdout.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        let read = serde_json::from_str(self.stdout.trim());
+        read.unwrap_or_else(|error| panic!("`{}` is not JSON ({error}):\n{}", self.command, self.stdout))
+    }
+
+    /// One JSON value for each line of stdout.
+    #[track_caller]
+    pub fn json_lines(&self) -> Vec<Value> {
+        let lines = self.stdout.lines().filter(|line| !line.trim().is_empty());
+        lines
+            .map(|line| serde_json::from_str(line).expect("every line is JSON"))
+            .collect()
+    }
+}
+
+/// Runs the command with `variables` in its environment.
+#[track_caller]
+pub fn halcyon(arguments: &[&str], variables: &[(&str, &str)]) -> Answer {
+    let mut command = Command::new(binary::halcyon());
+    command
+        .args(arguments)
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    for name in ["HALCYON_CLUSTER", "HALCYON_ADMIN", "HALCYON_KEY"] {
+        command.env_remove(name);
+    }
+    command.envs(variables.iter().copied());
+    let shown = format!("halcyon {}", arguments.join(" "));
+    // `output` needs the runtime from its first call on.
+    let ended = runtime().block_on(async { timeout(COMMAND_WITHIN, command.output()).await });
+    let output = ended.unwrap_or_else(|_| panic!("`{shown}` takes longer than {COMMAND_WITHIN:?}"));
+    let output = output.expect("the binary under test can be run");
+    Answer {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        command: shown,
+    }
+}
