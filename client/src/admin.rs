@@ -11,8 +11,11 @@ use std::{
 
 use futures::{Stream, StreamExt};
 use halcyon_core::env::Env;
-use halcyon_proto::v1::{self, admin_client};
-use tonic::transport::Channel;
+use halcyon_proto::{
+    header::{CONSISTENCY_HEADER, LINEARIZABLE},
+    v1::{self, admin_client},
+};
+use tonic::{metadata::MetadataValue, transport::Channel};
 
 use crate::{
     error::{AdminError, ConnectError},
@@ -36,6 +39,7 @@ use crate::{
 #[derive(Clone)]
 pub struct AdminClient {
     inner: Arc<Inner>,
+    linearizable: bool,
 }
 
 struct Inner {
@@ -88,12 +92,23 @@ impl AdminClient {
             addresses,
             greeted: Mutex::default(),
         };
-        let client = Self { inner: Arc::new(inner) };
+        let client = Self {
+            inner: Arc::new(inner),
+            linearizable: false,
+        };
         match client.reach(0).await {
             Ok(_) => Ok(client),
             Err(AdminError::Refused(refusal)) => Err(ConnectError::Refused(refusal)),
             Err(error) => Err(ConnectError::Unreachable(error.to_string())),
         }
+    }
+
+    /// The same client, whose reads show all that was written, by anybody, before they were called. A node that cannot
+    /// ask a quorum refuses them; plain reads it answers from what it knows.
+    #[must_use]
+    pub fn linearizable(mut self) -> Self {
+        self.linearizable = true;
+        self
     }
 
     /// Every fact of a tenant, from a consistent snapshot of one node.
@@ -230,7 +245,12 @@ impl AdminClient {
         let mut attempt = 0;
         loop {
             let address = self.reach(attempt).await?;
-            let request = self.inner.transport.request(message.clone(), Some(ADMIN_DEADLINE));
+            let mut request = self.inner.transport.request(message.clone(), Some(ADMIN_DEADLINE));
+            if self.linearizable {
+                request
+                    .metadata_mut()
+                    .insert(CONSISTENCY_HEADER, MetadataValue::from_static(LINEARIZABLE));
+            }
             match within(ADMIN_DEADLINE, call(self.inner.transport.admin(&address), request)).await {
                 Ok(answer) => {
                     self.greeted().answered = Some(self.inner.env.clock.monotonic());

@@ -11,7 +11,12 @@ use std::{
 };
 
 use futures::Stream;
-use halcyon_core::{change::ChangeSet, version_vector::VersionVector};
+use halcyon_core::{
+    change::ChangeSet,
+    clock::Timestamp,
+    mutant::{self, Mutant},
+    version_vector::VersionVector,
+};
 use halcyon_proto::{
     convert::{self, ConvertError},
     v1::{self, watch_response::Event},
@@ -39,6 +44,8 @@ pub(crate) struct Watching {
     ready: VecDeque<WatchEvent>,
     failures: u32,
     ended: bool,
+    /// The largest timestamp of all that was delivered, for [`Mutant::ResumeByTimestamp`].
+    largest: Option<Timestamp>,
 }
 
 struct Connection {
@@ -56,6 +63,7 @@ impl Watching {
             ready: VecDeque::new(),
             failures: 0,
             ended: false,
+            largest: None,
         }
     }
 
@@ -112,6 +120,10 @@ impl Watching {
 
     async fn connect(&mut self) -> Result<(), ReadError> {
         let navigator = &self.shared.navigator;
+        if mutant::active(Mutant::SubscriptionDropped) && self.failures > 0 {
+            self.failures = 0;
+            return std::future::pending().await;
+        }
         let Some((route, mut client)) = navigator.route() else {
             navigator.look.notify_one();
             self.pause().await;
@@ -174,7 +186,9 @@ impl Watching {
             let set = convert::change_set(&bytes)?;
             self.shared.state().session.observe(&set.timestamp, moment);
             let is_new = self.missed.insert(ChangeSet::content_hash(&bytes));
-            if is_new {
+            let is_old = mutant::active(Mutant::ResumeByTimestamp) && Some(set.timestamp) < self.largest;
+            self.largest = self.largest.max(Some(set.timestamp));
+            if is_new && !is_old {
                 self.ready.push_back(WatchEvent::Missed(set));
             }
             if self.missed.len() > MISSED_REMEMBERED_MAX {
@@ -210,6 +224,7 @@ impl Watching {
             state.session.observe(&set.timestamp, moment);
             state.session.saw_tag(tag);
         }
+        self.largest = self.largest.max(Some(set.timestamp));
         self.vector.raise(tag);
         self.ready.push_back(WatchEvent::Live { tag, set });
         Ok(())

@@ -109,6 +109,18 @@ pub trait Entropy: Send + Sync {
 pub trait Probe: Send + Sync {
     /// Something happened. `detail` is called only by a probe that listens.
     fn event(&self, kind: &'static str, detail: &dyn Fn() -> String);
+
+    /// Whether to go down a path that life takes rarely, here and now. Only a simulator ever says yes (FoundationDB's
+    /// BUGGIFY).
+    fn rare(&self, path: &'static str) -> bool {
+        let _ = path;
+        false
+    }
+
+    /// A path that a sweep of simulations must have reached at some time.
+    fn reached(&self, path: &'static str) {
+        let _ = path;
+    }
 }
 
 /// A probe that hears nothing.

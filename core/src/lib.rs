@@ -12,6 +12,7 @@ pub mod fingerprint;
 pub mod id;
 pub mod limits;
 pub mod merge;
+pub mod mutant;
 pub mod numbers;
 pub mod store;
 pub mod value;

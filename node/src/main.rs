@@ -8,6 +8,11 @@ use std::{
     process::{Command, ExitCode},
 };
 
+#[cfg(feature = "mutants")]
+compile_error!("the feature `mutants` puts known bugs into the code: it is for halcyon-chaos, never for the command");
+
+const _: () = assert!(!halcyon_core::mutant::POSSIBLE, "the command is built without mutants");
+
 /// The overlay is allocated on one thread and freed on another, of which the system's allocator gives little back.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -4,6 +4,7 @@
 
 pub mod convert;
 pub mod error;
+pub mod header;
 pub mod version;
 
 /// Generated from `proto/halcyon/v1`.

@@ -8,9 +8,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use halcyon_core::env::Env;
+use halcyon_core::{
+    env::Env,
+    mutant::{self, Mutant},
+};
 use openraft::storage::IOFlushed;
-use redb::{Database, WriteTransaction};
+use redb::{Database, Durability, WriteTransaction};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -144,7 +147,10 @@ fn commit_with(slot: &Slot, works: &[Work], place: Option<&LogId>) -> io::Result
     }
     let slot = slot.read().unwrap_or_else(PoisonError::into_inner);
     let database = slot.as_ref().ok_or_else(closed)?;
-    let write = database.begin_write().map_err(io::Error::other)?;
+    let mut write = database.begin_write().map_err(io::Error::other)?;
+    if mutant::active(Mutant::VoteWithoutSync) && works.iter().all(|work| matches!(work, Work::Vote(..))) {
+        write.set_durability(Durability::None).map_err(io::Error::other)?;
+    }
     for work in works {
         work.write(&write)?;
     }

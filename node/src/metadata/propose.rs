@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use halcyon_core::{env::BoxFuture, id::NodeId};
+use halcyon_core::{
+    env::BoxFuture,
+    id::NodeId,
+    mutant::{self, Mutant},
+};
 use halcyon_proto::v1::{ProposeRequest, ReadIndexRequest};
 use openraft::{
     ReadPolicy,
@@ -226,7 +230,12 @@ impl Metadata {
     }
 
     async fn read_index_here(&self) -> Attempt<u64> {
-        match self.inner.raft.get_read_log_id(ReadPolicy::ReadIndex).await {
+        let policy = if mutant::active(Mutant::LeaseRead) {
+            ReadPolicy::LeaseRead
+        } else {
+            ReadPolicy::ReadIndex
+        };
+        match self.inner.raft.get_read_log_id(policy).await {
             Ok((read, _)) => Attempt::Done(read.index()),
             Err(RaftError::Fatal(error)) => Attempt::Failed(WriteError::Stopped(error.to_string())),
             Err(RaftError::APIError(_)) => Attempt::Again(None),

@@ -15,6 +15,7 @@ use futures::future::join_all;
 use halcyon_core::{
     clock::WallTime,
     id::{NodeId, TenantId},
+    mutant::{self, Mutant},
     version_vector::VersionVector,
 };
 use halcyon_proto::v1;
@@ -149,9 +150,10 @@ fn request(tenant: TenantId, waiting: &Prepared) -> v1::PrepareCollectionRequest
 }
 
 fn all_ready(answers: &[Option<v1::PrepareCollectionResponse>]) -> bool {
-    answers
-        .iter()
-        .all(|answer| answer.as_ref().is_some_and(|answer| answer.ready))
+    answers.iter().all(|answer| match answer {
+        Some(answer) => answer.ready,
+        None => mutant::active(Mutant::CollectedEarly),
+    })
 }
 
 async fn ask_all(

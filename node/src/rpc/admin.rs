@@ -6,6 +6,7 @@ use futures::Stream;
 use halcyon_core::id::{NodeId, RegionName, TenantId, TenantName};
 use halcyon_proto::{
     error::{ErrorCode, Refusal},
+    header::{CONSISTENCY_HEADER, LINEARIZABLE},
     v1::{self, admin_server},
 };
 use tonic::{Request, Response, Status, Streaming};
@@ -38,6 +39,21 @@ impl AdminService {
     fn checked<T>(&self, request: Request<T>) -> Result<T, Status> {
         self.rooms.authorize_admin(request.metadata())?;
         Ok(request.into_inner())
+    }
+
+    /// The same for a read, once this node knows all that the caller wants to see.
+    async fn read<T>(&self, request: Request<T>) -> Result<T, Status> {
+        let consistency = request.metadata().get(CONSISTENCY_HEADER).cloned();
+        let message = self.checked(request)?;
+        match consistency {
+            None => {}
+            Some(level) if level == LINEARIZABLE => self.rooms.metadata.read_barrier().await.map_err(refuse)?,
+            Some(level) => {
+                let text = format!("{CONSISTENCY_HEADER} is {level:?}; leave it out or say {LINEARIZABLE:?}");
+                return Err(Refusal::new(ErrorCode::Malformed, text).into());
+            }
+        }
+        Ok(message)
     }
 
     /// The tenant, and the answer that shows it, after a command.
@@ -117,7 +133,7 @@ impl admin_server::Admin for AdminService {
         &self,
         request: Request<v1::ListTenantsRequest>,
     ) -> Result<Response<v1::ListTenantsResponse>, Status> {
-        let message = self.checked(request)?;
+        let message = self.read(request).await?;
         let limit = usize::try_from(message.limit).unwrap_or(usize::MAX);
         let limit = if limit == 0 {
             LIST_LIMIT_MAX
@@ -148,7 +164,7 @@ impl admin_server::Admin for AdminService {
         &self,
         request: Request<v1::TenantRequest>,
     ) -> Result<Response<v1::TenantDescription>, Status> {
-        let message = self.checked(request)?;
+        let message = self.read(request).await?;
         let tenant = self.rooms.tenant(&message.tenant).await?;
         Ok(Response::new(self.rooms.describe_tenant(&tenant)))
     }
@@ -267,7 +283,7 @@ impl admin_server::Admin for AdminService {
     }
 
     async fn status(&self, request: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
-        let message = self.checked(request)?;
+        let message = self.read(request).await?;
         Ok(Response::new(self.rooms.status(&message).await?))
     }
 
@@ -275,7 +291,7 @@ impl admin_server::Admin for AdminService {
         &self,
         request: Request<v1::ListSettingsRequest>,
     ) -> Result<Response<v1::ListSettingsResponse>, Status> {
-        self.checked(request)?;
+        self.read(request).await?;
         Ok(Response::new(self.settings()))
     }
 

@@ -9,6 +9,7 @@ use futures::{Stream, StreamExt};
 use halcyon_core::{
     env::BoxFuture,
     id::{EntityId, NodeId},
+    mutant::{self, Mutant},
     version_vector::VersionVector,
 };
 use halcyon_proto::{
@@ -29,7 +30,7 @@ use super::{
 };
 use crate::{
     limits::{FORWARD_TIMEOUT, OPEN_WAIT_FIRST, OPEN_WAIT_MAX, PUSH_SETS_MAX, SCAN_LIMIT_DEFAULT, WATCHES_MAX},
-    metadata::state::Tenant,
+    metadata::state::{ReplicaState, Tenant},
     peers::PeerClient,
     storage::types::{AdmitError, Admitted, LiveTriple, ScanQuery},
     tenant::{PushError, ReadError, WatchEvent},
@@ -84,6 +85,9 @@ impl sync_server::Sync for SyncService {
             return Ok(Response::new(self.rooms.push_here(&tenant, message).await?));
         }
         let forward = message.forward;
+        if mutant::active(Mutant::PlacementNotChecked) && forward {
+            return Ok(Response::new(self.rooms.keep_unplaced(&tenant, message).await?));
+        }
         let call = |mut client: PeerClient| -> Answer<_> {
             let message = message.clone();
             Box::pin(async move { client.forward_push(message).await })
@@ -199,6 +203,16 @@ fn watch_message(event: WatchEvent) -> v1::watch_response::Event {
 }
 
 impl Rooms {
+    /// [`Mutant::PlacementNotChecked`]: takes in what another node should have.
+    async fn keep_unplaced(&self, tenant: &Arc<Tenant>, message: v1::PushRequest) -> Result<v1::PushResponse, Refusal> {
+        // Whatever comes of it, the push itself answers.
+        let _ = self.storage.open_tenant(tenant.id, tenant.collection_epoch).await;
+        let _ = self.storage.set_admitting(tenant.id, true).await;
+        let mut placed = Tenant::clone(tenant);
+        placed.replicas.insert(self.me, ReplicaState::Active);
+        self.push_here(&Arc::new(placed), message).await
+    }
+
     /// Takes change sets in on this node.
     pub(super) async fn push_here(
         &self,

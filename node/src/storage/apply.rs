@@ -10,6 +10,7 @@ use halcyon_core::{
     clock::{ClientId, timestamp_to_bytes},
     fact::{Fact, FactBody},
     id::{EntityId, Predicate, Tag, TenantId},
+    mutant::{self, Mutant},
     numbers::{Recent, TakenNumbers},
     value::Value,
 };
@@ -151,7 +152,7 @@ impl TenantWork<'_, '_> {
         predicate: &'n Predicate,
     ) -> Result<Option<CellRef<'n>>, StorageError> {
         let id = self.subject(subject)?;
-        if self.is_deleted(id)? {
+        if self.is_deleted(id)? && !mutant::active(Mutant::TombstoneLoses) {
             return Ok(None);
         }
         Ok(Some(CellRef {
@@ -234,7 +235,7 @@ impl TenantWork<'_, '_> {
                 self.state.summary.seen.raise(fact.tag);
             }
         }
-        if batch.complete {
+        if batch.complete || mutant::active(Mutant::VectorMovedEarly) {
             self.state.summary.vector.join(&batch.vector);
             let vector = self.state.summary.vector.clone();
             self.state.summary.seen.join(&vector);

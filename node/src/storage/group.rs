@@ -7,6 +7,7 @@ use halcyon_core::{
     clock::WallTime,
     env::Env,
     id::{NodeId, OriginId, TenantId},
+    mutant::{self, Mutant},
 };
 
 use super::{
@@ -40,7 +41,12 @@ pub(super) struct Group<'w, 'v> {
 impl Origins {
     fn of(&mut self, tenant: TenantId) -> OriginId {
         let (node, env) = (self.node, &self.env);
-        let draw = || OriginId::draw(node, env.clock.wall().unix_millis(), env.entropy.next());
+        let draw = || {
+            if mutant::active(Mutant::SeqReused) {
+                return OriginId { node, incarnation: 1 };
+            }
+            OriginId::draw(node, env.clock.wall().unix_millis(), env.entropy.next())
+        };
         *self.drawn.entry(tenant).or_insert_with(draw)
     }
 }
@@ -103,12 +109,18 @@ impl Group<'_, '_> {
         if set.tag.seq <= held {
             return Ok(GossipOutcome::Held);
         }
-        if set.tag.seq != held.next() {
+        if set.tag.seq != held.next() && !mutant::active(Mutant::GapSkipped) {
             return Ok(GossipOutcome::Gap(held));
         }
         let Ok(decoded) = ChangeSet::decode(&set.encoded) else {
             return Ok(GossipOutcome::Failed);
         };
+        if self.origins.env.probe.rare("storage: a change set cannot be applied") {
+            if mutant::active(Mutant::FailedApplySeen) {
+                self.run(set.tenant, &Command::Raise([set.tag].into_iter().collect()))?;
+            }
+            return Ok(GossipOutcome::Failed);
+        }
         let commit = CommitCommand {
             tag: set.tag,
             now: self.now,
@@ -159,6 +171,7 @@ impl Group<'_, '_> {
             Act::SetAdmitting(admitting) => self.run(tenant, &Command::SetAdmitting(*admitting))?,
             Act::Erase { if_covered_by } => {
                 if let Some(others) = if_covered_by
+                    && !mutant::active(Mutant::ErasedEarly)
                     && !(others.covers(&summary.vector) && others.covers(&summary.seen))
                 {
                     return Ok(false);

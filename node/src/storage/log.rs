@@ -10,7 +10,10 @@
 
 use std::{collections::BTreeMap, io, sync::Arc};
 
-use halcyon_core::env::{Disk, File};
+use halcyon_core::{
+    env::{Disk, File},
+    mutant::{self, Mutant},
+};
 
 use super::limits::{FRAME_ALIGN, FRAME_BYTES_MAX, SEGMENT_BYTES, SEGMENT_STEP};
 
@@ -164,7 +167,9 @@ impl Log {
         let end = segment.end + padded as u64;
         segment.allocate(end)?;
         segment.file.write(segment.end, buffer)?;
-        segment.file.sync()?;
+        if !mutant::active(Mutant::AcknowledgeBeforeSync) {
+            segment.file.sync()?;
+        }
         if segment.end == 0 {
             segment.first = self.next;
         }

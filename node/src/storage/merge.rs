@@ -8,6 +8,7 @@ use halcyon_core::{
     fingerprint::{Fingerprint, Part},
     id::{EntityId, Predicate},
     merge::Outcome,
+    mutant::{self, Mutant},
 };
 
 use super::{
@@ -74,8 +75,10 @@ impl TenantWork<'_, '_> {
         let held = self.get_of(cell.subject, Table::Cells, &key)?;
         if let Some(row) = &held {
             let held = Stored::decode(row).map_err(damaged("cells"))?;
-            let order = self.time_order(held.at, write.at)?;
-            let order = order.then_with(|| held.register_value().cmp(&value));
+            let mut order = self.time_order(held.at, write.at)?;
+            if !mutant::active(Mutant::TieByArrival) {
+                order = order.then_with(|| held.register_value().cmp(&value));
+            }
             if self.outcome(order, held.tag, write.tag)? == Outcome::Stays {
                 return Ok(());
             }
@@ -226,6 +229,9 @@ impl TenantWork<'_, '_> {
     }
 
     fn outcome(&mut self, order: Ordering, held: LocalTag, other: LocalTag) -> Result<Outcome, StorageError> {
+        if mutant::active(Mutant::LastArrivalWins) && order == Ordering::Greater {
+            return Ok(Outcome::Replaced);
+        }
         Ok(match order {
             Ordering::Less => Outcome::Replaced,
             Ordering::Greater => Outcome::Stays,

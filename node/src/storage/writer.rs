@@ -10,7 +10,11 @@ use std::{
     time::Duration,
 };
 
-use halcyon_core::{codec::Reader as Bytes, env::Env};
+use halcyon_core::{
+    codec::Reader as Bytes,
+    env::Env,
+    mutant::{self, Mutant},
+};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -219,7 +223,12 @@ impl Writer {
 
     fn merge_and_append(&mut self, group: &[Queued]) -> Result<Appended, StorageError> {
         let merged = match self.merge(group) {
-            Ok(merged) => merged,
+            Ok(mut merged) => {
+                if mutant::active(Mutant::GossipBeforeSync) {
+                    self.sink.on_events(std::mem::take(&mut merged.events));
+                }
+                merged
+            }
             Err(error) => {
                 self.names.clear();
                 return Ok(Appended::Failed(error));

@@ -1,6 +1,7 @@
 //! Whole nodes in one process, over real sockets, real TLS and real files.
 
 mod clients;
+mod consistency;
 mod edges;
 mod stops;
 
