@@ -1,7 +1,10 @@
 //! Digests with peers: with a random one at every interval, and at once with one that is new or came back.
+//!
+//! Several at a time, one for each peer: a silent one holds up nobody else.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
+use futures::{StreamExt, stream::FuturesUnordered};
 use halcyon_core::{
     id::{NodeId, TenantId},
     version_vector::VersionVector,
@@ -14,7 +17,7 @@ use tonic::Status;
 use super::{
     alarm::AlarmKind,
     engine::bucket_of,
-    limits::{BACKOFF_MAX, BUCKETS, CALL_DEADLINE},
+    limits::{BACKOFF_MAX, BUCKETS, CALL_DEADLINE, MEETINGS_MAX},
     shared::{Shared, count},
     wire,
 };
@@ -36,27 +39,29 @@ enum RoundError {
 /// Runs until the node stops.
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut next = shared.now() + shared.control.settings().catch_up_interval;
+    let mut meetings = FuturesUnordered::new();
+    let mut busy = BTreeSet::new();
     loop {
         let now = shared.now();
-        let (mut peers, urgent) = shared.take_urgent(now);
+        let mut peers = shared.take_urgent(now, &busy, MEETINGS_MAX - meetings.len());
         if now >= next {
             next = now + shared.control.settings().catch_up_interval;
             peers.extend(random_peer(&shared));
         }
-        for peer in &peers {
-            tokio::select! {
-                biased;
-                () = shared.until_stopped() => return,
-                () = meet(&shared, *peer) => {}
+        for peer in peers {
+            if meetings.len() < MEETINGS_MAX && busy.insert(peer) {
+                meetings.push(meet(&shared, peer));
             }
         }
-        if !peers.is_empty() {
-            continue;
-        }
+        let is_full = meetings.len() == MEETINGS_MAX;
+        let urgent = shared.next_urgent(&busy).filter(|_| !is_full);
         let until = urgent.map_or(next, |urgent| urgent.min(next));
         tokio::select! {
             biased;
             () = shared.until_stopped() => return,
+            Some(peer) = meetings.next() => {
+                busy.remove(&peer);
+            }
             () = shared.hurry.notified() => {}
             () = sleep(until.saturating_sub(now)) => {}
         }
@@ -69,8 +74,8 @@ fn random_peer(shared: &Shared) -> Option<NodeId> {
     peers.into_iter().nth(usize::try_from(pick).unwrap_or_default())
 }
 
-/// One round with one peer.
-async fn meet(shared: &Shared, peer: NodeId) {
+/// One round with one peer. Returns whose it was.
+async fn meet(shared: &Shared, peer: NodeId) -> NodeId {
     let result = round(shared, peer).await;
     let now = shared.now();
     shared.engine(|engine| engine.on_peer(peer, result.is_ok(), now));
@@ -82,6 +87,7 @@ async fn meet(shared: &Shared, peer: NodeId) {
         }
     }
     shared.wake.notify_one();
+    peer
 }
 
 async fn round(shared: &Shared, peer: NodeId) -> Result<(), RoundError> {

@@ -104,6 +104,9 @@ pub(super) async fn take(shared: &Arc<Shared>, from: NodeId, sets: Vec<GossipSet
                 acks.add(set.tenant, set.tag);
             }
             GossipOutcome::Gap(_) => {
+                if set.tag.origin.node == from {
+                    held_by_sender.insert((set.tenant, set.tag.origin), set.tag);
+                }
                 gaps.insert((set.tenant, set.tag.origin), set.tag);
                 shared.park(from, set);
             }

@@ -48,6 +48,10 @@ pub(super) const PULLED_BATCHES_MAX: usize = 2;
 /// Bytes of facts in one batch of a catch-up. Larger ones save commits; the message still has room for its frame.
 pub(super) const CATCH_UP_BATCH_BYTES: usize = BATCH_BYTES_MAX;
 
+/// Peers with which digests are exchanged at once: one that is silent holds up itself and no other. More would ask for
+/// the same few locks at the same time.
+pub(super) const MEETINGS_MAX: usize = 8;
+
 /// Digest buckets. Of 10,000 tenants about 40 share one, which is one small page of vectors.
 pub(super) const BUCKETS: usize = 256;
 

@@ -31,6 +31,7 @@ mod shared;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod waiters;
 mod wire;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};

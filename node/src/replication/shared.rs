@@ -15,7 +15,7 @@ use halcyon_core::{
 };
 use halcyon_proto::v1;
 use tokio::{
-    sync::{Notify, Semaphore, mpsc, oneshot, watch},
+    sync::{Notify, Semaphore, mpsc, watch},
     time::timeout,
 };
 
@@ -24,8 +24,9 @@ use super::{
     alarm::{Alarm, AlarmKind},
     control::ControlPlane,
     engine::{Engine, GossipPlan},
-    limits::{ALARMS_MAX, PARKED_BYTES_MAX, REGION_WAITERS_MAX, SERVED_MAX},
+    limits::{ALARMS_MAX, PARKED_BYTES_MAX, SERVED_MAX},
     outbox::Outbox,
+    waiters::Waiters,
     wire,
 };
 use crate::{
@@ -96,8 +97,6 @@ pub(super) fn count(counter: &AtomicU64, more: u64) {
     counter.fetch_add(more, Ordering::Relaxed);
 }
 
-type Waiters = BTreeMap<TenantId, Vec<(Tag, oneshot::Sender<()>)>>;
-
 /// See the module.
 pub(super) struct Shared {
     pub me: NodeId,
@@ -116,7 +115,7 @@ pub(super) struct Shared {
     queue_bytes_max: AtomicUsize,
     engine: Mutex<Engine>,
     links: RwLock<BTreeMap<NodeId, Arc<Outbox>>>,
-    waiters: Mutex<Waiters>,
+    waiters: Waiters,
     parked: Mutex<Parked>,
     late: Mutex<BTreeMap<NodeId, mpsc::Sender<v1::GossipResponse>>>,
     urgent: Mutex<BTreeMap<NodeId, Duration>>,
@@ -154,7 +153,7 @@ impl Shared {
             queue_bytes_max,
             engine: Mutex::new(Engine::new(me)),
             links: RwLock::default(),
-            waiters: Mutex::default(),
+            waiters: Waiters::default(),
             parked: Mutex::default(),
             late: Mutex::default(),
             urgent: Mutex::default(),
@@ -256,52 +255,31 @@ impl Shared {
                 engine.on_ack(peer, tenant, tag);
             }
         });
-        let mut waiters = lock(&self.waiters);
-        if waiters.is_empty() {
+        if self.waiters.count() == 0 {
             return;
         }
         let tenants: BTreeSet<TenantId> = acks.iter().map(|&(tenant, _)| tenant).collect();
         for tenant in tenants {
-            self.answer_waiters(&mut waiters, tenant);
+            self.known_changed(tenant);
         }
     }
 
-    fn answer_waiters(&self, waiters: &mut Waiters, tenant: TenantId) {
-        let Some(waiting) = waiters.remove(&tenant) else { return };
-        let mut rest = Vec::new();
-        for (tag, answer) in waiting {
-            if self.engine(|engine| engine.is_in_another_region(tenant, tag)) {
-                // Nobody listens where the deadline has passed.
-                let _ = answer.send(());
-            } else if !answer.is_closed() {
-                rest.push((tag, answer));
-            }
-        }
-        if !rest.is_empty() {
-            waiters.insert(tenant, rest);
-        }
-    }
-
-    /// Answers those who wait for a tenant, after what is known of it changed otherwise than by an acknowledgement.
+    /// Answers those who wait for a tenant, after what is known of it changed.
     pub(super) fn known_changed(&self, tenant: TenantId) {
-        let mut waiters = lock(&self.waiters);
-        self.answer_waiters(&mut waiters, tenant);
+        self.waiters.answer(tenant, |tag| {
+            self.engine(|engine| engine.is_in_another_region(tenant, tag))
+        });
     }
 
     pub(super) async fn wait_region(&self, tenant: TenantId, tag: Tag, deadline: Duration) -> bool {
-        let receiver = {
-            let mut waiters = lock(&self.waiters);
-            if self.engine(|engine| engine.is_in_another_region(tenant, tag)) {
-                return true;
-            }
-            if waiters.values().map(Vec::len).sum::<usize>() >= REGION_WAITERS_MAX {
-                return false;
-            }
-            let (sender, receiver) = oneshot::channel();
-            waiters.entry(tenant).or_default().push((tag, sender));
-            receiver
+        let Some(mut waiting) = self.waiters.wait(tenant, tag) else {
+            return false;
         };
-        matches!(timeout(deadline, receiver).await, Ok(Ok(())))
+        // After the place is taken: what becomes known from here on answers it.
+        if self.engine(|engine| engine.is_in_another_region(tenant, tag)) {
+            return true;
+        }
+        timeout(deadline, waiting.answered()).await.is_ok()
     }
 
     /// Keeps a set until the gap before it is filled. What does not fit comes with a catch-up.
@@ -353,35 +331,46 @@ impl Shared {
         self.hurry.notify_one();
     }
 
-    /// The peers whose digest is due, and when the next one is.
-    pub(super) fn take_urgent(&self, now: Duration) -> (Vec<NodeId>, Option<Duration>) {
+    /// Up to `count` peers whose digest is due, but for those that are `busy`.
+    pub(super) fn take_urgent(&self, now: Duration, busy: &BTreeSet<NodeId>, count: usize) -> Vec<NodeId> {
         let mut urgent = lock(&self.urgent);
-        let due: Vec<NodeId> = urgent
-            .iter()
-            .filter(|&(_, &at)| at <= now)
-            .map(|(&peer, _)| peer)
-            .collect();
-        for peer in &due {
-            urgent.remove(peer);
-        }
-        (due, urgent.values().min().copied())
+        let is_due = |peer: &NodeId, at: &mut Duration| *at <= now && !busy.contains(peer);
+        urgent
+            .extract_if(.., is_due)
+            .map(|(peer, _)| peer)
+            .take(count)
+            .collect()
+    }
+
+    /// When the next digest is due with a peer that is not `busy`.
+    pub(super) fn next_urgent(&self, busy: &BTreeSet<NodeId>) -> Option<Duration> {
+        let urgent = lock(&self.urgent);
+        let waiting = urgent.iter().filter(|(peer, _)| !busy.contains(peer));
+        waiting.map(|(_, &at)| at).min()
     }
 
     pub(super) fn raise_alarm(&self, kind: AlarmKind, tenant: Option<TenantId>, message: String) {
         let mut alarms = lock(&self.alarms);
-        let is_known = |alarm: &Alarm| (alarm.kind, alarm.tenant) == (kind, tenant) && alarm.message == message;
-        if !alarms.iter().any(is_known) {
-            tracing::error!(kind = kind.name(), ?tenant, message, "alarm");
-            if alarms.len() >= ALARMS_MAX {
-                alarms.remove(0);
-            }
-            alarms.push(Alarm {
-                kind,
-                tenant,
-                message,
-                since: self.env.clock.wall(),
-            });
+        let is_same = |alarm: &Alarm| (alarm.kind, alarm.tenant) == (kind, tenant);
+        if alarms.iter().any(|alarm| is_same(alarm) && alarm.message == message) {
+            return;
         }
+        tracing::error!(kind = kind.name(), ?tenant, message, "alarm");
+        // Of replicas that differ only the last word counts.
+        let former = alarms.iter_mut().find(|alarm| kind == AlarmKind::Fingerprint && is_same(alarm));
+        if let Some(former) = former {
+            former.message = message;
+            return;
+        }
+        if alarms.len() >= ALARMS_MAX {
+            alarms.remove(0);
+        }
+        alarms.push(Alarm {
+            kind,
+            tenant,
+            message,
+            since: self.env.clock.wall(),
+        });
     }
 
     /// Tenants with changes that this release does not understand, and how many.

@@ -98,9 +98,10 @@ impl Engine {
     /// Whether a replica of another region has it durable.
     pub fn is_in_another_region(&self, tenant: TenantId, tag: Tag) -> bool {
         let home = self.around.regions.get(&self.around.me);
+        let is_elsewhere = |peer: &NodeId| self.around.regions.get(peer).is_some_and(|region| Some(region) != home);
         let known = self.tenants.get(&tenant).into_iter().flat_map(|state| &state.known);
         known
-            .filter(|(peer, _)| self.around.regions.get(peer) != home)
+            .filter(|(peer, _)| is_elsewhere(peer))
             .any(|(_, known)| known.vector.covers_tag(tag))
     }
 }

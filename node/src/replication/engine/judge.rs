@@ -1,8 +1,13 @@
 //! What becomes of replicas that should be equal and are not, or that can never be again.
 
-use halcyon_core::id::TenantId;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use super::{Engine, Known, Signal};
+use halcyon_core::id::{NodeId, TenantId};
+
+use super::{Engine, Known, Signal, TenantState};
 use crate::{metadata::state::ReplicaState, storage::types::Summary};
 
 impl Engine {
@@ -22,43 +27,96 @@ impl Engine {
         }
     }
 
-    /// Equal vectors and unequal facts: a bug or a bad disk. People hear of it. Only a replica that two others agree
-    /// against is emptied and filled again: of two that differ, nobody can say which is right.
-    pub(super) fn judge(&mut self, tenant: TenantId) {
+    /// Equal vectors and unequal facts: a bug or a bad disk. People hear of it. Where most of the active replicas agree,
+    /// one that stands against them is emptied and filled again, after it has handed over what only it holds; otherwise
+    /// nobody can say which is right.
+    pub(super) fn judge(&mut self, tenant: TenantId, now: Duration) {
+        let me = self.around.me;
         let Some(state) = self.tenants.get_mut(&tenant) else {
             return;
         };
         let Some(own) = state.own.as_ref().filter(|_| state.suspect && !state.changed) else {
             return;
         };
-        let against: Vec<_> = state.known.iter().filter(|(_, known)| differs(own, known)).collect();
-        let Some(&(first, known)) = against.first() else {
+        let camps = camps(state, own, me, now);
+        if camps.len() < 2 {
             state.suspect = false;
             return;
-        };
-        let agreeing = against
-            .iter()
-            .filter(|(_, other)| other.fingerprint == known.fingerprint)
-            .count();
-        state.refill = agreeing >= 2;
+        }
+        let electors = state.others(me, &[ReplicaState::Active]).len()
+            + usize::from(state.role(me) == Some(ReplicaState::Active));
+        let majority = camps.iter().find(|(_, camp)| 2 * camp.active.len() > electors);
+        let stands_against = majority.is_some_and(|(&fingerprint, _)| fingerprint != own.fingerprint.0);
+        let message = verdict(me, &camps, majority.map(|(&fingerprint, _)| fingerprint));
         state.suspect = false;
-        let repair = if state.refill {
-            "two others agree: this replica is filled again from nothing"
-        } else {
-            "no two others agree: compare exports of the replicas, then drain the wrong node"
-        };
-        let message = format!("facts differ from those of {first} at equal vectors; {repair}");
+        state.refill |= stands_against;
         self.signals.push(Signal::Alarm { tenant, message });
     }
 }
 
+/// Replicas that hold the same.
+#[derive(Debug, Default)]
+struct Camp {
+    all: BTreeSet<NodeId>,
+    /// Of these, the active ones. Only they have a say: one that joins was filled by somebody.
+    active: BTreeSet<NodeId>,
+}
+
+/// This replica and the others that were heard just now, as far as they can be compared, by what they hold.
+fn camps(state: &TenantState, own: &Summary, me: NodeId, now: Duration) -> BTreeMap<u128, Camp> {
+    let heard = state.known.keys().filter_map(|&node| Some((node, state.fresh(node, now)?)));
+    let comparable = heard.filter(|(_, known)| is_comparable(own, known));
+    let others = comparable.filter_map(|(node, known)| Some((node, known.fingerprint?.0)));
+    let mut camps: BTreeMap<u128, Camp> = BTreeMap::new();
+    for (node, fingerprint) in others.chain([(me, own.fingerprint.0)]) {
+        let camp = camps.entry(fingerprint).or_default();
+        camp.all.insert(node);
+        if state.role(node) == Some(ReplicaState::Active) {
+            camp.active.insert(node);
+        }
+    }
+    camps
+}
+
+/// Who is right, as far as that can be said, and what is done or to be done.
+fn verdict(me: NodeId, camps: &BTreeMap<u128, Camp>, majority: Option<u128>) -> String {
+    let Some(majority) = majority else {
+        let camps: Vec<String> = camps.values().map(|camp| names(&camp.all)).collect();
+        return format!(
+            "replicas hold different facts at equal vectors ({}) and no majority of them agrees, so nobody can say which \
+             is right: compare exports of the replicas, then drain the wrong node",
+            camps.join(" against ")
+        );
+    };
+    let agreeing = names(&camps[&majority].active);
+    let against = camps.iter().filter(|&(&fingerprint, _)| fingerprint != majority);
+    let against: BTreeSet<NodeId> = against.flat_map(|(_, camp)| camp.all.iter().copied()).collect();
+    let stands = if against.len() == 1 { "stands alone" } else { "stand" };
+    let here = if against.contains(&me) { " (this node)" } else { "" };
+    format!(
+        "{}{here} {stands} against {agreeing}, which agree: its facts differ at equal vectors; it hands over what only \
+         it holds and is filled again from nothing; look at the disk of its node",
+        names(&against)
+    )
+}
+
+fn names(nodes: &BTreeSet<NodeId>) -> String {
+    let names: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+    names.join(", ")
+}
+
 /// Whether two exact replicas of one epoch with equal vectors hold different facts.
 pub(super) fn differs(own: &Summary, known: &Known) -> bool {
+    is_comparable(own, known)
+        && known
+            .fingerprint
+            .is_some_and(|fingerprint| fingerprint != own.fingerprint)
+}
+
+/// Whether both should hold the same facts.
+fn is_comparable(own: &Summary, known: &Known) -> bool {
     own.is_exact()
         && known.is_exact()
         && own.vector == known.vector
         && own.collection_epoch == known.collection_epoch
-        && known
-            .fingerprint
-            .is_some_and(|fingerprint| fingerprint != own.fingerprint)
 }

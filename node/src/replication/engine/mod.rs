@@ -4,7 +4,8 @@
 //! - a tenant has one task at a time, and all of them together have at most [`TASKS_MAX`], of which [`PULLS_MAX`] are
 //!   catch-ups;
 //! - nothing is erased before others cover it, unless the tenant is deleted;
-//! - what a peer holds is only what that peer said: by an acknowledgement after its fsync, or of itself.
+//! - what a peer holds is only what that peer said: by an acknowledgement after its fsync, or of itself. What it passes
+//!   on, or says that there is to be pulled, is an offer: a reason to ask and no proof.
 
 mod ask;
 mod digest;
@@ -123,6 +124,8 @@ impl Engine {
         self.around.regions = regions;
         self.around.removed = removed;
         for (&tenant, state) in &mut self.tenants {
+            // Who is gone for good is asked for nothing more.
+            state.offers.retain(|node, _| self.around.regions.contains_key(node));
             replan(&self.around, state);
             self.attention.insert(tenant, now);
         }
@@ -166,6 +169,9 @@ impl Engine {
             own.vector.join(&before.vector);
             own.seen.join(&before.seen);
         }
+        if let Some(own) = &state.own {
+            state.offers.retain(|_, offer| !own.vector.covers(offer));
+        }
         self.account(tenant);
         self.attend(tenant, now);
     }
@@ -200,9 +206,10 @@ impl Engine {
         }
     }
 
-    /// A peer has made this durable, and all of the origin before it.
+    /// A peer has made this durable, and all of the origin before it. Only a replica's word counts: who was one keeps
+    /// nothing.
     pub fn on_ack(&mut self, peer: NodeId, tenant: TenantId, tag: Tag) {
-        if let Some(state) = self.tenants.get_mut(&tenant) {
+        if let Some(state) = self.tenants.get_mut(&tenant).filter(|state| state.is_placed_on(peer)) {
             let known = state.known.entry(peer).or_default();
             known.vector.raise(tag);
             known.seen.raise(tag);
@@ -219,14 +226,18 @@ impl Engine {
         }
     }
 
-    /// A peer holds this, and there is a hole before it here.
+    /// A set or a poke of a peer shows that there is something to be had, and a hole before it here. The peer may only
+    /// have passed it on, or hold half of it, so nothing is known by that; it is asked, and so is the origin's node.
     pub fn on_gap(&mut self, from: NodeId, tenant: TenantId, tag: Tag, now: Duration) {
+        let me = self.around.me;
         let Some(state) = self.tenants.get_mut(&tenant) else {
             return;
         };
-        let known = state.known.entry(from).or_default();
-        known.vector.raise(tag);
-        known.seen.raise(tag);
+        let origin = tag.origin.node;
+        let also = (origin != me && state.is_placed_on(origin)).then_some(origin);
+        for peer in [Some(from), also].into_iter().flatten() {
+            state.offers.entry(peer).or_default().raise(tag);
+        }
         self.attention.insert(tenant, now);
     }
 
@@ -299,14 +310,26 @@ impl Engine {
             Done::Well => state.failed = Backoff::default(),
             Done::Failed | Done::Erased(false) => state.failed.fail(now),
             Done::Pulled { from, vector, seen } => {
-                state.backoff.remove(&from);
+                let asked = std::mem::take(&mut state.asked);
+                if vector.covers(&asked) {
+                    state.backoff.remove(&from);
+                } else {
+                    // It passed on what it does not hold yet, or lost before it came here.
+                    state.backoff.entry(from).or_default().fail(now);
+                }
                 state.pulled.insert(from, (vector.clone(), seen.clone()));
                 let known = state.known.entry(from).or_default();
                 known.vector.join(&vector);
                 known.seen.join(&seen);
                 state.described = None;
             }
-            Done::PullFailed(from) => state.backoff.entry(from).or_default().fail(now),
+            Done::PullFailed(from) => {
+                state.backoff.entry(from).or_default().fail(now);
+                let asked = std::mem::take(&mut state.asked);
+                if !asked.is_empty() {
+                    state.offers.entry(from).or_default().join(&asked);
+                }
+            }
             Done::Described(answers) => self.on_described(tenant, answers, now),
             Done::Collected(outcome) => {
                 state.refill = outcome == CollectOutcome::MustRefill;
@@ -386,6 +409,10 @@ impl Engine {
         self.running += 1;
         if let Some(state) = self.tenants.get_mut(&tenant) {
             state.running = true;
+            if let Action::Pull(peer) = &action {
+                // What is offered from here on may come after the snapshot that the peer makes for this.
+                state.asked = state.offers.remove(peer).unwrap_or_default();
+            }
         }
         Task { tenant, action }
     }
@@ -445,7 +472,7 @@ impl Engine {
                 });
             self.signals.extend(pokes);
         }
-        self.judge(tenant);
+        self.judge(tenant, now);
     }
 }
 

@@ -148,6 +148,10 @@ pub struct TenantState {
     pub known: BTreeMap<NodeId, Known>,
     /// When a peer last said what it is.
     pub heard: BTreeMap<NodeId, Duration>,
+    /// What peers said that there is to be pulled from them, without proof that they hold it.
+    pub offers: BTreeMap<NodeId, VersionVector>,
+    /// The offer that the catch-up under way goes for.
+    pub asked: VersionVector,
     /// What a peer was when all of it was pulled.
     pub pulled: BTreeMap<NodeId, (VersionVector, VersionVector)>,
     /// Peers that failed.
@@ -180,6 +184,12 @@ impl TenantState {
     /// This node's part in it.
     pub fn role(&self, me: NodeId) -> Option<ReplicaState> {
         self.placement.as_ref()?.replicas.get(&me).copied()
+    }
+
+    /// Whether a node is a replica, in any state.
+    pub fn is_placed_on(&self, node: NodeId) -> bool {
+        let placement = self.placement.as_ref();
+        placement.is_some_and(|tenant| tenant.replicas.contains_key(&node))
     }
 
     /// The other replicas in one of `states`.
@@ -227,15 +237,17 @@ impl TenantState {
         }
     }
 
-    /// Whether the peer holds something that is lacking here and may be taken from it.
+    /// Whether the peer holds something, or says that it may, that is lacking here and may be taken from it.
     pub fn lacks(&self, peer: NodeId) -> bool {
-        let (Some(own), Some(known)) = (&self.own, self.known.get(&peer)) else {
-            return false;
+        let Some(own) = &self.own else { return false };
+        let is_offered = self.offers.get(&peer).is_some_and(|offer| !own.vector.covers(offer));
+        let Some(known) = self.known.get(&peer) else {
+            return is_offered;
         };
         if known.collection_epoch > own.collection_epoch {
             return false;
         }
-        if !own.vector.covers(&known.vector) {
+        if is_offered || !own.vector.covers(&known.vector) {
             return true;
         }
         let pulled = self.pulled.get(&peer);
@@ -345,10 +357,12 @@ impl TenantState {
     /// Pulls from whoever has most; the own region first among equals. Waits where all who have something failed.
     fn step_pull(&self, around: &Surroundings, now: Duration) -> Option<Step> {
         let own = self.own.as_ref()?;
-        let lacking: Vec<NodeId> = self.known.keys().copied().filter(|&peer| self.lacks(peer)).collect();
+        let peers: BTreeSet<NodeId> = self.known.keys().chain(self.offers.keys()).copied().collect();
+        let lacking: Vec<NodeId> = peers.into_iter().filter(|&peer| self.lacks(peer)).collect();
         let until = |peer: &NodeId| self.backoff.get(peer).map_or(Duration::ZERO, Backoff::until);
         let best = lacking.iter().filter(|peer| until(peer) <= now).max_by_key(|&peer| {
-            let behind = own.vector.behind(&self.known[peer].vector);
+            let known = self.known.get(peer).map(|known| own.vector.behind(&known.vector));
+            let behind = known.max(self.offers.get(peer).map(|offer| own.vector.behind(offer)));
             let is_near = around.regions.get(peer) == around.regions.get(&around.me);
             (
                 !around.unreachable.contains(peer),
@@ -425,7 +439,7 @@ impl TenantState {
         (self.filling || was_emptied) && !self.others(me, &[ReplicaState::Active]).is_empty()
     }
 
-    fn fresh(&self, node: NodeId, now: Duration) -> Option<&Known> {
+    pub(super) fn fresh(&self, node: NodeId, now: Duration) -> Option<&Known> {
         let heard = *self.heard.get(&node)?;
         self.known.get(&node).filter(|_| now <= heard + DESCRIBED_FRESH)
     }

@@ -332,3 +332,92 @@ fn work_for_many_tenants_is_bounded() {
     }
     assert_eq!(done, 1_000);
 }
+
+#[test]
+fn what_a_peer_passes_on_or_offers_is_no_proof_that_it_holds_it() {
+    let mut passed_on = engine(&ALL_ACTIVE, Some(own(&[(2, 5)], true)));
+    passed_on.on_gap(THREE, fixtures::tenant_id(), tag(2, 9), AT);
+    assert_eq!(passed_on.held(fixtures::tenant_id()), VersionVector::EMPTY);
+    assert!(!passed_on.is_in_another_region(fixtures::tenant_id(), tag(2, 5)));
+
+    // Who leaves must not erase 3 and 4, which the other may lack, because that one spoke of 9.
+    let mut leaving = engine(&[(1, Leaving), (2, Active)], Some(own(&[(3, 4)], false)));
+    assert_eq!(actions(&mut leaving, AT), [Action::Describe(vec![TWO])]);
+    let answers = vec![(TWO, Some(known(&[(3, 2)])))];
+    assert_eq!(then(&mut leaving, Done::Described(answers), AT), []);
+    leaving.on_gap(TWO, fixtures::tenant_id(), tag(3, 9), AT);
+    assert_eq!(actions(&mut leaving, AT), []);
+}
+
+#[test]
+fn what_a_peer_offered_and_does_not_hold_is_asked_of_its_origin_and_of_the_peer_later() {
+    let mut engine = engine(&ALL_ACTIVE, Some(own(&[(3, 5)], true)));
+    engine.on_gap(TWO, fixtures::tenant_id(), tag(3, 9), AT);
+    assert_eq!(actions(&mut engine, AT), [Action::Pull(TWO)]);
+    let nothing = Done::Pulled {
+        from: TWO,
+        vector: vector(&[(3, 5)]),
+        seen: vector(&[(3, 5)]),
+    };
+    engine.on_gap(TWO, fixtures::tenant_id(), tag(3, 9), AT);
+    assert_eq!(then(&mut engine, nothing.clone(), AT), [Action::Pull(THREE)]);
+    assert_eq!(then(&mut engine, Done::PullFailed(THREE), AT), []);
+    let due = engine.due().unwrap();
+    assert!(due > AT, "nobody is asked without a pause");
+    assert_eq!(actions(&mut engine, due).len(), 1);
+}
+
+#[test]
+fn an_acknowledgement_of_a_node_that_is_no_replica_counts_for_nothing() {
+    let mut engine = engine(&[(1, Active), (2, Active)], Some(own(&[(1, 5)], true)));
+    engine.on_ack(THREE, fixtures::tenant_id(), tag(1, 5));
+    assert_eq!(engine.held(fixtures::tenant_id()), VersionVector::EMPTY);
+    engine.on_ack(TWO, fixtures::tenant_id(), tag(1, 5));
+    assert!(engine.is_in_another_region(fixtures::tenant_id(), tag(1, 5)));
+    engine.on_nodes(fixtures::regions(&[1]), BTreeSet::from([TWO]), AT);
+    assert!(!engine.is_in_another_region(fixtures::tenant_id(), tag(1, 5)), "it is nowhere now");
+}
+
+#[test]
+fn unequal_facts_at_equal_vectors_are_repaired_where_most_active_replicas_agree() {
+    // Ours is 7. Each case: the fingerprints of the others, whether this one is filled again, what people are told.
+    check_judgement(&[8, 8], true, "n1 (this node) stands alone against n2, n3");
+    check_judgement(&[7, 8], false, "n3 stands alone against n1, n2");
+    check_judgement(&[8], false, "(n1 against n2) and no majority");
+    check_judgement(&[7, 8, 8], false, "(n1, n2 against n3, n4) and no majority");
+    check_judgement(&[8, 8, 7, 8], true, "n1 (this node), n4 stand against n2, n3, n5");
+    check_judgement(&[8, 9], false, "(n1 against n2 against n3) and no majority");
+}
+
+#[track_caller]
+fn check_judgement(others: &[u128], is_filled_again: bool, told: &str) {
+    let nodes: Vec<u64> = (2..).take(others.len()).collect();
+    let replicas: Vec<_> = [1].iter().chain(&nodes).map(|&node| (node, Active)).collect();
+    let mut engine = engine(&replicas, Some(own(&[(2, 5)], true)));
+    let answers: Vec<_> = nodes
+        .iter()
+        .zip(others)
+        .map(|(&node, &fingerprint)| {
+            let fingerprint = Some(Fingerprint(fingerprint));
+            let known = Known {
+                fingerprint,
+                ..known(&[(2, 5)])
+            };
+            (NodeId(node), Some(known))
+        })
+        .collect();
+    for (node, known) in &answers {
+        engine.on_known(*node, fixtures::tenant_id(), known.clone().unwrap(), AT);
+    }
+    let at = engine.due().unwrap();
+    let asked = nodes.into_iter().map(NodeId).collect();
+    assert_eq!(actions(&mut engine, at), [Action::Describe(asked)]);
+    let next = then(&mut engine, Done::Described(answers), at);
+    let signals = engine.take_signals();
+    assert!(
+        matches!(&signals[..], [Signal::Alarm { message, .. }] if message.contains(told)),
+        "{signals:?}"
+    );
+    let gives_up = next == [Action::SetAdmitting(false)];
+    assert_eq!(gives_up, is_filled_again, "{told}: {next:?}");
+}
