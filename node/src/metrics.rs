@@ -94,7 +94,7 @@ impl Default for Metrics {
         registry.register("connections", "Open connections", connections.clone());
         let forwarded = Counter::default();
         registry.register(
-            "forwarded",
+            "calls_forwarded",
             "Calls passed on to a node that holds the tenant",
             forwarded.clone(),
         );

@@ -93,9 +93,9 @@ Example:
   halcyon token create --lifetime 1h
   halcyon node start --region us-east --data ./us ... --join $(halcyon token create)")]
     Create {
-        /// How long it is good for
-        #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
-        lifetime: Duration,
+        /// How long it is good for; as the setting `token_lifetime` has it where nothing is said
+        #[arg(long, value_parser = humantime::parse_duration)]
+        lifetime: Option<Duration>,
     },
 }
 
@@ -143,7 +143,7 @@ pub async fn run_token(command: TokenCommand, globals: &Globals) -> Result<(), F
     let TokenCommand::Create { lifetime } = command;
     let admin = connect::admin(globals).await?;
     let request = v1::CreateTokenRequest {
-        lifetime_ms: u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX),
+        lifetime_ms: lifetime.map_or(0, |lifetime| u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX)),
     };
     let answer = admin.create_token(request).await.map_err(connect::admin_failure)?;
     if globals.json {

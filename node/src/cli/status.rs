@@ -15,6 +15,9 @@ use super::{
 /// Time between two looks of `--watch`.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
+/// What is known of the quorum is told with its age from here on. Leaders speak more often.
+const QUORUM_FRESH: Duration = Duration::from_secs(1);
+
 /// See there.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -150,7 +153,13 @@ fn print_settings(settings: &[v1::Setting], globals: &Globals) {
 
 fn show(status: &v1::StatusResponse) {
     let quorum = if status.quorum {
-        output::tint(Tone::Good, "has a leader and a quorum").into_owned()
+        let age = Duration::from_millis(status.quorum_age_ms.unwrap_or_default());
+        let text = if age < QUORUM_FRESH {
+            "has a leader and a quorum".to_owned()
+        } else {
+            format!("had a leader and a quorum {} s ago", age.as_secs())
+        };
+        output::tint(Tone::Good, &text).into_owned()
     } else {
         output::tint(
             Tone::Bad,
@@ -198,7 +207,10 @@ pub fn nodes_table(nodes: &[v1::NodeDescription]) -> Rows {
     ]);
     for node in nodes {
         let round_trip = match (node.reachable, node.round_trip_us) {
-            (false, _) => "unreachable".to_owned(),
+            (false, _) => match node.silent_ms {
+                Some(silent) => format!("unreachable for {} s", silent / 1_000),
+                None => "unreachable".to_owned(),
+            },
             (true, 0) => "-".to_owned(),
             (true, micros) => output::duration(Duration::from_micros(micros.into())),
         };
@@ -220,7 +232,7 @@ pub fn nodes_table(nodes: &[v1::NodeDescription]) -> Rows {
 pub fn describe_node(node: &v1::NodeDescription) -> serde_json::Value {
     json!({
         "node": node.id, "region": node.region, "role": node.role, "state": node.state,
-        "reachable": node.reachable, "round_trip_us": node.round_trip_us,
+        "reachable": node.reachable, "round_trip_us": node.round_trip_us, "silent_ms": node.silent_ms,
         "client_address": node.client_address, "peer_address": node.peer_address, "version": node.version,
     })
 }
@@ -241,7 +253,11 @@ fn show_lag(lag: &[v1::TenantLag]) {
             name.clone(),
             format!("n{}", replica.node),
             replica.region.clone(),
-            replica.state.clone(),
+            if replica.unreachable {
+                format!("{}, unreachable", replica.state)
+            } else {
+                replica.state.clone()
+            },
             behind,
         ]);
     }
@@ -257,12 +273,13 @@ fn describe(status: &v1::StatusResponse) -> serde_json::Value {
         "region": status.region,
         "cluster": status.cluster,
         "quorum": status.quorum,
+        "quorum_age_ms": status.quorum_age_ms,
         "metadata_index": status.metadata_index,
         "tenants_held": status.tenants_held,
         "nodes": status.nodes.iter().map(describe_node).collect::<Vec<_>>(),
         "lag": status.lag.iter().map(|lag| json!({
             "tenant": lag.tenant_name, "tenant_id": lag.tenant_id, "node": lag.node, "region": lag.region,
-            "state": lag.state, "change_sets": lag.change_sets,
+            "state": lag.state, "change_sets": lag.change_sets, "reachable": !lag.unreachable,
         })).collect::<Vec<_>>(),
         "alarms": status.alarms.iter().map(|alarm| json!({
             "node": alarm.node, "tenant_id": alarm.tenant_id, "kind": alarm.kind, "message": alarm.message,

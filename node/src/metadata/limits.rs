@@ -50,13 +50,6 @@ pub const WRITE_RETRY_PAUSE: Duration = Duration::from_millis(40);
 /// A write asks this often within its deadline, so that a leader that has died does not take all of it.
 pub const ATTEMPTS_IN_DEADLINE: u32 = 4;
 
-/// How long a request waits while the node asks whether a tenant that it does not know is only new.
-pub const TENANT_FRESH_DEADLINE: Duration = Duration::from_secs(1);
-
-/// Between two such questions of one node. All requests that come meanwhile share the next, so names that nobody has
-/// cost the leader ten questions a second from each node, however many there are.
-pub const TENANT_FRESH_INTERVAL: Duration = Duration::from_millis(100);
-
 /// How long an answered write may wait for the local view to show it.
 pub const VIEW_WAIT_MAX: Duration = Duration::from_secs(2);
 

@@ -114,8 +114,10 @@ pub struct Roles {
     pub voters: BTreeSet<NodeId>,
     /// Who follows without a vote.
     pub learners: BTreeSet<NodeId>,
-    /// Whether a quorum answered the leader (or the leader called this node) not long ago.
+    /// Whether a quorum answered the leader (or the leader called this node) not long ago: see `quorum_age`.
     pub has_quorum: bool,
+    /// How long ago that was; `None` for never, or where no leader is known.
+    pub quorum_age: Option<Duration>,
     /// The index of the last command applied here.
     pub index: u64,
     /// The term of the last election heard of.
@@ -165,8 +167,8 @@ struct Inner {
     view: View,
     options: Options,
     heard: Heard,
-    /// When this node last asked the leader for a tenant that it does not know, by the monotonic clock.
-    asked: Mutex<Option<Duration>>,
+    /// When the last shared barrier that was answered began, by the monotonic clock.
+    fresh: Mutex<Option<Duration>>,
     stop: watch::Sender<bool>,
 }
 
@@ -201,7 +203,7 @@ impl Metadata {
             view,
             options,
             heard: Heard::default(),
-            asked: Mutex::default(),
+            fresh: Mutex::default(),
             stop: watch::Sender::new(false),
         });
         tasks::spawn(&inner);
@@ -253,25 +255,27 @@ impl Metadata {
         let membership = metrics.membership_config.membership();
         // Two rounds of elections: shorter silences are ordinary.
         let recent = self.inner.options.election.1 * 2;
-        let has_quorum = match &metrics.last_quorum_acked {
-            _ if metrics.current_leader.is_none() => false,
-            _ if metrics.current_leader != Some(metrics.id) => self.inner.heard.since(&self.inner.env) <= recent,
-            Some(acked) => acked.elapsed() <= recent,
-            None => false,
+        let quorum_age = match metrics.current_leader {
+            None => None,
+            Some(leader) if leader == metrics.id => metrics.last_quorum_acked.as_ref().map(|acked| acked.elapsed()),
+            Some(_) => self.inner.heard.since(&self.inner.env),
         };
         Roles {
             leader: metrics.current_leader.map(NodeId),
             voters: membership.voter_ids().map(NodeId).collect(),
             learners: membership.learner_ids().map(NodeId).collect(),
-            has_quorum,
+            has_quorum: quorum_age.is_some_and(|age| age <= recent),
+            quorum_age,
             index: self.inner.view.index(),
             term: metrics.current_term,
         }
     }
 
-    /// Stops taking part. What is committed is on disk.
+    /// Stops taking part, once. What is committed is on disk.
     pub async fn shutdown(&self) {
-        self.inner.stop.send_replace(true);
+        if self.inner.stop.send_replace(true) {
+            return;
+        }
         if let Err(error) = self.inner.raft.shutdown().await {
             tracing::warn!(%error, "Raft did not stop cleanly");
         }

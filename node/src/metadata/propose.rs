@@ -1,6 +1,6 @@
 //! The way of a write: to the leader, here or on another node, again after an election, within a deadline.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use halcyon_core::{
     env::BoxFuture,
@@ -21,12 +21,8 @@ use tokio::time::timeout;
 use super::{
     Metadata, RaftRpcError,
     command::{Command, Outcome, Refusal, Reply},
-    limits::{
-        ATTEMPTS_IN_DEADLINE, COMMAND_BYTES_MAX, TENANT_FRESH_DEADLINE, TENANT_FRESH_INTERVAL, VIEW_WAIT_MAX,
-        WRITE_RETRY_PAUSE,
-    },
+    limits::{ATTEMPTS_IN_DEADLINE, COMMAND_BYTES_MAX, VIEW_WAIT_MAX, WRITE_RETRY_PAUSE},
     log_store::{decode, encode},
-    state::Tenant,
 };
 
 /// Why a write has no reply.
@@ -112,34 +108,22 @@ impl Metadata {
         self.in_time(work).await
     }
 
-    /// A tenant by name or id, also one that was created a moment ago elsewhere: where the view does not know it, the
-    /// node asks the leader how far it should be, and looks again. Within [`TENANT_FRESH_DEADLINE`]; without a quorum
-    /// the view's answer stands. What the view knows costs nothing.
-    pub async fn tenant_fresh(&self, name_or_id: &str) -> Option<Arc<Tenant>> {
-        let view = &self.inner.view;
-        if let Some(tenant) = view.tenant_named(name_or_id) {
-            return Some(tenant);
-        }
-        // Out of time: the view's answer stands.
-        let _ = timeout(TENANT_FRESH_DEADLINE, self.freshen()).await;
-        view.tenant_named(name_or_id)
-    }
-
-    /// A barrier that is shared by all who ask at the same time.
-    async fn freshen(&self) {
+    /// As [`Self::read_barrier`], shared by all who ask at the same time: one question is on its way, and whoever comes
+    /// meanwhile waits for the next. Names that nobody has cost the leader one small call in a round trip, however many
+    /// are asked for. False where the leader cannot be asked; then the view's answer stands.
+    pub async fn freshen(&self) -> bool {
         let clock = &self.inner.env.clock;
         let called = clock.monotonic();
-        let mut asked = self.inner.asked.lock().await;
-        if let Some(asked) = *asked {
-            // Somebody else's barrier began after this call and is done: it is as good.
-            if asked > called {
-                return;
-            }
-            tokio::time::sleep((asked + TENANT_FRESH_INTERVAL).saturating_sub(clock.monotonic())).await;
+        let mut began = self.inner.fresh.lock().await;
+        if began.is_some_and(|began| began > called) {
+            return true;
         }
-        *asked = Some(clock.monotonic());
-        // Without a quorum nobody knows better than the view.
-        let _ = self.read_barrier().await;
+        let start = clock.monotonic();
+        let is_fresh = self.read_barrier().await.is_ok();
+        if is_fresh {
+            *began = Some(start);
+        }
+        is_fresh
     }
 
     /// A command from another node, which takes this one for the leader. Leaving and refusing are answers, in the

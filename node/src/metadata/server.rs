@@ -54,10 +54,10 @@ impl Heard {
     }
 
     /// How long ago that was.
-    pub(super) fn since(&self, env: &Env) -> Duration {
+    pub(super) fn since(&self, env: &Env) -> Option<Duration> {
         match self.0.load(Ordering::Relaxed) {
-            0 => Duration::MAX,
-            heard => Duration::from_millis(Self::now(env).saturating_sub(heard - 1)),
+            0 => None,
+            heard => Some(Duration::from_millis(Self::now(env).saturating_sub(heard - 1))),
         }
     }
 }

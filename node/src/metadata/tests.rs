@@ -259,7 +259,7 @@ async fn a_leader_that_is_cut_off_is_replaced_and_comes_back_as_a_follower() {
     let cut_off = cluster.at(old.0);
     assert_eq!(cut_off.write(create(7, &["a"])).await, Err(WriteError::NoQuorum));
     assert!(
-        cut_off.tenant_fresh("app0").await.is_none(),
+        !cut_off.freshen().await,
         "without a quorum the view stands, in bounded time"
     );
     cluster.cut(old.0, false);
@@ -278,16 +278,20 @@ async fn a_tenant_created_elsewhere_is_found_at_once_and_unknown_names_share_the
     voters_are(&cluster, 1, &[1, 2, 3]).await;
     for number in 0..10 {
         cluster.at(1).write(create(number, &["a"])).await.unwrap();
-        let found = cluster
-            .at(2 + u64::try_from(number % 2).unwrap())
-            .tenant_fresh(&format!("app{number}"))
-            .await;
+        let other = cluster.at(2 + u64::try_from(number % 2).unwrap());
+        assert!(other.freshen().await);
+        let found = other.view().tenant_named(&format!("app{number}"));
         assert_eq!(found.map(|tenant| tenant.id), Some(tenant_id(number)));
     }
     let metadata = cluster.at(3);
-    let unknown = (0..1_000).map(|number| metadata.tenant_fresh(Box::leak(format!("nobody{number}").into_boxed_str())));
+    let unknown = (0..1_000).map(|_| metadata.freshen());
     let all = tokio::time::timeout(Duration::from_secs(2), futures::future::join_all(unknown));
-    assert!(all.await.expect("one question for all").iter().all(Option::is_none));
+    assert!(
+        all.await
+            .expect("one question for all")
+            .iter()
+            .all(|is_fresh| *is_fresh)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -50,6 +50,8 @@ where
 pub(super) async fn on_gossip(shared: &Arc<Shared>, from: NodeId, request: v1::GossipRequest) -> v1::GossipResponse {
     let received = request.sets.len().min(GOSSIP_MESSAGE_SETS_MAX);
     count(&shared.counters.gossip_received, received as u64);
+    let bytes = request.sets.iter().map(|set| set.change_set.len() as u64).sum();
+    count(&shared.counters.gossip_received_bytes, bytes);
     pass_on(shared, &request.sets);
     let mut sets = Vec::with_capacity(received);
     let mut acks = Acks::default();

@@ -51,6 +51,7 @@ use self::shared::Shared;
 pub use self::{
     alarm::{Alarm, AlarmKind},
     control::{Concerns, ControlPlane, NotReported},
+    engine::Standing,
     outbox::OutboxMetrics,
     shared::ReplicationMetrics,
 };
@@ -195,6 +196,11 @@ impl Replication {
     /// How far the other replicas of a tenant are behind this one.
     pub fn lag(&self, tenant: TenantId) -> BTreeMap<NodeId, Lag> {
         self.shared.lag(tenant)
+    }
+
+    /// How the replicas here are.
+    pub fn standing(&self) -> Standing {
+        self.shared.engine(|engine| engine.standing())
     }
 
     /// What people should know, the oldest first.

@@ -23,7 +23,7 @@ use super::{
     Lag, OutboxMetrics,
     alarm::{Alarm, AlarmKind},
     control::ControlPlane,
-    engine::{Engine, GossipPlan},
+    engine::{Engine, GossipPlan, Standing},
     limits::{ALARMS_MAX, PARKED_BYTES_MAX, SERVED_MAX},
     outbox::Outbox,
     waiters::Waiters,
@@ -42,6 +42,8 @@ use crate::{
 pub struct ReplicationMetrics {
     /// Sets that peers sent.
     pub gossip_received: u64,
+    /// Bytes of these.
+    pub gossip_received_bytes: u64,
     /// Of these, sets that moved a vector.
     pub gossip_taken: u64,
     /// Of these, sets that were held already.
@@ -66,8 +68,8 @@ pub struct ReplicationMetrics {
     pub digests_differing: u64,
     /// Tombstones and the like that were collected everywhere under this node's lead.
     pub collected: u64,
-    /// Tenants that this node knows.
-    pub tenants: usize,
+    /// How the replicas are.
+    pub standing: Standing,
     /// Alarms that stand.
     pub alarms: usize,
     /// What waits for each peer.
@@ -78,6 +80,7 @@ pub struct ReplicationMetrics {
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub gossip_received: AtomicU64,
+    pub gossip_received_bytes: AtomicU64,
     pub gossip_taken: AtomicU64,
     pub gossip_held: AtomicU64,
     pub gossip_gaps: AtomicU64,
@@ -357,7 +360,9 @@ impl Shared {
         }
         tracing::error!(kind = kind.name(), ?tenant, message, "alarm");
         // Of replicas that differ only the last word counts.
-        let former = alarms.iter_mut().find(|alarm| kind == AlarmKind::Fingerprint && is_same(alarm));
+        let former = alarms
+            .iter_mut()
+            .find(|alarm| kind == AlarmKind::Fingerprint && is_same(alarm));
         if let Some(former) = former {
             former.message = message;
             return;
@@ -376,10 +381,8 @@ impl Shared {
     /// Tenants with changes that this release does not understand, and how many.
     pub(super) fn opaque(&self) -> Vec<(TenantId, u64)> {
         self.engine(|engine| {
-            let counts = engine
-                .tenants()
-                .filter_map(|(&tenant, state)| Some((tenant, state.own.as_ref()?.opaque)));
-            counts.filter(|&(_, count)| count > 0).take(ALARMS_MAX).collect()
+            let counts = engine.opaque().iter().map(|(&tenant, &count)| (tenant, count));
+            counts.take(ALARMS_MAX).collect()
         })
     }
 
@@ -422,6 +425,7 @@ impl Shared {
         let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
         ReplicationMetrics {
             gossip_received: read(&counters.gossip_received),
+            gossip_received_bytes: read(&counters.gossip_received_bytes),
             gossip_taken: read(&counters.gossip_taken),
             gossip_held: read(&counters.gossip_held),
             gossip_gaps: read(&counters.gossip_gaps),
@@ -434,7 +438,7 @@ impl Shared {
             digests: read(&counters.digests),
             digests_differing: read(&counters.digests_differing),
             collected: read(&counters.collected),
-            tenants: self.engine(|engine| engine.tenants().count()),
+            standing: self.engine(|engine| engine.standing()),
             alarms: lock(&self.alarms).len(),
             outboxes: links.iter().map(|(&peer, outbox)| (peer, outbox.metrics())).collect(),
         }

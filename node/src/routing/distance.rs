@@ -79,6 +79,15 @@ pub fn order(candidates: &mut [Candidate]) {
     });
 }
 
+/// The lead of a clock over most of the others: the middle one of its leads over each; of two in the middle the smaller,
+/// so that one wrong clock of three accuses itself and no other.
+pub(super) fn typical_lead(mut leads_ms: Vec<i64>) -> Option<i64> {
+    leads_ms.sort_unstable();
+    let last = leads_ms.len().checked_sub(1)?;
+    let (low, high) = (leads_ms[last / 2], leads_ms[last.div_ceil(2)]);
+    Some(if high.abs() < low.abs() { high } else { low })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +121,20 @@ mod tests {
         assert!(!track.is_reachable());
         track.on_answer(MS(1));
         assert!(track.is_reachable());
+    }
+
+    #[test]
+    fn one_wrong_clock_of_three_accuses_itself() {
+        for (leads, typical) in [
+            (vec![], None),
+            (vec![40_000], Some(40_000)),
+            (vec![-3, 40_000], Some(-3)),
+            (vec![-40_000, 3], Some(3)),
+            (vec![40_001, 39_998], Some(39_998)),
+            (vec![5, -90_000, 7], Some(5)),
+        ] {
+            assert_eq!(typical_lead(leads.clone()), typical, "{leads:?}");
+        }
     }
 
     #[test]

@@ -8,11 +8,20 @@ use std::{
 };
 
 use futures::future::join_all;
-use halcyon_core::{env::Env, id::NodeId};
-use halcyon_proto::{v1, version::AGENT};
+use halcyon_core::{
+    clock::{NTP64, WallTime},
+    env::Env,
+    id::NodeId,
+};
+use halcyon_proto::{
+    error::{ErrorCode, Refusal},
+    v1,
+    version::AGENT,
+};
 use tokio::{sync::watch, time::timeout};
+use tonic::Status;
 
-use super::distance::{Candidate, Track, order};
+use super::distance::{Candidate, Track, order, typical_lead};
 use crate::{
     limits::{ALARM_CHARS_MAX, ALARMS_TOLD_MAX, PROBE_TIMEOUT},
     metadata::{View, state},
@@ -30,6 +39,10 @@ pub struct PeerHealth {
     pub alarms: Vec<v1::Alarm>,
     /// Round trips that it measured itself.
     pub reports: BTreeMap<NodeId, Duration>,
+    /// When it last answered, by the monotonic clock.
+    pub heard: Option<Duration>,
+    /// How many milliseconds our wall clock is ahead of its own.
+    pub lead_ms: Option<i64>,
 }
 
 /// Distances and health of all peers. Clones share them.
@@ -46,6 +59,8 @@ struct Inner {
     /// Alarms that are on here, for the answers to probes.
     alarms: Mutex<Vec<v1::Alarm>>,
     peers: Mutex<BTreeMap<NodeId, PeerHealth>>,
+    /// A peer that refuses us because we were removed.
+    refused_by: watch::Sender<Option<NodeId>>,
 }
 
 impl fmt::Debug for Routing {
@@ -64,6 +79,7 @@ impl Routing {
             view,
             alarms: Mutex::default(),
             peers: Mutex::default(),
+            refused_by: watch::Sender::new(None),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -71,7 +87,7 @@ impl Routing {
     /// Probes until the node stops. Also keeps the pool's addresses as the control plane has them.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut view = self.inner.view.clone();
-        loop {
+        while self.inner.refused_by.borrow().is_none() {
             self.keep_addresses(&view);
             tokio::select! {
                 biased;
@@ -110,6 +126,30 @@ impl Routing {
                 .peers()
                 .get(&node)
                 .is_none_or(|peer| peer.track.is_reachable())
+    }
+
+    /// How long ago a peer last answered; `None` for never. Zero for ourselves.
+    pub fn silent_for(&self, node: NodeId) -> Option<Duration> {
+        if node == self.inner.me {
+            return Some(Duration::ZERO);
+        }
+        let heard = self.inner.peers().get(&node)?.heard?;
+        Some(self.inner.env.clock.monotonic().saturating_sub(heard))
+    }
+
+    /// How many milliseconds this node's wall clock is ahead of most peers' that answer; below zero, behind them.
+    pub fn clock_lead_ms(&self) -> Option<i64> {
+        let peers = self.inner.peers();
+        let answering = peers.values().filter(|peer| peer.track.is_reachable());
+        typical_lead(answering.filter_map(|peer| peer.lead_ms).collect())
+    }
+
+    /// Returns when a peer refuses this node because it was removed; says which.
+    pub async fn refused_by(&self) -> NodeId {
+        let mut refused_by = self.inner.refused_by.subscribe();
+        // The sender is held here, so there is always an answer in the end.
+        let told = refused_by.wait_for(Option::is_some).await;
+        told.ok().and_then(|told| *told).unwrap_or_default()
     }
 
     /// Alarms that are on here.
@@ -212,14 +252,16 @@ impl Routing {
         let answer = match inner.pool.client(node) {
             Ok(mut client) => {
                 let request = v1::ProbeRequest { node: inner.me.0 };
-                timeout(PROBE_TIMEOUT, client.probe(request))
-                    .await
-                    .ok()
-                    .and_then(Result::ok)
+                let answer = timeout(PROBE_TIMEOUT, client.probe(request)).await.ok();
+                if answer.as_ref().is_some_and(says_removed) {
+                    inner.refused_by.send_replace(Some(node));
+                }
+                answer.and_then(Result::ok)
             }
             Err(_) => None,
         };
-        let round_trip = inner.env.clock.monotonic().saturating_sub(start);
+        let now = inner.env.clock.monotonic();
+        let round_trip = now.saturating_sub(start);
         let mut peers = inner.peers();
         let Some(peer) = peers.get_mut(&node) else { return };
         let was_reachable = peer.track.is_reachable();
@@ -227,6 +269,8 @@ impl Routing {
             Some(answer) => {
                 let answer = answer.into_inner();
                 peer.track.on_answer(round_trip);
+                peer.heard = Some(now);
+                peer.lead_ms = Some(inner.lead_ms(WallTime(NTP64(answer.wall)), round_trip));
                 peer.agent = answer.agent;
                 peer.alarms = told(node, answer.alarm_details);
                 let reports = answer.round_trips.into_iter();
@@ -242,6 +286,12 @@ impl Routing {
             _ => {}
         }
     }
+}
+
+/// Whether a peer refused us for good.
+fn says_removed<T>(answer: &Result<T, Status>) -> bool {
+    let refusal = answer.as_ref().err().and_then(Refusal::from_status);
+    refusal.is_some_and(|refusal| refusal.code == ErrorCode::Forbidden)
 }
 
 /// A peer's alarms, within bounds; it speaks for itself alone.
@@ -260,6 +310,15 @@ pub(crate) fn micros(duration: Duration) -> u32 {
 }
 
 impl Inner {
+    /// How far our clock is ahead of one that showed `theirs` half a round trip ago.
+    fn lead_ms(&self, theirs: WallTime, round_trip: Duration) -> i64 {
+        let millis = |wall: WallTime| i64::try_from(wall.unix_millis()).unwrap_or(i64::MAX);
+        let half = i64::try_from(round_trip.as_millis() / 2).unwrap_or(i64::MAX);
+        millis(self.env.clock.wall())
+            .saturating_sub(millis(theirs))
+            .saturating_sub(half)
+    }
+
     fn alarms(&self) -> MutexGuard<'_, Vec<v1::Alarm>> {
         self.alarms.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,6 +1,9 @@
 //! What is wrong on this node, in full: what replication and storage raised, and changes that nobody here understands.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use halcyon_core::id::TenantId;
 use halcyon_proto::v1;
@@ -12,6 +15,23 @@ const DISK: &str = "disk";
 
 /// The kind of an alarm for changes that are kept without being understood.
 const OPAQUE: &str = "opaque-change";
+
+/// The kind of an alarm for a wall clock that is not like the others'.
+const CLOCK: &str = "clock";
+
+/// What is said of a clock that is half of `drift_max` or more from most of the others; `None` where it is not.
+fn clock_message(lead_ms: i64, drift_max: Duration) -> Option<String> {
+    let apart = Duration::from_millis(lead_ms.unsigned_abs());
+    let side = if lead_ms < 0 { "behind" } else { "ahead of" };
+    (apart >= drift_max / 2).then(|| {
+        // In whole tens, so that the same alarm does not change with each look.
+        let seconds = apart.as_secs() / 10 * 10;
+        format!(
+            "the clock of this node is more than {seconds} s {side} those of most nodes that answer; clients' timestamps \
+             are judged by it: let NTP set it right"
+        )
+    })
+}
 
 /// The alarms that stand, as of the last look. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -76,8 +96,22 @@ impl Rooms {
                 .into_iter()
                 .map(|(tenant, count)| self.opaque_alarm(tenant, count)),
         );
+        alarms.extend(self.clock_alarm());
         self.alarms.set(alarms);
         self.routing.set_alarms(self.alarms.standing());
+    }
+
+    /// Clients' timestamps are judged by this clock: well before it is as wrong as what it refuses, people hear of it.
+    fn clock_alarm(&self) -> Option<v1::Alarm> {
+        let lead_ms = self.routing.clock_lead_ms()?;
+        let message = clock_message(lead_ms, self.view.settings().drift_max)?;
+        Some(v1::Alarm {
+            node: self.me.0,
+            tenant_id: String::new(),
+            kind: CLOCK.to_owned(),
+            message,
+            since_ms: self.env.clock.wall().unix_millis(),
+        })
     }
 
     fn opaque_alarm(&self, tenant: TenantId, count: u64) -> v1::Alarm {
@@ -105,6 +139,15 @@ mod tests {
             message: message.to_owned(),
             since_ms,
         }
+    }
+
+    #[test]
+    fn a_clock_is_told_of_from_half_of_what_is_refused() {
+        let minute = Duration::from_mins(1);
+        assert_eq!(clock_message(29_999, minute), None);
+        assert_eq!(clock_message(-29_999, minute), None);
+        assert!(clock_message(30_000, minute).unwrap().contains("30 s ahead of"));
+        assert!(clock_message(-61_000, minute).unwrap().contains("60 s behind"));
     }
 
     #[test]

@@ -19,8 +19,8 @@ use crate::{
 /// What a call to a node needs of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// A certificate of the cluster, of a node that was not removed. For Raft and probes: a member that lags may not
-    /// know yet who else is one, and only they can tell it.
+    /// A certificate of the cluster, of a node that was not removed or still has a vote to hand over. For Raft and
+    /// probes: a member that lags may not know yet who else is one, and only they can tell it.
     Certified,
     /// A member, as far as this node knows.
     Member,
@@ -39,6 +39,7 @@ impl Rooms {
         let hash = credential.hash();
         let has_key = |tenant: &Tenant| tenant.keys.values().any(|key| key.hash == hash);
         let mut tenant = self.tenant(tenant).await?;
+        self.check_member(&tenant)?;
         // The key may be new, and this node behind.
         if !has_key(&tenant) && self.refresh().await {
             tenant = self.known_tenant(&tenant.id.to_string())?;
@@ -84,10 +85,14 @@ impl Rooms {
         let (member, removed) = self
             .view
             .read(|state| (state.nodes.contains_key(&node), state.removed_nodes.contains(&node)));
+        // Until Raft's group has let go of its vote it is needed for just that.
+        let has_vote = standing == Standing::Certified && self.metadata.roles().voters.contains(&node);
         match standing {
-            _ if removed => Err(refused(format!(
-                "node {node} was removed from the cluster; join as a new node"
-            ))),
+            // A code of its own: this is how a node that was away when it was removed comes to know.
+            _ if removed && !has_vote => Err(Refusal::new(
+                ErrorCode::Forbidden,
+                format!("node {node} was removed from the cluster; join as a new node"),
+            )),
             Standing::Member if !member => Err(refused(format!("node {node} is not known here as a member"))),
             Standing::Member | Standing::Certified => Ok(node),
         }

@@ -1,5 +1,7 @@
 //! Tenants, nodes and settings as operators see them.
 
+use std::time::Duration;
+
 use halcyon_core::id::NodeId;
 use halcyon_proto::{error::Refusal, v1, version::AGENT};
 
@@ -26,6 +28,10 @@ pub(super) fn key_description(id: &str, key: &AccessKey) -> v1::KeyDescription {
         label: key.label.clone(),
         created_ms: key.created_ms,
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Rooms {
@@ -77,6 +83,7 @@ impl Rooms {
             role: role.to_owned(),
             round_trip_us: round_trip.map_or(0, micros),
             reachable: self.routing.is_reachable(node.id),
+            silent_ms: self.routing.silent_for(node.id).map(millis),
             version: version.trim_start_matches("halcyon/").to_owned(),
         }
     }
@@ -85,6 +92,7 @@ impl Rooms {
     pub(super) async fn status(&self, request: &v1::StatusRequest) -> Result<v1::StatusResponse, Refusal> {
         let held = self.view.tenants_on(self.me);
         let tenants_held = held.len() as u64;
+        let roles = self.metadata.roles();
         let shown = match request.tenant.as_str() {
             "" => held,
             text => vec![self.tenant(text).await?],
@@ -106,8 +114,9 @@ impl Rooms {
                 .chain(self.routing.peer_alarms())
                 .collect(),
             metadata_index: self.view.index(),
-            quorum: self.metadata.roles().has_quorum,
+            quorum: roles.has_quorum,
             tenants_held,
+            quorum_age_ms: roles.quorum_age.map(millis),
         })
     }
 
@@ -122,6 +131,7 @@ impl Rooms {
             region: self.region_of(node),
             change_sets: known.get(&node).map_or(0, |lag| lag.change_sets),
             state: replica_state(state).to_owned(),
+            unreachable: !self.routing.is_reachable(node),
         });
         lag.collect()
     }

@@ -1,7 +1,7 @@
 //! What every call passes before its handler: a bound on calls in flight, a deadline, a wire version that we speak, and
 //! the figures of it afterwards.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::{
     body::Body,
@@ -35,7 +35,13 @@ const LONG_CALLS: [&str; 3] = [
 /// Whether the node wants to be sent work, and why not.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness {
-    reasons: Arc<Mutex<Vec<String>>>,
+    told: Arc<Mutex<Told>>,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    reasons: Vec<String>,
+    notices: Vec<String>,
 }
 
 impl Readiness {
@@ -48,12 +54,26 @@ impl Readiness {
 
     /// Replaces the reasons; none is ready.
     pub fn set(&self, reasons: Vec<String>) {
-        *self.reasons.lock().unwrap_or_else(PoisonError::into_inner) = reasons;
+        self.told().reasons = reasons;
+    }
+
+    /// Replaces what people should know although the node is ready.
+    pub fn notice(&self, notices: Vec<String>) {
+        self.told().notices = notices;
+    }
+
+    /// What people should know although the node is ready.
+    pub fn notices(&self) -> Vec<String> {
+        self.told().notices.clone()
     }
 
     /// Why the node is not ready; empty when it is.
     pub fn reasons(&self) -> Vec<String> {
-        self.reasons.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.told().reasons.clone()
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,29 +1,17 @@
 //! What this node does not know yet: a tenant or a key that was made a moment ago by way of another node, and a replica
 //! that is being opened. Callers wait a little instead of being told no.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use halcyon_core::id::TenantId;
 use halcyon_proto::error::{ErrorCode, Refusal};
-use tokio::{
-    sync::Mutex,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 
 use super::rooms::Rooms;
 use crate::{
     limits::{FRESH_TIMEOUT, OPEN_WAIT_FIRST, OPEN_WAIT_MAX},
     metadata::state::Tenant,
 };
-
-/// When the last question to the control plane's leader that was answered began.
-///
-/// One question at a time is on its way, and answers all who wait for one: whoever sends names that nobody has costs
-/// the leader one small call in a round trip, however many they send.
-#[derive(Debug, Clone, Default)]
-pub struct Freshness {
-    began: Arc<Mutex<Option<Duration>>>,
-}
 
 impl Rooms {
     /// The tenant of that id or name, as far as this node knows.
@@ -52,21 +40,7 @@ impl Rooms {
 
     /// When it returns true, the view shows all that was written before it was called.
     pub(super) async fn refresh(&self) -> bool {
-        let clock = &self.env.clock;
-        let asked = clock.monotonic();
-        let work = async {
-            let mut began = self.freshness.began.lock().await;
-            if began.is_some_and(|began| began > asked) {
-                return true;
-            }
-            let start = clock.monotonic();
-            let answered = self.metadata.read_barrier().await.is_ok();
-            if answered {
-                *began = Some(start);
-            }
-            answered
-        };
-        timeout(FRESH_TIMEOUT, work).await.unwrap_or(false)
+        timeout(FRESH_TIMEOUT, self.metadata.freshen()).await.unwrap_or(false)
     }
 
     /// Waits for a replica that the control plane has placed here and that is being opened; not for long.

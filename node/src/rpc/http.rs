@@ -68,21 +68,21 @@ async fn healthz(State(rooms): State<Rooms>) -> Response {
         .iter()
         .map(|alarm| format!("{}: {}", alarm.kind, alarm.message))
         .collect();
-    report(&text)
+    report(&text, &[])
 }
 
 /// The node wants to be sent work.
 async fn readyz(State(readiness): State<Readiness>) -> Response {
-    report(&readiness.reasons())
+    report(&readiness.reasons(), &readiness.notices())
 }
 
-/// No reasons: all is well.
-fn report(reasons: &[String]) -> Response {
+/// No reasons: all is well. Notices are for people.
+fn report(reasons: &[String], notices: &[String]) -> Response {
     let (code, ok) = match reasons {
         [] => (StatusCode::OK, true),
         _ => (StatusCode::SERVICE_UNAVAILABLE, false),
     };
-    let body = serde_json::json!({ "ok": ok, "reasons": reasons });
+    let body = serde_json::json!({ "ok": ok, "reasons": reasons, "notices": notices });
     (code, [(header::CONTENT_TYPE, "application/json")], format!("{body}\n")).into_response()
 }
 

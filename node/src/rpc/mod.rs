@@ -13,14 +13,15 @@ mod http;
 mod join;
 pub mod listener;
 mod peer;
+mod removal;
 mod rooms;
 mod status;
 mod sync;
 
 pub use alarms::Alarms;
 pub use edge::Readiness;
-pub use fresh::Freshness;
 pub use http::client_router;
 pub use join::{JoinError, Joined, Place, join};
 pub use peer::peer_router;
+pub use removal::Removal;
 pub use rooms::Rooms;

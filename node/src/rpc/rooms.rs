@@ -12,7 +12,7 @@ use halcyon_proto::{
 
 use tokio::sync::watch;
 
-use super::{alarms::Alarms, fresh::Freshness};
+use super::{alarms::Alarms, removal::Removal};
 use crate::{
     metadata::{
         Metadata, View,
@@ -57,8 +57,8 @@ pub struct Rooms {
     pub metrics: Metrics,
     /// What people should know of this node.
     pub alarms: Alarms,
-    /// What was last asked of the control plane.
-    pub freshness: Freshness,
+    /// Whether it was removed from the cluster.
+    pub removal: Removal,
     /// Becomes true when the node stops serving clients.
     pub stopping: watch::Receiver<bool>,
     /// Becomes true when the last client's call has ended, and peers are left alone.
@@ -66,9 +66,16 @@ pub struct Rooms {
 }
 
 impl Rooms {
-    /// Completes when the node stops: clients' streams that would go on for ever end with it.
+    /// Completes when the node serves no clients any more: their streams that would go on for ever end with it.
     pub(super) fn stopped(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
-        until_true(self.stopping.clone())
+        let (stopping, removal) = (self.stopping.clone(), self.removal.clone());
+        async move {
+            tokio::select! {
+                biased;
+                () = until_true(stopping) => {}
+                () = removal.told() => {}
+            }
+        }
     }
 
     /// Completes when the node lets go of its peers.

@@ -5,6 +5,8 @@
 
 mod begin;
 mod control;
+mod readiness;
+mod removed;
 mod report;
 
 use std::{
@@ -32,7 +34,7 @@ use crate::{
     replication::{ControlPlane, Replication},
     routing::Routing,
     rpc::{
-        Alarms, Freshness, JoinError, Readiness, Rooms, client_router,
+        Alarms, JoinError, Readiness, Removal, Rooms, client_router,
         listener::{Port, Side},
         peer_router,
     },
@@ -70,6 +72,9 @@ pub enum NodeError {
         /// The token's.
         theirs: String,
     },
+    /// The directory's node was removed from its cluster; why, and what to do.
+    #[error("{0}")]
+    Removed(String),
     /// See there.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -126,6 +131,7 @@ struct Bound {
 impl Node {
     /// Opens everything and serves. Returns when both ports answer; see [`Self::reasons`] for what may still be missing.
     pub async fn start(env: Env, config: Config) -> Result<Self, NodeError> {
+        removed::check(&env)?;
         let bound = bind(&env, &config).await?;
         let client_tls = client_tls(&env, &config)?;
         let begun = begin::begin(&env, &config, &bound.client_address, &bound.peer_address).await?;
@@ -162,7 +168,8 @@ impl Node {
         client_port.spawn(client.serve(stopped.clone()));
         tasks.spawn(peer.serve(closed));
         tasks.spawn(rooms.routing.clone().run(stopped.clone()));
-        tasks.spawn(report::run(rooms.clone(), readiness.clone(), stopped.clone()));
+        tasks.spawn(readiness::run(rooms.clone(), readiness.clone(), stopped.clone()));
+        tasks.spawn(removed::run(rooms.clone(), stopped.clone()));
         let announced = announce(
             rooms.clone(),
             bound.client_address.clone(),
@@ -321,7 +328,7 @@ async fn open_rooms(
         pool,
         metrics,
         alarms: Alarms::default(),
-        freshness: Freshness::default(),
+        removal: Removal::default(),
         stopping,
         closing,
     };

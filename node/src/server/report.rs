@@ -1,67 +1,28 @@
-//! What a node says about itself: whether it is ready, and its rooms' figures at a scrape.
+//! The rooms' figures at a scrape.
+//!
+//! Names are Prometheus': base units in the name, `_total` behind what only grows (the encoder writes that one). Labels
+//! are nodes, regions and the few tenants that are furthest behind, so a scrape does not grow with tenants.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use tokio::{sync::watch, time::sleep};
+use halcyon_core::id::NodeId;
 
 use crate::{
+    metadata::state::Tenant,
     metrics::{Sample, SampleValue},
-    rpc::{Readiness, Rooms},
+    replication::OutboxMetrics,
+    rpc::Rooms,
 };
 
-/// How often readiness is looked at again: an operator's script polls once a second.
-const LOOK_INTERVAL: Duration = Duration::from_millis(250);
-
-/// Keeps `/readyz` true to what is.
-pub(super) async fn run(rooms: Rooms, readiness: Readiness, mut stop: watch::Receiver<bool>) {
-    loop {
-        rooms.look_for_alarms();
-        let reasons = reasons(&rooms);
-        let before = readiness.reasons();
-        if before != reasons {
-            if let Some(reason) = reasons.first() {
-                tracing::warn!(reason, "the node is not ready");
-            } else {
-                tracing::info!("the node is ready");
-            }
-            readiness.set(reasons);
-        }
-        tokio::select! {
-            biased;
-            // The one who stops the node has said why it is not ready.
-            _ = stop.wait_for(|stop| *stop) => {
-                readiness.set(before);
-                return;
-            }
-            () = sleep(LOOK_INTERVAL) => {}
-        }
-    }
-}
-
-/// Why the node should not be sent work. A lost quorum is no reason: data is read and written without it.
-fn reasons(rooms: &Rooms) -> Vec<String> {
-    let (member, removed, empty) = rooms.view.read(|state| {
-        let removed = state.removed_nodes.contains(&rooms.me);
-        (state.nodes.contains_key(&rooms.me), removed, state.nodes.is_empty())
-    });
-    match (member, removed) {
-        (_, true) => vec![format!(
-            "node {} was removed from the cluster; join as a new node from an empty directory",
-            rooms.me
-        )],
-        (true, false) => rooms.alarms.against_work(),
-        (false, false) if empty => {
-            vec!["waiting for the control plane: its leader has not reached this node yet".to_owned()]
-        }
-        (false, false) => vec!["waiting for the control plane to show this node as a member".to_owned()],
-    }
-}
+/// Tenants whose lag has a sample of its own: those that are furthest behind. The rest are in the worst of a region.
+const LAGGING_TENANTS_MAX: usize = 16;
 
 /// The rooms' figures.
 pub(super) fn samples(rooms: &Rooms) -> Vec<Sample> {
     let mut samples = storage(rooms);
     samples.extend(replication(rooms));
     samples.extend(control_plane(rooms));
+    samples.extend(paths(rooms));
     samples.extend(lag(rooms));
     samples
 }
@@ -157,23 +118,98 @@ fn replication(rooms: &Rooms) -> Vec<Sample> {
             "Tombstones and the like collected under this node's lead",
             figures.collected,
         ),
-        gauge("tenants", "Tenants that this node holds", figures.tenants as u64),
+        counter(
+            "gossip_received_bytes",
+            "Bytes of change sets that peers sent",
+            figures.gossip_received_bytes,
+        ),
+        gauge(
+            "tenants",
+            "Tenants that this node holds",
+            figures.standing.tenants as u64,
+        ),
+        gauge(
+            "replicas_not_whole",
+            "Replicas that should serve here and are not whole yet",
+            figures.standing.unserved as u64,
+        ),
+        gauge(
+            "catch_ups_running",
+            "Catch-ups under way",
+            figures.standing.pulling as u64,
+        ),
         gauge("alarms", "Alarms that are on", figures.alarms as u64),
     ];
-    let peers = || figures.outboxes.iter();
-    let labelled = |mut sample: Sample, node: &halcyon_core::id::NodeId| {
-        sample.labels = vec![("peer", node.to_string())];
-        sample
-    };
-    let waiting = "Bytes of change sets that wait for a peer";
+    samples.extend(queues(&figures.outboxes));
     samples
-        .extend(peers().map(|(node, queue)| labelled(gauge("gossip_queue_bytes", waiting, queue.bytes as u64), node)));
+}
+
+/// What waits for each peer, and what went to it.
+fn queues(outboxes: &BTreeMap<NodeId, OutboxMetrics>) -> Vec<Sample> {
+    let each = |sample: &dyn Fn(&OutboxMetrics) -> Sample| -> Vec<Sample> {
+        let labelled = |(node, queue)| labelled(sample(queue), "peer", node);
+        outboxes.iter().map(labelled).collect()
+    };
+    let bytes = "Bytes of change sets that wait for a peer";
+    let sets = "Change sets that wait for a peer";
+    let untold = "Tenants and origins that a peer still has to be told of, to pull them";
     let sent = "Change sets sent to a peer";
-    samples.extend(peers().map(|(node, queue)| labelled(counter("gossip_sent", sent, queue.sent), node)));
-    let sent = "Bytes of change sets sent to a peer";
-    samples.extend(peers().map(|(node, queue)| labelled(counter("gossip_sent_bytes", sent, queue.sent_bytes), node)));
+    let sent_bytes = "Bytes of change sets sent to a peer";
     let dropped = "Change sets that did not fit a peer's queue and are left to catch-up";
-    samples.extend(peers().map(|(node, queue)| labelled(counter("gossip_dropped", dropped, queue.dropped), node)));
+    [
+        each(&|queue| gauge("gossip_queue_bytes", bytes, queue.bytes as u64)),
+        each(&|queue| gauge("gossip_queue_sets", sets, queue.sets as u64)),
+        each(&|queue| gauge("gossip_untold_origins", untold, queue.dirty as u64)),
+        each(&|queue| counter("gossip_sent", sent, queue.sent)),
+        each(&|queue| counter("gossip_sent_bytes", sent_bytes, queue.sent_bytes)),
+        each(&|queue| counter("gossip_dropped", dropped, queue.dropped)),
+    ]
+    .concat()
+}
+
+fn labelled(sample: Sample, label: &'static str, value: &impl ToString) -> Sample {
+    Sample {
+        labels: vec![(label, value.to_string())],
+        ..sample
+    }
+}
+
+fn seconds(name: &'static str, help: &'static str, value: f64) -> Sample {
+    Sample {
+        value: SampleValue::Gauge(value),
+        ..gauge(name, help, 0)
+    }
+}
+
+/// The ways to the peers, and this node's clock among theirs.
+fn paths(rooms: &Rooms) -> Vec<Sample> {
+    let nodes = rooms.view.nodes();
+    let peers = || nodes.iter().map(|node| node.id).filter(|&node| node != rooms.me);
+    let reachable = "1 while a peer answers probes";
+    let round_trip = "Smoothed round trip to a peer";
+    let mut samples: Vec<Sample> = peers()
+        .map(|node| {
+            let is_reachable = u64::from(rooms.routing.is_reachable(node));
+            labelled(gauge("peer_reachable", reachable, is_reachable), "peer", &node)
+        })
+        .collect();
+    samples.extend(peers().filter_map(|node| {
+        let time = rooms.routing.round_trip(node)?.as_secs_f64();
+        Some(labelled(
+            seconds("peer_round_trip_seconds", round_trip, time),
+            "peer",
+            &node,
+        ))
+    }));
+    if let Some(lead_ms) = rooms.routing.clock_lead_ms() {
+        let help = "How far this node's wall clock is ahead of most others that answer";
+        let lead = Duration::from_millis(lead_ms.unsigned_abs()).as_secs_f64();
+        samples.push(seconds(
+            "clock_lead_seconds",
+            help,
+            lead.copysign(if lead_ms < 0 { -1.0 } else { 1.0 }),
+        ));
+    }
     samples
 }
 
@@ -202,27 +238,44 @@ fn control_plane(rooms: &Rooms) -> Vec<Sample> {
             "1 while a leader with a quorum is known",
             u64::from(roles.has_quorum),
         ),
+        seconds(
+            "raft_quorum_age_seconds",
+            "How long ago that was last confirmed; -1 where no leader is known",
+            roles.quorum_age.map_or(-1.0, |age| age.as_secs_f64()),
+        ),
     ]
 }
 
-/// The worst of the tenants, for each region: a sample for each tenant would drown the scrape.
+/// The worst of the tenants for each region, and the few tenants that are furthest behind: a sample for each tenant would
+/// drown the scrape.
 fn lag(rooms: &Rooms) -> Vec<Sample> {
-    let mut worst = std::collections::BTreeMap::new();
+    let nodes = rooms.view.nodes();
+    let regions: BTreeMap<NodeId, String> = nodes.iter().map(|node| (node.id, node.region.to_string())).collect();
+    let mut by_region: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut by_tenant = Vec::new();
     for tenant in rooms.view.tenants_on(rooms.me) {
-        for (node, lag) in rooms.replication.lag(tenant.id) {
-            let region = rooms
-                .view
-                .node(node)
-                .map(|node| node.region.to_string())
-                .unwrap_or_default();
-            let entry = worst.entry(region).or_insert(0);
-            *entry = lag.change_sets.max(*entry);
+        let lags = rooms.replication.lag(tenant.id);
+        for (node, lag) in &lags {
+            let region = regions.get(node).map_or("", String::as_str);
+            let worst = by_region.entry(region).or_insert(0);
+            *worst = lag.change_sets.max(*worst);
+        }
+        let worst = lags.values().map(|lag| lag.change_sets).max().unwrap_or(0);
+        if worst > 0 {
+            by_tenant.push((worst, tenant));
         }
     }
-    let help = "Change sets that a region is not known to hold, of the tenant that is furthest behind";
-    let sample = |(region, change_sets)| Sample {
-        labels: vec![("region", region)],
-        ..gauge("lag_change_sets", help, change_sets)
+    by_tenant.sort_by(|(a, one), (b, other)| b.cmp(a).then_with(|| one.name.cmp(&other.name)));
+    by_tenant.truncate(LAGGING_TENANTS_MAX);
+    let region = "Change sets that a region is not known to hold, of the tenant that is furthest behind";
+    let tenant = "Change sets that some replica is not known to hold, of the tenants that are furthest behind";
+    let mut samples: Vec<Sample> = by_region
+        .into_iter()
+        .map(|(name, sets)| labelled(gauge("lag_change_sets", region, sets), "region", &name))
+        .collect();
+    let of_tenant = |(sets, it): (u64, std::sync::Arc<Tenant>)| {
+        labelled(gauge("tenant_lag_change_sets", tenant, sets), "tenant", &it.name)
     };
-    worst.into_iter().map(sample).collect()
+    samples.extend(by_tenant.into_iter().map(of_tenant));
+    samples
 }

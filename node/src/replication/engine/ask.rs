@@ -20,17 +20,26 @@ impl Engine {
     }
 
     /// Tenants shared with `peer` of which it is not known to hold all that the digest for it was made of, and what that
-    /// is. If their buckets turn out equal, the peer holds just this.
-    pub fn doubts_about(&self, peer: NodeId) -> Vec<(TenantId, VersionVector)> {
-        let own = self.shared_with(peer).filter_map(|(tenant, state)| {
-            let own = state.own.as_ref().filter(|_| !state.changed)?;
-            let is_known = state
-                .known
-                .get(&peer)
-                .is_some_and(|known| known.vector.covers(&own.vector));
-            (!is_known).then(|| (tenant, own.vector.clone()))
+    /// is. If their buckets turn out equal, the peer holds just this. Looks only at those that changed since the peer was
+    /// last known to hold all.
+    pub fn doubts_about(&mut self, peer: NodeId) -> Vec<(TenantId, VersionVector)> {
+        let Some(doubtful) = self.doubtful.get_mut(&peer) else {
+            return Vec::new();
+        };
+        let mut doubts = Vec::new();
+        doubtful.retain(|tenant| {
+            let state = self.tenants.get(tenant).filter(|state| state.is_placed_on(peer));
+            let Some((state, own)) = state.and_then(|state| Some((state, state.own.as_ref()?))) else {
+                return false;
+            };
+            let known = state.known.get(&peer);
+            let is_doubtful = !known.is_some_and(|known| known.vector.covers(&own.vector));
+            if is_doubtful && !state.changed && doubts.len() < DOUBTS_MAX {
+                doubts.push((*tenant, own.vector.clone()));
+            }
+            is_doubtful
         });
-        own.take(DOUBTS_MAX).collect()
+        doubts
     }
 
     /// The tenants that `peer` holds too.

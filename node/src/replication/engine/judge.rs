@@ -11,6 +11,42 @@ use super::{Engine, Known, Signal, TenantState};
 use crate::{metadata::state::ReplicaState, storage::types::Summary};
 
 impl Engine {
+    /// What the others said that they are.
+    pub(super) fn on_described(&mut self, tenant: TenantId, answers: Vec<(NodeId, Option<Known>)>, now: Duration) {
+        for (peer, answer) in answers {
+            match answer {
+                Some(known) => self.on_known(peer, tenant, known, now),
+                None => self.on_known(peer, tenant, Known::default(), now),
+            }
+        }
+        let Some(state) = self.tenants.get_mut(&tenant) else {
+            return;
+        };
+        state.described = Some(now);
+        let collection_epoch = state.own.as_ref().map_or(0, |own| own.collection_epoch);
+        let gives = state.refill
+            || !matches!(
+                state.role(self.around.me),
+                Some(ReplicaState::Active | ReplicaState::Joining)
+            );
+        if gives {
+            let pokes = state
+                .others(self.around.me, &[ReplicaState::Active])
+                .into_iter()
+                .filter_map(|to| {
+                    let tag = state.lacked_by(to)?;
+                    Some(Signal::Poke {
+                        to,
+                        tenant,
+                        tag,
+                        collection_epoch,
+                    })
+                });
+            self.signals.extend(pokes);
+        }
+        self.judge(tenant, now);
+    }
+
     /// A replica that missed a collection is filled again from another active one. Without any it goes on as it is, and
     /// people have to know.
     pub(super) fn warn_if_alone(&mut self, tenant: TenantId) {
@@ -43,8 +79,8 @@ impl Engine {
             state.suspect = false;
             return;
         }
-        let electors = state.others(me, &[ReplicaState::Active]).len()
-            + usize::from(state.role(me) == Some(ReplicaState::Active));
+        let electors =
+            state.others(me, &[ReplicaState::Active]).len() + usize::from(state.role(me) == Some(ReplicaState::Active));
         let majority = camps.iter().find(|(_, camp)| 2 * camp.active.len() > electors);
         let stands_against = majority.is_some_and(|(&fingerprint, _)| fingerprint != own.fingerprint.0);
         let message = verdict(me, &camps, majority.map(|(&fingerprint, _)| fingerprint));
@@ -64,7 +100,10 @@ struct Camp {
 
 /// This replica and the others that were heard just now, as far as they can be compared, by what they hold.
 fn camps(state: &TenantState, own: &Summary, me: NodeId, now: Duration) -> BTreeMap<u128, Camp> {
-    let heard = state.known.keys().filter_map(|&node| Some((node, state.fresh(node, now)?)));
+    let heard = state
+        .known
+        .keys()
+        .filter_map(|&node| Some((node, state.fresh(node, now)?)));
     let comparable = heard.filter(|(_, known)| is_comparable(own, known));
     let others = comparable.filter_map(|(node, known)| Some((node, known.fingerprint?.0)));
     let mut camps: BTreeMap<u128, Camp> = BTreeMap::new();
@@ -81,27 +120,33 @@ fn camps(state: &TenantState, own: &Summary, me: NodeId, now: Duration) -> BTree
 /// Who is right, as far as that can be said, and what is done or to be done.
 fn verdict(me: NodeId, camps: &BTreeMap<u128, Camp>, majority: Option<u128>) -> String {
     let Some(majority) = majority else {
-        let camps: Vec<String> = camps.values().map(|camp| names(&camp.all)).collect();
+        let camps: Vec<String> = camps.values().map(|camp| names(&camp.all, me)).collect();
         return format!(
             "replicas hold different facts at equal vectors ({}) and no majority of them agrees, so nobody can say which \
              is right: compare exports of the replicas, then drain the wrong node",
             camps.join(" against ")
         );
     };
-    let agreeing = names(&camps[&majority].active);
+    let agreeing = names(&camps[&majority].active, me);
     let against = camps.iter().filter(|&(&fingerprint, _)| fingerprint != majority);
     let against: BTreeSet<NodeId> = against.flat_map(|(_, camp)| camp.all.iter().copied()).collect();
     let stands = if against.len() == 1 { "stands alone" } else { "stand" };
-    let here = if against.contains(&me) { " (this node)" } else { "" };
     format!(
-        "{}{here} {stands} against {agreeing}, which agree: its facts differ at equal vectors; it hands over what only \
+        "{} {stands} against {agreeing}, which agree: its facts differ at equal vectors; it hands over what only \
          it holds and is filled again from nothing; look at the disk of its node",
-        names(&against)
+        names(&against, me)
     )
 }
 
-fn names(nodes: &BTreeSet<NodeId>) -> String {
-    let names: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+fn names(nodes: &BTreeSet<NodeId>, me: NodeId) -> String {
+    let name = |&node: &NodeId| {
+        if node == me {
+            format!("{node} (this node)")
+        } else {
+            node.to_string()
+        }
+    };
+    let names: Vec<String> = nodes.iter().map(name).collect();
     names.join(", ")
 }
 
@@ -115,8 +160,5 @@ pub(super) fn differs(own: &Summary, known: &Known) -> bool {
 
 /// Whether both should hold the same facts.
 fn is_comparable(own: &Summary, known: &Known) -> bool {
-    own.is_exact()
-        && known.is_exact()
-        && own.vector == known.vector
-        && own.collection_epoch == known.collection_epoch
+    own.is_exact() && known.is_exact() && own.vector == known.vector && own.collection_epoch == known.collection_epoch
 }

@@ -11,6 +11,7 @@ mod ask;
 mod digest;
 mod judge;
 mod plan;
+mod standing;
 mod tenant;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use self::judge::differs;
 pub use self::{
     digest::{Digest, bucket_of},
     plan::{GossipPlan, Target},
+    standing::Standing,
     tenant::{Action, Backoff, Known, Report, Step, Surroundings, Task, TenantState},
 };
 use crate::{
@@ -101,6 +103,12 @@ pub struct Engine {
     running: usize,
     pulling: BTreeSet<TenantId>,
     signals: Vec<Signal>,
+    /// Tenants of which a peer may not hold all: they changed since it was last known to.
+    doubtful: BTreeMap<NodeId, BTreeSet<TenantId>>,
+    /// Tenants whose replica here is active and not whole.
+    unserved: BTreeSet<TenantId>,
+    /// Tenants that hold changes which nobody here understands, and how many.
+    opaque: BTreeMap<TenantId, u64>,
 }
 
 impl Engine {
@@ -157,6 +165,7 @@ impl Engine {
         } else {
             self.attention.insert(tenant, now);
         }
+        self.note(tenant);
     }
 
     /// What storage holds of a tenant now.
@@ -174,6 +183,7 @@ impl Engine {
         }
         self.account(tenant);
         self.attend(tenant, now);
+        self.note(tenant);
     }
 
     /// The tenant's summary is about to be read. What is committed from here on makes it old again.
@@ -257,6 +267,8 @@ impl Engine {
         }
         state.known.insert(peer, known);
         state.heard.insert(peer, now);
+        // It may hold less than it did: its files may be older ones.
+        self.doubtful.entry(peer).or_default().insert(tenant);
         if state.suspect || state.lacks(peer) {
             self.attend(tenant, now + SETTLE);
         }
@@ -344,6 +356,7 @@ impl Engine {
             }
         }
         self.attention.insert(tenant, now);
+        self.note(tenant);
     }
 
     /// What to do now. Each task must be answered with [`Self::on_done`].
@@ -422,6 +435,7 @@ impl Engine {
         let Some(state) = self.tenants.get(&tenant) else { return };
         for peer in state.sharers(self.around.me) {
             self.digests.entry(peer).or_default().add(tenant, state.hash);
+            self.doubtful.entry(peer).or_default().insert(tenant);
         }
     }
 
@@ -438,41 +452,6 @@ impl Engine {
         self.tenants.remove(&tenant);
         self.attention.remove(&tenant);
         self.changed.remove(&tenant);
-    }
-
-    fn on_described(&mut self, tenant: TenantId, answers: Vec<(NodeId, Option<Known>)>, now: Duration) {
-        for (peer, answer) in answers {
-            match answer {
-                Some(known) => self.on_known(peer, tenant, known, now),
-                None => self.on_known(peer, tenant, Known::default(), now),
-            }
-        }
-        let Some(state) = self.tenants.get_mut(&tenant) else {
-            return;
-        };
-        state.described = Some(now);
-        let collection_epoch = state.own.as_ref().map_or(0, |own| own.collection_epoch);
-        let gives = state.refill
-            || !matches!(
-                state.role(self.around.me),
-                Some(ReplicaState::Active | ReplicaState::Joining)
-            );
-        if gives {
-            let pokes = state
-                .others(self.around.me, &[ReplicaState::Active])
-                .into_iter()
-                .filter_map(|to| {
-                    let tag = state.lacked_by(to)?;
-                    Some(Signal::Poke {
-                        to,
-                        tenant,
-                        tag,
-                        collection_epoch,
-                    })
-                });
-            self.signals.extend(pokes);
-        }
-        self.judge(tenant, now);
     }
 }
 

@@ -94,6 +94,9 @@ fn an_equal_digest_tells_what_the_peer_holds() {
         engine.on_equal(TWO, tenant, &vector);
     }
     assert!(engine.doubts_about(TWO).is_empty(), "it is known now");
+    assert!(engine.doubtful[&TWO].is_empty(), "idle tenants cost a digest nothing");
+    engine.on_summary(fixtures::tenant_id(), Some(own(&[(2, 6)], true)), AT);
+    assert_eq!(engine.doubts_about(TWO).len(), 1);
 }
 
 #[test]
@@ -375,18 +378,21 @@ fn an_acknowledgement_of_a_node_that_is_no_replica_counts_for_nothing() {
     engine.on_ack(TWO, fixtures::tenant_id(), tag(1, 5));
     assert!(engine.is_in_another_region(fixtures::tenant_id(), tag(1, 5)));
     engine.on_nodes(fixtures::regions(&[1]), BTreeSet::from([TWO]), AT);
-    assert!(!engine.is_in_another_region(fixtures::tenant_id(), tag(1, 5)), "it is nowhere now");
+    assert!(
+        !engine.is_in_another_region(fixtures::tenant_id(), tag(1, 5)),
+        "it is nowhere now"
+    );
 }
 
 #[test]
 fn unequal_facts_at_equal_vectors_are_repaired_where_most_active_replicas_agree() {
     // Ours is 7. Each case: the fingerprints of the others, whether this one is filled again, what people are told.
     check_judgement(&[8, 8], true, "n1 (this node) stands alone against n2, n3");
-    check_judgement(&[7, 8], false, "n3 stands alone against n1, n2");
-    check_judgement(&[8], false, "(n1 against n2) and no majority");
-    check_judgement(&[7, 8, 8], false, "(n1, n2 against n3, n4) and no majority");
+    check_judgement(&[7, 8], false, "n3 stands alone against n1 (this node), n2");
+    check_judgement(&[8], false, "(n1 (this node) against n2) and no majority");
+    check_judgement(&[7, 8, 8], false, "(n1 (this node), n2 against n3, n4) and no majority");
     check_judgement(&[8, 8, 7, 8], true, "n1 (this node), n4 stand against n2, n3, n5");
-    check_judgement(&[8, 9], false, "(n1 against n2 against n3) and no majority");
+    check_judgement(&[8, 9], false, "(n1 (this node) against n2 against n3) and no majority");
 }
 
 #[track_caller]

@@ -157,6 +157,8 @@ impl TestControl {
 /// A way from one node to another. It can be cut, and then fails at once.
 struct Way {
     is_cut: AtomicBool,
+    /// Connections are taken, and nothing on them is answered.
+    is_silent: AtomicBool,
     /// After how many messages the next catch-up over it breaks off.
     catch_up_parts: Arc<AtomicUsize>,
     connections: Mutex<JoinSet<()>>,
@@ -215,6 +217,7 @@ impl Cluster {
         let mut listener = env.network.listen("127.0.0.1:0".to_owned()).await.unwrap();
         let way = Arc::new(Way {
             is_cut: AtomicBool::new(false),
+            is_silent: AtomicBool::new(false),
             catch_up_parts: Arc::new(AtomicUsize::new(usize::MAX)),
             connections: Mutex::default(),
             target: Mutex::default(),
@@ -223,6 +226,13 @@ impl Cluster {
         self.ways.insert((from, to), Arc::clone(&way));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                if way.is_silent.load(Ordering::SeqCst) {
+                    way.connections.lock().unwrap().spawn(async move {
+                        let _held = stream;
+                        std::future::pending::<()>().await;
+                    });
+                    continue;
+                }
                 let target = way.target.lock().unwrap().clone();
                 if let Some(replication) = target
                     && !way.is_cut.load(Ordering::SeqCst)
@@ -285,6 +295,14 @@ impl Cluster {
     pub(super) fn cut(&self, node: u64, is_cut: bool) {
         for (_, way) in self.ways.iter().filter(|&(&(from, to), _)| from == node || to == node) {
             way.is_cut.store(is_cut, Ordering::SeqCst);
+            way.connections.lock().unwrap().abort_all();
+        }
+    }
+
+    /// A node takes connections from now on and answers nothing.
+    pub(super) fn silence(&self, node: u64) {
+        for (_, way) in self.ways.iter().filter(|&(&(_, to), _)| to == node) {
+            way.is_silent.store(true, Ordering::SeqCst);
             way.connections.lock().unwrap().abort_all();
         }
     }

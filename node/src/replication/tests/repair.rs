@@ -101,25 +101,101 @@ fn stray(changes: Vec<Change>) -> GossipSet {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_whose_facts_differ_from_two_others_is_filled_again_and_people_hear_of_it() {
-    let cluster = three().await;
-    cluster.create(1, 0..50, 2).await;
-    cluster.agree(&[1, 2, 3]).await;
-    for (node, title) in [(1, "right"), (2, "right"), (3, "wrong")] {
+/// Gives each node the same tag with another title, as a bad disk would.
+async fn differ(cluster: &Cluster, titles: &[(u64, &str)]) {
+    for &(node, title) in titles {
         let set = stray([creation("s1", 0), writing("s1", title)].concat());
         let taken = cluster.nodes[&node].storage.take_gossip(NodeId(9), vec![set]).await;
         assert_eq!(taken.unwrap(), [GossipOutcome::Taken]);
     }
-    let hears = |cluster: &Cluster| !cluster.nodes[&3].replication.alarms().is_empty();
-    cluster.until("the alarm", hears).await;
+}
+
+/// Whether a node's people are told this.
+fn hears(cluster: &Cluster, node: u64, words: &str) -> bool {
+    let alarms = cluster.nodes[&node].replication.alarms();
+    alarms.iter().any(|alarm| alarm.message.contains(words))
+}
+
+fn title(cluster: &Cluster, node: u64) -> Value {
+    let subject = EntityId::new("s1").unwrap();
+    let triples = cluster.nodes[&node].tenants.get(&cluster.tenant(), &subject).unwrap();
+    triples[0].value.clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_stands_alone_is_named_hands_over_what_only_it_holds_and_is_filled_again() {
+    let cluster = three().await;
+    cluster.create(1, 0..50, 2).await;
+    cluster.agree(&[1, 2, 3]).await;
+    differ(&cluster, &[(1, "right"), (2, "right"), (3, "wrong")]).await;
+    // It takes writes until it is told to stop: all that it acknowledges must live on.
+    let mut acknowledged = 0;
+    let mut at = 1_000;
+    while !hears(&cluster, 3, "n3 (this node) stands alone against n1, n2") {
+        assert!(at < 5_000, "nobody noticed");
+        let answers = cluster.push(3, vec![cluster.set(creation(&format!("e{at}"), 2))]).await;
+        acknowledged += answers.iter().filter(|answer| answer.is_ok()).count() as u64;
+        at += 1;
+        sleep(Duration::from_millis(20)).await;
+    }
+    for _ in 0..50 {
+        let answers = cluster.push(3, vec![cluster.set(creation(&format!("e{at}"), 2))]).await;
+        acknowledged += answers.iter().filter(|answer| answer.is_ok()).count() as u64;
+        at += 1;
+    }
     cluster.agree(&[1, 2, 3]).await;
     cluster.serving(&[1, 2, 3]).await;
-    let subject = EntityId::new("s1").unwrap();
-    let triples = cluster.nodes[&3].tenants.get(&cluster.tenant(), &subject).unwrap();
-    assert_eq!(triples[0].value, Value::String("right".into()));
+    assert_eq!(title(&cluster, 3), Value::String("right".into()));
+    for node in 1..=3 {
+        let triples = cluster.summary(node).unwrap().triples;
+        assert_eq!(triples, 50 * 2 + 1 + 2 * acknowledged, "{node}");
+    }
+    for node in [1, 2] {
+        let own = &cluster.nodes[&node].replication;
+        assert!(
+            own.alarms().is_empty() || hears(&cluster, node, "n3 stands alone against n"),
+            "{:?}",
+            own.alarms()
+        );
+    }
     cluster.create(3, 100..150, 2).await;
     cluster.agree(&[1, 2, 3]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_replicas_that_differ_nobody_is_emptied_and_people_are_told_so() {
+    let cluster = Cluster::start(&[1, 2], &[(1, Active), (2, Active)]).await;
+    cluster.serving(&[1, 2]).await;
+    differ(&cluster, &[(1, "one"), (2, "other")]).await;
+    let both = |cluster: &Cluster| {
+        [1, 2]
+            .iter()
+            .all(|&node| hears(cluster, node, "no majority of them agrees"))
+    };
+    cluster.until("both alarms", both).await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(title(&cluster, 1), Value::String("one".into()));
+    assert_eq!(title(&cluster, 2), Value::String("other".into()));
+    cluster.serving(&[1, 2]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_peer_holds_up_the_digests_of_nobody_else() {
+    let cluster = three().await;
+    let settings = [("catch_up_interval", "50ms")];
+    for (name, value) in settings {
+        cluster
+            .control
+            .change(|state| state.settings.insert(name.into(), value.into()));
+    }
+    cluster.agree(&[1, 2, 3]).await;
+    cluster.silence(3);
+    sleep(Duration::from_millis(200)).await;
+    let before = cluster.nodes[&1].replication.metrics().digests;
+    sleep(Duration::from_secs(3)).await;
+    let digests = cluster.nodes[&1].replication.metrics().digests - before;
+    // 60 intervals, half of them with the silent one. One after another there would be a handful.
+    assert!(digests >= 15, "{digests}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,6 +3,8 @@
 mod clients;
 mod consistency;
 mod edges;
+mod figures;
+mod removal;
 mod stops;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -382,8 +384,9 @@ async fn a_person_and_a_browser_are_answered_on_the_same_port() {
     let cluster = Cluster::start(&["eu-west"]).await;
     let address = cluster.first().node().client_address().to_owned();
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-    check(&address, get("/healthz"), &["200 OK", r#"{"ok":true,"reasons":[]}"#]).await;
-    check(&address, get("/readyz"), &["200 OK", r#"{"ok":true,"reasons":[]}"#]).await;
+    let well = ["200 OK", r#"{"ok":true,"reasons":[],"notices":[]}"#];
+    check(&address, get("/healthz"), &well).await;
+    check(&address, get("/readyz"), &well).await;
     // A gRPC-web call that carries nothing: Hello, an empty message.
     let hello = "POST /halcyon.v1.Sync/Hello HTTP/1.1\r\nhost: x\r\nconnection: close\r\norigin: http://localhost:5173\r\n\
                  content-type: application/grpc-web+proto\r\ncontent-length: 5\r\n\r\n\0\0\0\0\0";

@@ -1,0 +1,56 @@
+//! Whether this node was removed from its cluster. There is no way back: its number is never used again.
+
+use std::sync::Arc;
+
+use halcyon_proto::error::Refusal;
+use tokio::sync::watch;
+
+use super::rooms::Rooms;
+use crate::metadata::state::Tenant;
+
+/// Not removed, until it is said once. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Removal {
+    why: Arc<watch::Sender<Option<String>>>,
+}
+
+impl Default for Removal {
+    fn default() -> Self {
+        let why = Arc::new(watch::Sender::new(None));
+        Self { why }
+    }
+}
+
+impl Removal {
+    /// It was removed; `why` says who says so, and what to do.
+    pub fn tell(&self, why: String) {
+        self.why.send_replace(Some(why));
+    }
+
+    /// What was told, if it was.
+    pub fn why(&self) -> Option<String> {
+        self.why.borrow().clone()
+    }
+
+    /// Returns when it is told.
+    pub async fn told(&self) {
+        // An error is out of the question: the sender is held here.
+        let _ = self.why.subscribe().wait_for(Option::is_some).await;
+    }
+}
+
+impl Rooms {
+    /// A node that was removed sends clients elsewhere.
+    pub(super) fn check_member(&self, tenant: &Tenant) -> Result<(), Refusal> {
+        if self.removal.why().is_none() {
+            return Ok(());
+        }
+        let mut replicas = self.routing.locate(tenant);
+        replicas.retain(|replica| replica.node != self.me.0);
+        let text = format!(
+            "node {} was removed from the cluster and serves nobody; go to one of the replicas in this answer",
+            self.me
+        );
+        Err(Refusal::wrong_region(text, replicas))
+    }
+}
