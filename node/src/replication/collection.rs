@@ -24,6 +24,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     answers,
+    engine::Engine,
     limits::{CALL_DEADLINE, COLLECT_BYTES_MAX, COLLECT_CELLS_MAX, COLLECT_TENANTS_MAX},
     shared::{Shared, count},
     wire,
@@ -71,6 +72,11 @@ async fn advance(shared: &Shared, tenant: TenantId, prepared: &mut BTreeMap<Tena
     };
     let collection_epoch = placement.collection_epoch + 1;
     let replicas: Vec<NodeId> = placement.replicas.keys().copied().collect();
+    // Nothing comes of asking while one of them is away, and a silent one would hold up the other tenants.
+    let is_away = |engine: &Engine| replicas.iter().any(|node| engine.around().unreachable.contains(node));
+    if shared.engine(|engine| is_away(engine)) {
+        return;
+    }
     if prepared
         .get(&tenant)
         .is_some_and(|waiting| waiting.collection_epoch != collection_epoch)

@@ -42,6 +42,7 @@ pub struct Readiness {
 struct Told {
     reasons: Vec<String>,
     notices: Vec<String>,
+    is_final: bool,
 }
 
 impl Readiness {
@@ -54,7 +55,17 @@ impl Readiness {
 
     /// Replaces the reasons; none is ready.
     pub fn set(&self, reasons: Vec<String>) {
-        self.told().reasons = reasons;
+        let mut told = self.told();
+        if !told.is_final {
+            told.reasons = reasons;
+        }
+    }
+
+    /// Not ready any more, for this reason, whatever is found from here on.
+    pub fn close(&self, reason: &str) {
+        let mut told = self.told();
+        told.reasons = vec![reason.to_owned()];
+        told.is_final = true;
     }
 
     /// Replaces what people should know although the node is ready.
@@ -172,4 +183,19 @@ pub(super) fn not_found() -> Response {
         "not found: this is a Halcyon node; see /healthz, /readyz, /metrics, or speak gRPC\n",
     )
         .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_stops_stays_unready_whatever_is_found_meanwhile() {
+        let readiness = Readiness::not_yet("starting");
+        readiness.set(Vec::new());
+        assert_eq!(readiness.reasons(), Vec::<String>::new());
+        readiness.close("the node is stopping");
+        readiness.set(Vec::new());
+        assert_eq!(readiness.reasons(), ["the node is stopping"]);
+    }
 }

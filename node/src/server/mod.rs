@@ -221,7 +221,7 @@ impl Node {
     /// Says that it is not ready, lets calls in flight end, and closes what is open. What was acknowledged is on disk
     /// either way.
     pub async fn stop(mut self) {
-        self.readiness.set(vec!["the node is stopping".to_owned()]);
+        self.readiness.close("the node is stopping");
         sleep(UNREADY_NOTICE).await;
         self.stop.send_replace(true);
         while self.client_port.join_next().await.is_some() {}

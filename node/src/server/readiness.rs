@@ -21,21 +21,18 @@ pub(super) async fn run(rooms: Rooms, readiness: Readiness, mut stop: watch::Rec
         let (reasons, notices) = look(&rooms).judge();
         let before = readiness.reasons();
         if before != reasons {
-            if let Some(reason) = reasons.first() {
-                tracing::warn!(reason, "the node is not ready");
-            } else {
-                tracing::info!("the node is ready");
-            }
             readiness.set(reasons);
+            match (readiness.reasons().first(), before.first()) {
+                (Some(reason), before) if Some(reason) != before => tracing::warn!(reason, "the node is not ready"),
+                (None, Some(_)) => tracing::info!("the node is ready"),
+                _ => {}
+            }
         }
         readiness.notice(notices);
         tokio::select! {
             biased;
             // The one who stops the node has said why it is not ready.
-            _ = stop.wait_for(|stop| *stop) => {
-                readiness.set(before);
-                return;
-            }
+            _ = stop.wait_for(|stop| *stop) => return,
             () = sleep(LOOK_INTERVAL) => {}
         }
     }

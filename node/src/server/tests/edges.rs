@@ -97,8 +97,24 @@ async fn a_removed_node_is_refused_and_says_so_itself() {
     eventually("a member refuses it", async || {
         let probe = v1::ProbeRequest { node: removed.id().0 };
         let refused = client.probe(probe).await.err();
-        refused.is_some_and(|status| code(&status) == ErrorCode::Unauthenticated)
+        refused.is_some_and(|status| code(&status) == ErrorCode::Forbidden)
     })
     .await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_lives_as_long_as_the_setting_says_where_nobody_asks_for_a_time() {
+    let cluster = Cluster::start(&["eu-west"]).await;
+    let request = v1::SetSettingRequest {
+        name: "token_lifetime".to_owned(),
+        value: "2h".to_owned(),
+    };
+    let mut admin = cluster.first().admin();
+    admin.set_setting(with_key(&cluster.admin, request)).await.unwrap();
+    let request = with_key(&cluster.admin, v1::CreateTokenRequest { lifetime_ms: 0 });
+    let token = admin.create_token(request).await.unwrap().into_inner();
+    let left_ms = token.expires_ms - cluster.first().env().clock.wall().unix_millis();
+    assert!((7_100_000..=7_200_000).contains(&left_ms), "{left_ms}");
     cluster.stop().await;
 }
