@@ -1,6 +1,9 @@
 //! The client: writes, reads and its life.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use futures::Stream;
 use halcyon_core::{
@@ -21,14 +24,14 @@ use tokio::{
 };
 
 use crate::{
-    error::{ConnectError, FlushError, ReadError, Refused, WriteError},
+    error::{ConnectError, FlushError, ReadError, Refused, Unacknowledged, WriteError},
     limits::{CLOSE_WAIT, READ_DEADLINE, ROOM_WAIT, WRITES_WAITING_MAX},
     navigate::Navigator,
     outbox::{Left, OutboxFile},
     push, read,
     routing::Router,
     session::Session,
-    shared::{End, Shared},
+    shared::{Shared, Ticket},
     transport::{Transport, check_address},
     types::{Acknowledged, ClientOptions, ClientStatus, Outbox, ScanPage, WatchEvent},
     watch::Watching,
@@ -97,7 +100,7 @@ impl Drop for Life {
 #[derive(Debug)]
 pub struct Pending {
     number: u64,
-    end: oneshot::Receiver<End>,
+    ticket: Ticket,
 }
 
 impl Pending {
@@ -108,7 +111,23 @@ impl Pending {
 
     /// Waits until a node has made it durable, or has refused it for good.
     pub async fn acknowledged(self) -> Result<Acknowledged, Refused> {
-        self.end.await.unwrap_or(Err(Refused::Closed))
+        self.ticket.end.await.unwrap_or(Err(Refused::Closed))
+    }
+
+    /// The same, for `patience` at the most; then it tells how far the set has come. It goes on being pushed, and may
+    /// be waited for again.
+    pub async fn acknowledged_within(&mut self, patience: Duration) -> Result<Acknowledged, Unacknowledged> {
+        match tokio::time::timeout(patience, &mut self.ticket.end).await {
+            Ok(end) => Ok(end.unwrap_or(Err(Refused::Closed))?),
+            Err(_) if self.is_held_by_one() => Err(Unacknowledged::NotYetReplicated { waited: patience }),
+            Err(_) => Err(Unacknowledged::Unanswered { waited: patience }),
+        }
+    }
+
+    /// Whether a node keeps it, and no second region had it when that was heard last. Only where the tenant asks for
+    /// `region` acknowledgement.
+    pub fn is_held_by_one(&self) -> bool {
+        self.ticket.held.load(Ordering::Relaxed)
     }
 }
 
@@ -132,7 +151,7 @@ impl Client {
         };
         let client = ClientId::from_random(env.random_u128());
         let session = Session::open(client, left.floor, left.place, left.sets);
-        let shared = Arc::new(Shared::new(env, navigator, outbox.clone(), options.forward, session));
+        let shared = Arc::new(Shared::new(env, navigator, outbox.clone(), session, &options));
         Ok(Self::start(shared, outbox, options.offline))
     }
 
@@ -161,14 +180,14 @@ impl Client {
         let shared = &self.life.shared;
         self.wait_for_room().await?;
         let Some(writes) = &self.life.writes else {
-            let (number, end) = shared.write_in_memory(changes)?;
-            return Ok(Pending { number, end });
+            let (number, ticket) = shared.write_in_memory(changes)?;
+            return Ok(Pending { number, ticket });
         };
         let (reply, answer) = oneshot::channel();
         let request = WriteRequest { changes, reply };
         writes.send(request).await.map_err(|_| WriteError::Closed)?;
-        let (number, end) = answer.await.map_err(|_| WriteError::Closed)??;
-        Ok(Pending { number, end })
+        let (number, ticket) = answer.await.map_err(|_| WriteError::Closed)??;
+        Ok(Pending { number, ticket })
     }
 
     /// Waits until everything written so far is acknowledged or refused for good, what an earlier run left included.
@@ -267,6 +286,7 @@ impl Client {
             region: route.as_ref().and_then(|route| route.region.clone()),
             address: route.map(|route| route.address),
             outbox: state.session.waiting(),
+            held_by_one: state.session.held_by_one(),
             kept: state.session.kept(),
             vector: state.session.seen().clone(),
         }

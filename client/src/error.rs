@@ -74,6 +74,26 @@ pub enum Refused {
     Closed,
 }
 
+/// Why a change set has no acknowledgement yet.
+#[derive(Debug, Clone, Error)]
+pub enum Unacknowledged {
+    /// It will get none, or not before something is mended.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// A node keeps it on disk; the tenant asks for a second region, and none has it yet. It spreads by itself.
+    #[error("kept by one region, but no second region has it after {waited:?}")]
+    NotYetReplicated {
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// No node has answered for it. It stays in the outbox.
+    #[error("no node has acknowledged it after {waited:?}")]
+    Unanswered {
+        /// How long was waited.
+        waited: Duration,
+    },
+}
+
 /// Why not everything was acknowledged.
 #[derive(Debug, Clone, Error)]
 pub enum FlushError {

@@ -22,10 +22,11 @@ mod writer;
 
 pub use admin::AdminClient;
 pub use client::{Client, Pending};
-pub use error::{AdminError, ConnectError, FlushError, OutboxError, ReadError, Refused, WriteError};
+pub use error::{AdminError, ConnectError, FlushError, OutboxError, ReadError, Refused, Unacknowledged, WriteError};
 pub use halcyon_proto::{
     convert::{Location, Replica, ScanQuery, Triple},
     error::{ErrorCode, Refusal},
     v1,
 };
+pub use limits::PUSH_DEADLINE;
 pub use types::{Acknowledged, ClientOptions, ClientStatus, Outbox, ScanPage, WatchEvent};

@@ -35,8 +35,8 @@ pub(crate) const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 /// For calls that a node answers from memory: Hello, Locate, Held.
 pub(crate) const QUICK_DEADLINE: Duration = Duration::from_secs(3);
 
-/// For one push. Longer than a node's own deadline for `region` acknowledgement.
-pub(crate) const PUSH_DEADLINE: Duration = Duration::from_secs(15);
+/// For one push. A node's own deadlines, for `region` acknowledgement and for passing a push on, have to be shorter.
+pub const PUSH_DEADLINE: Duration = Duration::from_secs(15);
 
 /// For one attempt at a read.
 pub(crate) const READ_DEADLINE: Duration = Duration::from_secs(10);

@@ -11,12 +11,12 @@ use tonic::{Response, Status, transport::Channel};
 
 use crate::{
     error::{ConnectError, ReadError},
-    limits::{BACKOFF_MAX, BACKOFF_MIN, READ_DEADLINE, READ_TOTAL},
+    limits::{BACKOFF_MAX, BACKOFF_MIN, READ_DEADLINE},
     shared::Shared,
     transport::{CallError, within},
 };
 
-/// Makes a call that changes nothing, again elsewhere where it fails, until [`READ_TOTAL`] has passed.
+/// Makes a call that changes nothing, again elsewhere where it fails, until the client's read deadline has passed.
 pub(crate) async fn call<T, F>(shared: &Shared, attempt: impl Fn(SyncClient<Channel>) -> F) -> Result<T, ReadError>
 where
     F: Future<Output = Result<Response<T>, Status>>,
@@ -29,7 +29,7 @@ where
         }
         let mut pause = BACKOFF_MIN;
         if let Some((route, client)) = shared.navigator.route() {
-            match within(READ_DEADLINE, attempt(client)).await {
+            match within(READ_DEADLINE.min(shared.read_deadline), attempt(client)).await {
                 Ok(answer) => {
                     shared.navigator.on_worked(&route.address);
                     return Ok(answer);
@@ -47,7 +47,7 @@ where
             shared.navigator.look.notify_one();
         }
         let waited = shared.env.clock.monotonic().saturating_sub(start);
-        if waited >= READ_TOTAL {
+        if waited >= shared.read_deadline {
             return Err(ReadError::Unreachable { waited, last });
         }
         tokio::time::sleep(pause).await;

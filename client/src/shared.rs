@@ -2,7 +2,11 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use halcyon_core::{change::Change, env::Env};
@@ -14,17 +18,33 @@ use crate::{
     navigate::Navigator,
     outbox::OutboxFile,
     session::{Moment, Outcome, Place, Session, Stored},
-    types::Acknowledged,
+    types::{Acknowledged, ClientOptions},
 };
 
 /// How a set ends.
 pub(crate) type End = Result<Acknowledged, Refused>;
 
+/// How whoever wrote a set hears what becomes of it.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    /// How it ends.
+    pub(crate) end: oneshot::Receiver<End>,
+    /// A node keeps it, and no second region had it when that was heard last.
+    pub(crate) held: Arc<AtomicBool>,
+}
+
+/// The other end of a [`Ticket`].
+#[derive(Debug)]
+struct Waiter {
+    end: oneshot::Sender<End>,
+    held: Arc<AtomicBool>,
+}
+
 /// The session, and who waits for its sets.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) session: Session,
-    waiters: BTreeMap<Place, oneshot::Sender<End>>,
+    waiters: BTreeMap<Place, Waiter>,
 }
 
 /// What the tasks of one client share.
@@ -34,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) navigator: Navigator,
     pub(crate) outbox: Option<Arc<OutboxFile>>,
     pub(crate) forward: bool,
+    /// For a read with all its attempts.
+    pub(crate) read_deadline: Duration,
     state: Mutex<State>,
     /// There may be something to push.
     pub(crate) work: Notify,
@@ -47,15 +69,16 @@ impl Shared {
         env: Env,
         navigator: Navigator,
         outbox: Option<Arc<OutboxFile>>,
-        forward: bool,
         session: Session,
+        options: &ClientOptions,
     ) -> Self {
         let waiters = BTreeMap::new();
         Self {
             env,
             navigator,
             outbox,
-            forward,
+            forward: options.forward,
+            read_deadline: options.read_deadline,
             state: Mutex::new(State { session, waiters }),
             work: Notify::new(),
             settled: Notify::new(),
@@ -86,14 +109,14 @@ impl Shared {
     }
 
     /// Stamps changes and hands them to the session without a disk between.
-    pub(crate) fn write_in_memory(&self, changes: Vec<Change>) -> Result<(u64, oneshot::Receiver<End>), WriteError> {
+    pub(crate) fn write_in_memory(&self, changes: Vec<Change>) -> Result<(u64, Ticket), WriteError> {
         let moment = self.moment();
         let mut state = self.state();
         let (stored, number) = state.session.stamp(changes, moment)?;
-        let end = state.accept(stored);
+        let ticket = state.accept(stored);
         drop(state);
         self.work.notify_one();
-        Ok((number, end))
+        Ok((number, ticket))
     }
 
     /// Carries out what an answer asks for, in an order that a crash cannot hurt: what has a new timestamp is durable
@@ -102,6 +125,11 @@ impl Shared {
         let settled = std::mem::take(&mut outcome.settled);
         let (floor, ends) = {
             let mut state = self.state();
+            for place in std::mem::take(&mut outcome.held) {
+                if let Some(waiter) = state.waiters.get(&place) {
+                    waiter.held.store(true, Ordering::Relaxed);
+                }
+            }
             let ends: Vec<_> = settled
                 .into_iter()
                 .filter_map(|(place, end)| Some((state.waiters.remove(&place)?, end)))
@@ -110,7 +138,7 @@ impl Shared {
         };
         for (waiter, end) in ends {
             // Whoever wrote it may not care.
-            let _ = waiter.send(end.map_err(Refused::Refused));
+            let _ = waiter.end.send(end.map_err(Refused::Refused));
         }
         self.settled.notify_waiters();
         let Some(outbox) = &self.outbox else { return Ok(()) };
@@ -126,7 +154,7 @@ impl Shared {
     pub(crate) fn tell_blocked(&self, refusal: &Refusal) {
         let waiters = std::mem::take(&mut self.state().waiters);
         for waiter in waiters.into_values() {
-            let _ = waiter.send(Err(Refused::Kept(refusal.clone())));
+            let _ = waiter.end.send(Err(Refused::Kept(refusal.clone())));
         }
         self.settled.notify_waiters();
     }
@@ -139,11 +167,16 @@ impl Shared {
 }
 
 impl State {
-    /// Takes a durable set in. The receiver hears how it ends.
-    pub(crate) fn accept(&mut self, stored: Stored) -> oneshot::Receiver<End> {
-        let (waiter, end) = oneshot::channel();
+    /// Takes a durable set in. The ticket's holder hears how it ends.
+    pub(crate) fn accept(&mut self, stored: Stored) -> Ticket {
+        let (sender, end) = oneshot::channel();
+        let held = Arc::new(AtomicBool::new(false));
+        let waiter = Waiter {
+            end: sender,
+            held: held.clone(),
+        };
         self.waiters.insert(stored.place, waiter);
         self.session.enqueue(stored);
-        end
+        Ticket { end, held }
     }
 }

@@ -1,5 +1,7 @@
 //! What a program hands to a client, and what it gets back.
 
+use std::time::Duration;
+
 use halcyon_core::{
     change::ChangeSet,
     id::{NodeId, RegionName, Tag},
@@ -7,6 +9,8 @@ use halcyon_core::{
 };
 use halcyon_proto::convert::Triple;
 use prost::bytes::Bytes;
+
+use crate::limits::READ_TOTAL;
 
 /// How a client reaches its tenant and where it keeps what is not acknowledged yet.
 #[derive(Debug, Clone)]
@@ -25,6 +29,8 @@ pub struct ClientOptions {
     pub ca_certificate: Option<Vec<u8>>,
     /// Only `addresses` can be reached: have them pass calls on to the nodes that hold the tenant.
     pub forward: bool,
+    /// How long a read may take with all its attempts, also at other nodes.
+    pub read_deadline: Duration,
     /// Come up even where no node can be reached now: writes wait in the outbox.
     pub offline: bool,
 }
@@ -39,6 +45,7 @@ impl Default for ClientOptions {
             outbox: Outbox::Memory,
             ca_certificate: None,
             forward: false,
+            read_deadline: READ_TOTAL,
             offline: false,
         }
     }
@@ -100,6 +107,8 @@ pub struct ClientStatus {
     pub address: Option<String>,
     /// Change sets that wait for their acknowledgement.
     pub outbox: usize,
+    /// Of these, sets that a node keeps while no second region has them, where the tenant asks for that.
+    pub held_by_one: usize,
     /// Acknowledged sets that are kept until a second replica holds them.
     pub kept: usize,
     /// What it has seen: its own acknowledged sets and all that its watches delivered.

@@ -10,11 +10,11 @@ use crate::{
     limits::WRITES_WAITING_MAX,
     outbox::OutboxFile,
     session::Stored,
-    shared::{End, Shared},
+    shared::{Shared, Ticket},
 };
 
 /// What a write is answered with: its number, and who hears how it ends.
-pub(crate) type Written = Result<(u64, oneshot::Receiver<End>), WriteError>;
+pub(crate) type Written = Result<(u64, Ticket), WriteError>;
 
 /// A write that waits for the disk.
 #[derive(Debug)]
@@ -56,8 +56,8 @@ async fn commit(shared: &Shared, outbox: &OutboxFile, batch: Vec<WriteRequest>) 
         sets.into_iter().map(|stored| state.accept(stored)).collect()
     };
     shared.work.notify_one();
-    for (write, end) in stamped.into_iter().zip(answers) {
-        let _ = write.reply.send(Ok((write.number, end)));
+    for (write, ticket) in stamped.into_iter().zip(answers) {
+        let _ = write.reply.send(Ok((write.number, ticket)));
     }
 }
 

@@ -63,8 +63,12 @@ pub const CLIENT_CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Any unary call between nodes, unless the room that calls sets its own, shorter one.
 pub const PEER_CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The longest that `region_ack_deadline` may be set to. A push that waits for a second region is answered in time for
+/// the node that passes it on, and for the client.
+pub const REGION_ACK_MAX: Duration = Duration::from_secs(10);
+
 /// A call that one node passes on for a client. Less than the client's own, so that the answer still reaches it.
-pub const FORWARD_TIMEOUT: Duration = Duration::from_secs(20);
+pub const FORWARD_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// The first call on a connection to a peer.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
@@ -134,3 +138,5 @@ pub const SIGNING_REQUEST_BYTES_MAX: usize = 8 << 10;
 pub const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
 
 const _: () = assert!(SNAPSHOT_CHUNK_BYTES < MESSAGE_BYTES_MAX);
+const _: () = assert!(REGION_ACK_MAX.as_millis() < FORWARD_TIMEOUT.as_millis());
+const _: () = assert!(FORWARD_TIMEOUT.as_millis() < CLIENT_CALL_TIMEOUT.as_millis());

@@ -34,6 +34,8 @@ pub(crate) struct Outcome {
     pub(crate) rewritten: Vec<Stored>,
     /// Sets that leave the outbox.
     pub(crate) forgotten: Vec<Place>,
+    /// Sets that a node keeps and no second region has yet. They stay in the outbox.
+    pub(crate) held: Vec<Place>,
     /// What to do before the next push.
     pub(crate) next: Next,
 }
@@ -60,6 +62,8 @@ enum Meaning {
     Again,
     /// Perhaps taken; the same bytes again later.
     Perhaps,
+    /// Taken by this node, and not yet by a second region: the same bytes again, here, until it has them too.
+    Held,
     /// Not taken: its timestamp is too far ahead.
     Drift,
     /// Not taken: the tenant is elsewhere.
@@ -73,7 +77,8 @@ enum Meaning {
 const fn meaning(code: ErrorCode) -> Meaning {
     match code {
         ErrorCode::Busy | ErrorCode::Retry | ErrorCode::NoQuorum => Meaning::Again,
-        ErrorCode::NotYetReplicated | ErrorCode::Internal | ErrorCode::Unspecified => Meaning::Perhaps,
+        ErrorCode::NotYetReplicated => Meaning::Held,
+        ErrorCode::Internal | ErrorCode::Unspecified => Meaning::Perhaps,
         ErrorCode::ClockDrift => Meaning::Drift,
         ErrorCode::WrongRegion => Meaning::Elsewhere,
         ErrorCode::Unauthenticated | ErrorCode::WireVersion => Meaning::Client,
@@ -219,7 +224,7 @@ impl Session {
                 break;
             };
             self.waiting_bytes = self.waiting_bytes + bytes.len() - set.bytes.len();
-            (set.timestamp, set.bytes, set.uncertain) = (timestamp, bytes.clone(), false);
+            (set.timestamp, set.bytes, set.uncertain, set.held) = (timestamp, bytes.clone(), false, false);
             rewritten.push(Stored {
                 place: set.place,
                 timestamp,
@@ -238,7 +243,8 @@ impl Session {
             elsewhere,
             blocked,
         } = round;
-        let troubled = failed || drift.is_some() || elsewhere.is_some() || wait > Duration::ZERO;
+        let is_held = !outcome.held.is_empty();
+        let troubled = failed || is_held || drift.is_some() || elsewhere.is_some() || wait > Duration::ZERO;
         self.failures = if troubled { self.failures.saturating_add(1) } else { 0 };
         let pause = wait.max(backoff(self.failures, moment.jitter));
         outcome.next = if let Some(refusal) = blocked {
@@ -269,6 +275,12 @@ fn on_set_refused(mut set: Waiting, refusal: Refusal, round: &mut Round) -> Opti
         Meaning::Perhaps => {
             set.uncertain = true;
             round.failed = true;
+            round.wait = round.wait.max(refusal.retry_after.unwrap_or_default());
+        }
+        Meaning::Held => {
+            // Its bytes may not change: this node has taken them.
+            (set.uncertain, set.held) = (true, true);
+            round.outcome.held.push(set.place);
             round.wait = round.wait.max(refusal.retry_after.unwrap_or_default());
         }
         Meaning::Drift => {

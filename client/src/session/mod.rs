@@ -86,6 +86,8 @@ struct Waiting {
     uncertain: bool,
     /// It was acknowledged before, by a node that is lost.
     settled: bool,
+    /// A node keeps it, and no second region had it when that was heard.
+    held: bool,
 }
 
 /// An acknowledged set, until a second replica holds it.
@@ -227,6 +229,7 @@ impl Session {
                 bytes: kept.bytes,
                 uncertain: true,
                 settled: true,
+                held: false,
             });
         }
         held_now.into_iter().map(|kept| kept.place).collect()
@@ -255,6 +258,14 @@ impl Session {
     /// Sets without an acknowledgement.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.iter().filter(|waiting| !waiting.settled).count()
+    }
+
+    /// Sets that a node keeps and that wait for a second region.
+    pub(crate) fn held_by_one(&self) -> usize {
+        self.waiting
+            .iter()
+            .filter(|waiting| waiting.held && !waiting.settled)
+            .count()
     }
 
     /// Sets that wait for a second replica.
@@ -291,6 +302,7 @@ impl Session {
             bytes: stored.bytes,
             uncertain,
             settled: false,
+            held: false,
         });
     }
 

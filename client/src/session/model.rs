@@ -41,6 +41,8 @@ enum Fault {
     Elsewhere,
     /// The first so many answers are there.
     Torn(usize),
+    /// All are taken and answered so that no second region has them yet.
+    HeldByOne,
 }
 
 fn any_fault() -> impl Strategy<Value = Fault> {
@@ -51,6 +53,7 @@ fn any_fault() -> impl Strategy<Value = Fault> {
         1 => (0..4_usize).prop_map(Fault::BusyAfter),
         1 => Just(Fault::Elsewhere),
         1 => (0..4_usize).prop_map(Fault::Torn),
+        1 => Just(Fault::HeldByOne),
     ]
 }
 
@@ -140,6 +143,11 @@ impl World {
                 let mut results = self.arrive(node, &push, usize::MAX);
                 results.truncate(count);
                 Answer::Results(results)
+            }
+            Fault::HeldByOne => {
+                let held = |_| Err(Refusal::new(ErrorCode::NotYetReplicated, "one region"));
+                let results = self.arrive(node, &push, usize::MAX).into_iter();
+                Answer::Results(results.map(|result| result.map(|taken| taken.and_then(held))).collect())
             }
         };
         let outcome = self.session.on_answer(answer, self.moment());

@@ -72,7 +72,7 @@ fn each_refusal_keeps_the_set_or_settles_it_and_says_what_is_next() {
     check(ErrorCode::Busy, 1, "wait");
     check(ErrorCode::Retry, 1, "wait");
     check(ErrorCode::NoQuorum, 1, "wait");
-    check(ErrorCode::NotYetReplicated, 1, "leave");
+    check(ErrorCode::NotYetReplicated, 1, "wait");
     check(ErrorCode::Internal, 1, "leave");
     check(ErrorCode::Unspecified, 1, "leave");
     check(ErrorCode::WrongRegion, 1, "move");
@@ -102,6 +102,24 @@ fn check(code: ErrorCode, waits: usize, next: &str) {
     assert_eq!((session.waiting(), found), (waits, next));
     assert_eq!(outcome.settled.len(), 1 - waits);
     assert_eq!(outcome.forgotten.len(), 1 - waits);
+}
+
+#[test]
+fn a_set_that_one_region_keeps_is_pushed_again_as_it_is_until_a_second_has_it() {
+    let mut session = session();
+    let written = write(&mut session, 2, at(1_000));
+    session.next_push();
+    let answer = vec![taken(1), refused(ErrorCode::NotYetReplicated)];
+    let outcome = session.on_answer(Answer::Results(answer), at(1_000));
+    assert_eq!((outcome.held, session.held_by_one()), (vec![written[1].place], 1));
+    assert!(matches!(outcome.next, Next::Wait(pause) if pause > Duration::ZERO));
+    // Another node, whose clock is behind: what one keeps is not stamped again.
+    session.next_push();
+    let outcome = session.on_answer(Answer::Results(vec![drift(600)]), at(1_000));
+    assert!(outcome.rewritten.is_empty());
+    assert_eq!(session.next_push().unwrap().sets, [written[1].bytes.clone()]);
+    let outcome = session.on_answer(Answer::Results(vec![taken(2)]), at(1_000));
+    assert_eq!((outcome.settled.len(), session.held_by_one()), (1, 0));
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::limits::{SCAN_LIMIT_MAX, TOKEN_LIFETIME_MAX};
+use crate::limits::{REGION_ACK_MAX, SCAN_LIMIT_MAX, TOKEN_LIFETIME_MAX};
 
 /// What a setting's text must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +77,9 @@ const DAY: u64 = 24 * HOUR;
 #[expect(clippy::cast_possible_truncation, reason = "seven days in milliseconds")]
 const TOKEN_LIFETIME_MAX_MS: u64 = TOKEN_LIFETIME_MAX.as_millis() as u64;
 
+#[expect(clippy::cast_possible_truncation, reason = "ten seconds in milliseconds")]
+const REGION_ACK_MAX_MS: u64 = REGION_ACK_MAX.as_millis() as u64;
+
 /// The cluster's settings, in the order of [`Settings`].
 pub const CLUSTER: &[Spec] = &[
     duration(
@@ -136,7 +139,7 @@ pub const CLUSTER: &[Spec] = &[
     duration(
         "region_ack_deadline",
         "5s",
-        (100, 60 * SECOND),
+        (100, REGION_ACK_MAX_MS),
         "How long a push waits for a second region where the tenant asks for it",
     ),
     duration(
@@ -407,6 +410,8 @@ mod tests {
         );
         table("scan_limit_max", &["1", "10000"], &["0", "10001", "1.5", " 7", "-1"]);
         table("push_bytes_max", &["1024", "4194304"], &["1023", "4194305"]);
+        // A client waits 15 s for the answer to a push.
+        table("region_ack_deadline", &["100ms", "10s"], &["99ms", "11s"]);
         table("token_lifetime", &["1s", "30d"], &["0s", "31d"]);
         table("acknowledgement", &["local", "region"], &["Local", "", "both"]);
         table(
