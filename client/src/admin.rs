@@ -3,11 +3,7 @@
 //! A call that only reads is made again at the next node when its answer is lost. One that changes something is not:
 //! it may have been carried out. So a node is greeted first, and a node that does not answer is passed over.
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt};
 use halcyon_core::env::Env;
@@ -19,7 +15,8 @@ use tonic::{metadata::MetadataValue, transport::Channel};
 
 use crate::{
     error::{AdminError, ConnectError},
-    limits::{ADMIN_DEADLINE, ADMIN_STREAM_DEADLINE, GREETED_FOR},
+    limits::{ADMIN_DEADLINE, ADMIN_STREAM_DEADLINE},
+    nodes::{Nodes, Tried, is_of_one_node},
     transport::{CallError, Transport, check_address, within},
 };
 
@@ -38,29 +35,14 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct AdminClient {
-    inner: Arc<Inner>,
+    nodes: Arc<Nodes>,
+    deadline: Duration,
     linearizable: bool,
-}
-
-struct Inner {
-    env: Env,
-    transport: Transport,
-    addresses: Vec<String>,
-    greeted: Mutex<Greeted>,
-}
-
-/// The node in use.
-#[derive(Debug, Clone, Copy, Default)]
-struct Greeted {
-    /// Its place among the addresses.
-    at: usize,
-    /// When it answered last.
-    answered: Option<Duration>,
 }
 
 impl fmt::Debug for AdminClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AdminClient({})", self.inner.addresses.join(", "))
+        write!(f, "AdminClient({})", self.nodes.addresses.join(", "))
     }
 }
 
@@ -86,20 +68,15 @@ impl AdminClient {
             return Err(ConnectError::Address(String::new()));
         }
         let transport = Transport::new(env.clone(), &credential, None, ca_certificate.as_deref())?;
-        let inner = Inner {
-            env,
-            transport,
-            addresses,
-            greeted: Mutex::default(),
-        };
         let client = Self {
-            inner: Arc::new(inner),
+            nodes: Arc::new(Nodes::new(env, transport, addresses)),
+            deadline: ADMIN_DEADLINE,
             linearizable: false,
         };
-        match client.reach(0).await {
+        match client.nodes.reach(&mut Tried::new()).await {
             Ok(_) => Ok(client),
             Err(AdminError::Refused(refusal)) => Err(ConnectError::Refused(refusal)),
-            Err(error) => Err(ConnectError::Unreachable(error.to_string())),
+            Err(AdminError::Unreachable(reason) | AdminError::Lost(reason)) => Err(ConnectError::Unreachable(reason)),
         }
     }
 
@@ -111,29 +88,32 @@ impl AdminClient {
         self
     }
 
-    /// Every fact of a tenant, from a consistent snapshot of one node.
+    /// Every fact of a tenant, from a consistent snapshot of one node that holds it.
     pub async fn export(
         &self,
         request: v1::ExportRequest,
     ) -> Result<impl Stream<Item = Result<v1::ExportResponse, AdminError>> + Send + use<>, AdminError> {
-        let address = self.reach(0).await?;
-        let request = self.inner.transport.request(request, Some(ADMIN_STREAM_DEADLINE));
-        let mut client = self.inner.transport.admin(&address);
-        let stream = within(ADMIN_DEADLINE, client.export(request)).await;
-        let stream = stream.map_err(|error| self.failed(error))?;
+        let transport = &self.nodes.transport;
+        let stream = self.nodes.at_replica(async |mut client| {
+            let request = transport.request(request.clone(), Some(ADMIN_STREAM_DEADLINE));
+            within(self.deadline, client.export(request)).await
+        });
+        let stream = stream.await?;
         Ok(stream.map(|item| item.map_err(|status| AdminError::from(CallError::from(status)))))
     }
 
-    /// Loads what an export wrote.
-    pub async fn import(
+    /// Loads what an export wrote, at a node that holds the tenant. `messages` begins anew where the first node that
+    /// was asked does not: facts merge, so what comes twice changes nothing.
+    pub async fn import<S: Stream<Item = v1::ImportRequest> + Send + 'static>(
         &self,
-        messages: impl Stream<Item = v1::ImportRequest> + Send + 'static,
+        messages: impl Fn() -> S,
     ) -> Result<v1::ImportResponse, AdminError> {
-        let address = self.reach(0).await?;
-        let request = self.inner.transport.request(messages, Some(ADMIN_STREAM_DEADLINE));
-        let mut client = self.inner.transport.admin(&address);
-        let answer = within(ADMIN_STREAM_DEADLINE, client.import(request)).await;
-        answer.map_err(|error| self.failed(error))
+        let transport = &self.nodes.transport;
+        let answer = self.nodes.at_replica(async |mut client| {
+            let request = transport.request(messages(), Some(ADMIN_STREAM_DEADLINE));
+            within(ADMIN_STREAM_DEADLINE, client.import(request)).await
+        });
+        answer.await
     }
 
     /// Creates a tenant.
@@ -233,6 +213,13 @@ impl AdminClient {
         self.call(Kind::Reads, request, call).await
     }
 
+    /// Calls other than an export and an import may take this long, with all their attempts.
+    #[must_use]
+    pub const fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
     async fn call<Q: Clone, A>(
         &self,
         kind: Kind,
@@ -242,69 +229,48 @@ impl AdminClient {
             tonic::Request<Q>,
         ) -> Result<tonic::Response<A>, tonic::Status>,
     ) -> Result<A, AdminError> {
-        let mut attempt = 0;
-        loop {
-            let address = self.reach(attempt).await?;
-            let mut request = self.inner.transport.request(message.clone(), Some(ADMIN_DEADLINE));
-            if self.linearizable {
-                request
-                    .metadata_mut()
-                    .insert(CONSISTENCY_HEADER, MetadataValue::from_static(LINEARIZABLE));
-            }
-            match within(ADMIN_DEADLINE, call(self.inner.transport.admin(&address), request)).await {
-                Ok(answer) => {
-                    self.greeted().answered = Some(self.inner.env.clock.monotonic());
-                    return Ok(answer);
+        let transport = &self.nodes.transport;
+        let mut tried = Tried::new();
+        let mut failure = None;
+        let attempts = async {
+            loop {
+                let address = match self.nodes.reach(&mut tried).await {
+                    Ok(address) => address,
+                    // An earlier attempt came further.
+                    Err(error) => return Err(failure.take().unwrap_or(error)),
+                };
+                let mut request = transport.request(message.clone(), Some(self.deadline));
+                if self.linearizable {
+                    request
+                        .metadata_mut()
+                        .insert(CONSISTENCY_HEADER, MetadataValue::from_static(LINEARIZABLE));
                 }
-                Err(error) => {
-                    let is_lost = matches!(error, CallError::Lost(_));
-                    let error = self.failed(error);
-                    attempt += 1;
-                    if !is_lost || kind == Kind::Changes || attempt >= self.inner.addresses.len() {
-                        return Err(error);
+                match within(self.deadline, call(transport.admin(&address), request)).await {
+                    Ok(answer) => {
+                        self.nodes.on_answered();
+                        return Ok(answer);
+                    }
+                    Err(error) => {
+                        let may_go_on = kind == Kind::Reads && is_of_node(&error) && self.nodes.has_untried(&tried);
+                        let error = self.nodes.on_failed(error);
+                        if !may_go_on {
+                            return Err(error);
+                        }
+                        failure = Some(error);
                     }
                 }
             }
-        }
+        };
+        let late = |_| Err(AdminError::Lost(format!("no answer within {:?}", self.deadline)));
+        tokio::time::timeout(self.deadline, attempts).await.unwrap_or_else(late)
     }
+}
 
-    /// The address of a node that answers: the one in use, or the next that does. `skip` leaves so many out.
-    async fn reach(&self, skip: usize) -> Result<String, AdminError> {
-        let Greeted { at, answered } = *self.greeted();
-        let now = self.inner.env.clock.monotonic();
-        if skip == 0 && answered.is_some_and(|answered| now.saturating_sub(answered) < GREETED_FOR) {
-            return Ok(self.inner.addresses[at].clone());
-        }
-        let count = self.inner.addresses.len();
-        let mut failures = Vec::new();
-        for step in 0..count {
-            let at = (at + skip + step) % count;
-            let address = &self.inner.addresses[at];
-            match self.inner.transport.hello(address).await {
-                Ok(_) => {
-                    let answered = Some(self.inner.env.clock.monotonic());
-                    *self.greeted() = Greeted { at, answered };
-                    return Ok(address.clone());
-                }
-                Err(CallError::Refused(refusal)) => return Err(AdminError::Refused(refusal)),
-                Err(CallError::Lost(reason)) => {
-                    self.inner.transport.forget(address);
-                    failures.push(format!("{address}: {reason}"));
-                }
-            }
-        }
-        Err(AdminError::Unreachable(failures.join("; ")))
-    }
-
-    fn failed(&self, error: CallError) -> AdminError {
-        if matches!(error, CallError::Lost(_)) {
-            self.greeted().answered = None;
-        }
-        error.into()
-    }
-
-    fn greeted(&self) -> MutexGuard<'_, Greeted> {
-        self.inner.greeted.lock().unwrap_or_else(PoisonError::into_inner)
+/// Whether the node failed, and not what was asked.
+const fn is_of_node(error: &CallError) -> bool {
+    match error {
+        CallError::Lost(_) => true,
+        CallError::Refused(refusal) => is_of_one_node(refusal.code),
     }
 }
 

@@ -9,6 +9,7 @@ pub mod env;
 mod error;
 mod limits;
 mod navigate;
+mod nodes;
 mod outbox;
 mod push;
 mod read;

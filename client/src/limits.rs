@@ -86,6 +86,9 @@ pub(crate) const CHANNELS_MAX: usize = 32;
 /// An operator's node that has not answered for this long is greeted before a call that must not be made twice.
 pub(crate) const GREETED_FOR: Duration = Duration::from_secs(1);
 
+/// Nodes that one export or import asks: every replica of a tenant, and every address that was given.
+pub(crate) const ADMIN_NODES_MAX: usize = 64;
+
 /// An operator's calls wait for the control plane, and for other nodes.
 pub(crate) const ADMIN_DEADLINE: Duration = Duration::from_secs(30);
 

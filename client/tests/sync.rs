@@ -4,12 +4,13 @@
 
 mod fake;
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::atomic::Ordering, time::Duration};
 
 use fake::{Node, assert_once, cluster, cluster_without_replication, env_ahead};
 use futures::StreamExt;
 use halcyon_client::{
-    Client, ClientOptions, ConnectError, ErrorCode, Outbox, ReadError, Refused, ScanQuery, WatchEvent, WriteError, env,
+    AdminClient, AdminError, Client, ClientOptions, ConnectError, ErrorCode, Outbox, ReadError, Refused, ScanQuery,
+    Unacknowledged, WatchEvent, WriteError, env, v1,
 };
 use halcyon_core::{
     change::Change,
@@ -369,4 +370,101 @@ async fn what_cannot_be_reached_or_is_too_large_is_said_so() {
     let closed = client.clone();
     client.close().await;
     assert!(matches!(closed.write(titled("n", 1)).await, Err(WriteError::Closed)));
+}
+
+#[tokio::test]
+async fn a_set_that_only_one_region_has_is_told_and_pushed_again_to_the_same_node() {
+    let nodes = cluster_without_replication(2);
+    let alone = |is: bool| nodes.iter().for_each(|node| node.set(|faults| faults.alone = is));
+    let client = connect(&nodes).await;
+    alone(true);
+    let mut pending = client.write(titled("n", 1)).await.unwrap();
+    let node = client.status().node;
+    let early = pending.acknowledged_within(Duration::from_millis(300)).await;
+    assert!(
+        matches!(early, Err(Unacknowledged::NotYetReplicated { .. })),
+        "{early:?}"
+    );
+    let status = client.status();
+    assert_eq!((status.node, status.outbox, status.held_by_one), (node, 1, 1));
+    let holders: Vec<usize> = nodes.iter().map(|node| node.numbers().len()).collect();
+    assert_eq!(
+        holders.iter().sum::<usize>(),
+        1,
+        "it did not go to another node: {holders:?}"
+    );
+    alone(false);
+    let taken = pending.acknowledged_within(PATIENCE).await.unwrap();
+    assert!(taken.again);
+    assert_eq!((client.status().outbox, client.status().held_by_one), (0, 0));
+}
+
+#[tokio::test]
+async fn a_set_that_no_node_answers_for_is_told_and_may_be_waited_for_again() {
+    let nodes = cluster(1);
+    let client = connect(&nodes).await;
+    nodes[0].set(|faults| faults.down = true);
+    let mut pending = client.write(titled("n", 1)).await.unwrap();
+    let early = pending.acknowledged_within(Duration::from_millis(100)).await;
+    assert!(matches!(early, Err(Unacknowledged::Unanswered { .. })), "{early:?}");
+    nodes[0].set(|faults| faults.down = false);
+    pending.acknowledged_within(PATIENCE).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_watch_from_a_kept_vector_goes_on_without_gap_or_repeat() {
+    let nodes = cluster(1);
+    let client = connect(&nodes).await;
+    let watched = async |from: VersionVector, count: usize| {
+        let mut events = Box::pin(client.watch(from.clone()));
+        let (mut held, mut sets) = (from, Vec::new());
+        // A part of what was missed moves no vector: only all of it does.
+        let mut is_whole = true;
+        while sets.len() < count || !is_whole {
+            let event = tokio::time::timeout(PATIENCE, events.next()).await.expect("in time");
+            match event.unwrap().unwrap() {
+                WatchEvent::Missed(set) => {
+                    is_whole = false;
+                    sets.push(set.number);
+                }
+                WatchEvent::CaughtUp(vector) => (held, is_whole) = (vector, true),
+                WatchEvent::Live { tag, set } => {
+                    held.raise(tag);
+                    sets.push(set.number);
+                }
+            }
+        }
+        // An earlier run's vector comes back as text.
+        (VersionVector::decode(&held.encode()).unwrap(), sets)
+    };
+    let write = async |count| {
+        write_many(&client, count).await;
+        flush(&client).await;
+    };
+    let from = client.held().await.unwrap();
+    let (vector, first) = tokio::join!(watched(from, 3), write(3)).0;
+    write(4).await;
+    let (vector, second) = watched(vector, 4).await;
+    let (_, third) = tokio::join!(watched(vector, 2), write(2)).0;
+    let mut all = [first, second, third].concat();
+    all.sort_unstable();
+    assert_eq!(all, in_order(9));
+}
+
+#[tokio::test]
+async fn an_operators_read_is_made_once_at_every_node_and_passes_over_one_that_refuses_to_talk() {
+    let nodes = cluster(4);
+    nodes[0].set(|faults| faults.other_version = true);
+    let addresses = nodes.iter().map(|node| node.address.clone()).collect();
+    let admin = AdminClient::connect(memory(), addresses, "credential".into(), None)
+        .await
+        .unwrap();
+    // They know no operator: to the client each of them has failed.
+    let request = v1::TenantRequest::default();
+    assert!(matches!(admin.verify(request).await, Err(AdminError::Lost(_))));
+    let greetings: Vec<u32> = nodes
+        .iter()
+        .map(|node| node.greetings.load(Ordering::Relaxed))
+        .collect();
+    assert_eq!(greetings, [0, 1, 1, 1]);
 }

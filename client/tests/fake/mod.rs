@@ -5,7 +5,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -42,6 +45,10 @@ pub(crate) struct Faults {
     pub(crate) lost_answers: u32,
     /// So many sets are answered with `BUSY`.
     pub(crate) busy: u32,
+    /// No second region has what it takes, and the tenant asks for one.
+    pub(crate) alone: bool,
+    /// It greets nobody.
+    pub(crate) other_version: bool,
     /// It does not hold the tenant.
     pub(crate) elsewhere: bool,
     /// Every call with credentials is refused.
@@ -76,6 +83,8 @@ pub(crate) struct Node {
     pub(crate) id: NodeId,
     pub(crate) address: String,
     pub(crate) faults: Arc<Mutex<Faults>>,
+    /// How often it was greeted.
+    pub(crate) greetings: Arc<AtomicU32>,
     held: Arc<Mutex<Held>>,
     cluster: Arc<Mutex<Vec<v1::Replica>>>,
 }
@@ -203,6 +212,7 @@ fn start(count: u64, shares: bool) -> Vec<Node> {
             id: NodeId(id),
             address,
             faults: Arc::default(),
+            greetings: Arc::default(),
             held: if shares { shared.clone() } else { Arc::default() },
             cluster: cluster.clone(),
         };
@@ -226,6 +236,10 @@ impl Sync for Node {
         if faults.down {
             return Err(Status::unavailable("down"));
         }
+        if faults.other_version {
+            return Err(Refusal::new(ErrorCode::WireVersion, "too old").into());
+        }
+        self.greetings.fetch_add(1, Ordering::Relaxed);
         Ok(Response::new(v1::HelloResponse {
             version: 1,
             node: self.id.0,
@@ -260,7 +274,9 @@ impl Sync for Node {
             };
             let code = result.as_ref().err().map(|refusal| refusal.code);
             stopped |= matches!(code, Some(ErrorCode::Busy | ErrorCode::ClockDrift));
+            let alone = self.faults.lock().unwrap().alone;
             let result = match result {
+                Ok(_) if alone => Answer::Refused(Refusal::new(ErrorCode::NotYetReplicated, "one region").into()),
                 Ok(taken) => Answer::Taken(taken.into()),
                 Err(refusal) => Answer::Refused(refusal.into()),
             };

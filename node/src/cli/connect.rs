@@ -3,17 +3,18 @@
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, LazyLock},
+    time::Duration,
 };
 
 use halcyon_client::{
-    AdminClient, AdminError, Client, ClientOptions, ConnectError, ErrorCode, FlushError, Location, Outbox, ReadError,
-    Refusal, Refused, WriteError,
+    Acknowledged, AdminClient, AdminError, Client, ClientOptions, ConnectError, ErrorCode, FlushError, Location,
+    Outbox, PUSH_DEADLINE, Pending, ReadError, Refusal, Refused, Unacknowledged, WriteError,
 };
 use halcyon_core::env::{Env, WallClock};
 use serde_json::json;
 
 use super::{
-    Globals,
+    CLUSTER_DEFAULT, Globals,
     failure::{Failure, file_failure},
     output::{self, Rows},
 };
@@ -29,6 +30,9 @@ pub const DEV_TENANT: &str = "demo";
 
 /// Bytes of a credential or a key in a file; more is another file.
 const SECRET_BYTES_MAX: u64 = 4096;
+
+// A client must still be there when the node answers that a second region is late, also by way of another node.
+const _: () = assert!(crate::limits::FORWARD_TIMEOUT.as_millis() < PUSH_DEADLINE.as_millis());
 
 /// The command's own world. Nothing is written to disk.
 pub fn env() -> Result<Env, Failure> {
@@ -49,9 +53,9 @@ pub fn random_bytes(count: usize) -> Vec<u8> {
 /// An operator's client.
 pub async fn admin(globals: &Globals) -> Result<AdminClient, Failure> {
     let credential = credential(globals)?;
-    AdminClient::connect(env()?, globals.addresses(), credential, certificate(globals)?)
-        .await
-        .map_err(|error| connect_failure(error, globals))
+    let connecting = AdminClient::connect(env()?, globals.addresses(), credential, certificate(globals)?);
+    let admin = within(globals, connecting).await?;
+    Ok(admin.with_deadline(globals.timeout))
 }
 
 /// A client of a tenant.
@@ -62,21 +66,56 @@ pub async fn client(globals: &Globals, tenant: &str) -> Result<Client, Failure> 
 /// A client of a tenant in a world of the caller's choice.
 pub async fn client_with(globals: &Globals, tenant: &str, env: Env, outbox: Outbox) -> Result<Client, Failure> {
     let options = ClientOptions {
+        outbox,
+        ..options(globals, tenant)?
+    };
+    within(globals, Client::connect(env, options)).await
+}
+
+/// A client that speaks to one node alone, the nearest if none is named; and where that is. For long scans: a cursor is
+/// good at the node that gave it.
+pub async fn client_of_one(globals: &Globals, tenant: &str, at: Option<&str>) -> Result<(Client, String), Failure> {
+    let address = match at {
+        Some(address) => address.to_owned(),
+        None => {
+            let nearest = client(globals, tenant).await?;
+            let address = nearest.status().address;
+            nearest.close().await;
+            address.unwrap_or_else(|| CLUSTER_DEFAULT.to_owned())
+        }
+    };
+    let options = ClientOptions {
+        addresses: vec![address.clone()],
+        forward: true,
+        ..options(globals, tenant)?
+    };
+    let client = within(globals, Client::connect(env()?, options)).await?;
+    Ok((client, address))
+}
+
+fn options(globals: &Globals, tenant: &str) -> Result<ClientOptions, Failure> {
+    Ok(ClientOptions {
         addresses: globals.addresses(),
         tenant: tenant.to_owned(),
         key: key(globals, tenant)?,
-        outbox,
         ca_certificate: certificate(globals)?,
+        read_deadline: globals.timeout,
         ..ClientOptions::default()
-    };
-    Client::connect(env, options)
+    })
+}
+
+/// Waits until a change set is acknowledged, for as long as the command may.
+pub async fn acknowledged(pending: &mut Pending, patience: Duration) -> Result<Acknowledged, Failure> {
+    pending
+        .acknowledged_within(patience)
         .await
-        .map_err(|error| connect_failure(error, globals))
+        .map_err(unacknowledged_failure)
 }
 
 /// The tenant's key: as given, from the file that is given, or where `dev` left it.
 pub fn key(globals: &Globals, tenant: &str) -> Result<String, Failure> {
     match &globals.key {
+        Some(given) if given.trim().is_empty() => Err(Failure::usage("--key is empty")),
         Some(given) => text_or_file(given),
         None if tenant == DEV_TENANT && Path::new(DEV_KEY).exists() => read_secret(Path::new(DEV_KEY)),
         None => Err(Failure::usage(format_args!("tenant {tenant} needs its access key"))
@@ -126,6 +165,26 @@ pub fn refused_failure(error: Refused) -> Failure {
     match &error {
         Refused::Refused(refusal) | Refused::Kept(refusal) => refusal_failure(refusal),
         Refused::Closed => Failure::failed(error),
+    }
+}
+
+/// Says why there is no acknowledgement yet.
+pub fn unacknowledged_failure(error: Unacknowledged) -> Failure {
+    match error {
+        Unacknowledged::Refused(refused) => refused_failure(refused),
+        Unacknowledged::NotYetReplicated { waited } => Failure::refused(format_args!(
+            "held by one region, not yet by a second after {}; the data is kept, on disk",
+            output::duration(waited)
+        ))
+        .advise(
+            "halcyon status shows which region is away. The data spreads by itself once it is back; to write it again \
+             does no harm",
+        ),
+        Unacknowledged::Unanswered { waited } => Failure::unreachable(format_args!(
+            "no node has acknowledged the write after {}; it may have been taken",
+            output::duration(waited)
+        ))
+        .advise("halcyon status shows which nodes answer; look before you write again, or wait longer with --timeout"),
     }
 }
 
@@ -193,8 +252,21 @@ fn unreachable(last: &str, globals: &Globals) -> Failure {
     Failure::unreachable(format_args!("no node can be reached: {last}")).advise(advice)
 }
 
+/// Opens a client, but does not wait for ever.
+async fn within<T>(globals: &Globals, connecting: impl Future<Output = Result<T, ConnectError>>) -> Result<T, Failure> {
+    let late = |_| {
+        let waited = output::duration(globals.timeout);
+        unreachable(&format!("no answer within {waited}"), globals)
+    };
+    let connected = tokio::time::timeout(globals.timeout, connecting).await.map_err(late)?;
+    connected.map_err(|error| connect_failure(error, globals))
+}
+
 fn credential(globals: &Globals) -> Result<String, Failure> {
     if let Some(given) = &globals.admin_credential {
+        if given.trim().is_empty() {
+            return Err(Failure::usage("--admin-credential is empty"));
+        }
         return text_or_file(given);
     }
     let found = CREDENTIAL_PLACES.iter().map(Path::new).find(|path| path.exists());

@@ -1,9 +1,9 @@
 //! `get`, `set`, `add`, `remove`, `delete`, `scan`, `locate`: a tenant's triples from the command line.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use clap::Args;
-use halcyon_client::{Acknowledged, ScanQuery};
+use halcyon_client::Acknowledged;
 use halcyon_core::{
     change::Change,
     id::{EntityId, Predicate},
@@ -15,14 +15,8 @@ use super::{
     Globals, connect,
     failure::Failure,
     output::{self, Rows},
-    value_args::{VALUES_HELP, ValueArgError, parse_assignment, parse_element, parse_field, parse_value},
+    value_args::{VALUES_HELP, ValueArgError, parse_assignment, parse_element, parse_id},
 };
-
-/// Triples that `scan` shows where no limit is given.
-const SCAN_LIMIT: u32 = 100;
-
-/// Triples asked for in one page.
-const PAGE: u32 = 1_000;
 
 /// Characters of a value in a table; `get` and `--json` show all of it.
 const VALUE_CHARS_SHOWN: usize = 80;
@@ -98,46 +92,17 @@ pub struct ElementArgs {
 Example:
   halcyon delete --tenant demo first
 
-A deleted entity never comes back: later changes to it are superseded.")]
+A deleted entity never comes back: later changes to it are superseded. An id that nobody knows here is said so and left
+alone; --force deletes it too, for data that is still on its way from another region.")]
 pub struct DeleteArgs {
     #[command(flatten)]
     tenant: TenantArg,
     /// Ids of entities
     #[arg(required = true)]
     subjects: Vec<String>,
-}
-
-/// See there.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  halcyon scan --tenant demo --type issue --limit 20
-  halcyon scan --tenant demo issue/open=true
-  halcyon scan --tenant demo issue/created --from date:2026-02-01 --to date:2026-03-01
-  halcyon scan --tenant demo issue/creator=ref:amara --all --json")]
-pub struct ScanArgs {
-    #[command(flatten)]
-    tenant: TenantArg,
-    /// TYPE/FIELD, or TYPE/FIELD=VALUE
-    pattern: Option<String>,
-    /// Only this entity
+    /// Also ids that the node does not know
     #[arg(long)]
-    subject: Option<String>,
-    /// Only entities of this type
-    #[arg(long = "type", value_name = "TYPE")]
-    entity_type: Option<String>,
-    /// With a field: values from this one on
-    #[arg(long, value_name = "VALUE")]
-    from: Option<String>,
-    /// With a field: values below this one
-    #[arg(long, value_name = "VALUE")]
-    to: Option<String>,
-    /// At most this many triples
-    #[arg(long, default_value_t = SCAN_LIMIT)]
-    limit: u32,
-    /// All of them
-    #[arg(long, conflicts_with = "limit")]
-    all: bool,
+    force: bool,
 }
 
 /// See there.
@@ -184,8 +149,22 @@ pub async fn set(args: SetArgs, globals: &Globals) -> Result<(), Failure> {
             subject: subject.clone(),
         });
     }
-    for field in &args.fields {
-        let (predicate, value) = parse_assignment(field, args.entity_type.as_deref()).map_err(usage)?;
+    changes.extend(field_changes(&subject, &args.fields, args.entity_type.as_deref())?);
+    write(globals, &args.tenant, &subject, changes).await
+}
+
+/// What the fields on the command line write. Each may be there once: of two values one would be lost in silence.
+fn field_changes(subject: &EntityId, fields: &[String], entity_type: Option<&str>) -> Result<Vec<Change>, Failure> {
+    let mut named = BTreeSet::new();
+    let mut changes = Vec::with_capacity(fields.len());
+    for field in fields {
+        let (predicate, value) = parse_assignment(field, entity_type).map_err(usage)?;
+        if !named.insert(predicate.clone()) {
+            return Err(Failure::usage(format_args!(
+                "{predicate} is there twice; one write has one value for it"
+            ))
+            .advise("halcyon add writes several values of one field"));
+        }
         let subject = subject.clone();
         changes.push(match value {
             Some(value) => Change::Set {
@@ -196,7 +175,7 @@ pub async fn set(args: SetArgs, globals: &Globals) -> Result<(), Failure> {
             None => Change::Unset { subject, predicate },
         });
     }
-    write(globals, &args.tenant, &subject, changes).await
+    Ok(changes)
 }
 
 /// Adds elements.
@@ -211,71 +190,42 @@ pub async fn remove(args: ElementArgs, globals: &Globals) -> Result<(), Failure>
 
 /// Deletes entities.
 pub async fn delete(args: DeleteArgs, globals: &Globals) -> Result<(), Failure> {
-    let subjects: Vec<EntityId> = args
+    let subjects: BTreeSet<EntityId> = args
         .subjects
         .iter()
         .map(|text| entity(text))
         .collect::<Result<_, _>>()?;
     let client = connect::client(globals, &args.tenant.tenant).await?;
-    let first = subjects[0].clone();
-    let changes: Vec<Change> = subjects.into_iter().map(|subject| Change::Delete { subject }).collect();
-    let pending = client.write(changes).await.map_err(connect::write_failure)?;
-    let taken = pending.acknowledged().await.map_err(connect::refused_failure)?;
+    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+    for subject in subjects {
+        let exists = args.force || !client.get(&subject).await.map_err(connect::read_failure)?.is_empty();
+        if exists { &mut known } else { &mut unknown }.push(subject);
+    }
+    if !known.is_empty() {
+        let changes = known
+            .iter()
+            .cloned()
+            .map(|subject| Change::Delete { subject })
+            .collect();
+        let mut pending = client.write(changes).await.map_err(connect::write_failure)?;
+        let taken = connect::acknowledged(&mut pending, globals.timeout).await?;
+        report(globals, &known, &taken, &format!("deleted {}", listed(&known)));
+    }
     client.close().await;
-    report(
-        globals,
-        &first,
-        &taken,
-        &format!("deleted {}", args.subjects.join(", ")),
-    );
-    Ok(())
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::failed(format_args!(
+        "{} has no entity {}; nothing to delete there",
+        args.tenant.tenant,
+        listed(&unknown)
+    ))
+    .advise("check the id; --force deletes it all the same, should it be on its way from another region"))
 }
 
-/// Lists triples.
-pub async fn scan(args: ScanArgs, globals: &Globals) -> Result<(), Failure> {
-    let mut query = query(&args)?;
-    let client = connect::client(globals, &args.tenant.tenant).await?;
-    let mut rows = Rows::new(&["subject", "field", "type", "value"]);
-    let mut left = if args.all { u32::MAX } else { args.limit };
-    let mut found = Vec::new();
-    let more = loop {
-        query.limit = left.min(PAGE);
-        let page = client.scan(query.clone()).await.map_err(connect::read_failure)?;
-        for triple in page.triples {
-            left = left.saturating_sub(1);
-            if globals.json {
-                found.push(
-                    json!({ "subject": triple.subject.as_str(), "predicate": triple.predicate.as_str(),
-                                   "value": triple.value.to_typed_json() }),
-                );
-            } else {
-                let value = short(&plain(&triple.value));
-                rows.push([
-                    triple.subject.as_str(),
-                    triple.predicate.as_str(),
-                    triple.value.type_name(),
-                    &value,
-                ]);
-            }
-        }
-        query.cursor = page.cursor;
-        if query.cursor.is_empty() || left == 0 {
-            break !query.cursor.is_empty();
-        }
-    };
-    client.close().await;
-    if globals.json {
-        output::json(&json!({ "triples": found, "more": more }));
-    } else {
-        rows.print();
-        if more {
-            output::note(format!(
-                "There are more than {}: add --limit N or --all.",
-                output::count(args.limit.into())
-            ));
-        }
-    }
-    Ok(())
+fn listed(subjects: &[EntityId]) -> String {
+    let subjects: Vec<&str> = subjects.iter().map(EntityId::as_str).collect();
+    subjects.join(", ")
 }
 
 /// Shows who holds the tenant.
@@ -321,12 +271,17 @@ fn element_change(present: bool, subject: EntityId, predicate: Predicate, value:
 async fn write(globals: &Globals, tenant: &TenantArg, subject: &EntityId, changes: Vec<Change>) -> Result<(), Failure> {
     let client = connect::client(globals, &tenant.tenant).await?;
     let started = connect::clock().monotonic();
-    let pending = client.write(changes).await.map_err(connect::write_failure)?;
-    let taken = pending.acknowledged().await.map_err(connect::refused_failure)?;
+    let mut pending = client.write(changes).await.map_err(connect::write_failure)?;
+    let taken = connect::acknowledged(&mut pending, globals.timeout).await?;
     let took = connect::clock().monotonic().saturating_sub(started);
     client.close().await;
     if taken.superseded.is_empty() || globals.json {
-        report(globals, subject, &taken, &done_text(subject, took));
+        report(
+            globals,
+            std::slice::from_ref(subject),
+            &taken,
+            &done_text(subject, took),
+        );
     }
     if taken.superseded.is_empty() {
         return Ok(());
@@ -342,10 +297,12 @@ fn done_text(subject: &EntityId, took: Duration) -> String {
     format!("{subject}  durable after {}", output::duration(took))
 }
 
-fn report(globals: &Globals, subject: &EntityId, taken: &Acknowledged, text: &str) {
+fn report(globals: &Globals, subjects: &[EntityId], taken: &Acknowledged, text: &str) {
     if globals.json {
+        let subjects: Vec<&str> = subjects.iter().map(EntityId::as_str).collect();
         output::json(&json!({
-            "subject": subject.as_str(), "origin": taken.tag.origin.to_string(), "seq": taken.tag.seq.0,
+            "subject": subjects.first(), "subjects": subjects,
+            "origin": taken.tag.origin.to_string(), "seq": taken.tag.seq.0,
             "superseded": taken.superseded, "again": taken.again,
         }));
     } else {
@@ -353,69 +310,20 @@ fn report(globals: &Globals, subject: &EntityId, taken: &Acknowledged, text: &st
     }
 }
 
-fn query(args: &ScanArgs) -> Result<ScanQuery, Failure> {
-    let mut query = ScanQuery {
-        entity_type: args.entity_type.clone(),
-        ..ScanQuery::default()
-    };
-    if let Some(subject) = &args.subject {
-        query.subject = Some(entity(subject)?);
-    }
-    let bound = |text: &Option<String>| match text {
-        Some(text) => parse_value(text).map_err(usage),
-        None => Ok(None),
-    };
-    (query.from, query.to) = (bound(&args.from)?, bound(&args.to)?);
-    if let Some(pattern) = &args.pattern {
-        let (field, value) = pattern
-            .split_once('=')
-            .map_or((pattern.as_str(), None), |(f, v)| (f, Some(v)));
-        query.predicate = Some(parse_field(field, args.entity_type.as_deref()).map_err(usage)?);
-        query.entity_type = None;
-        if let Some(value) = value {
-            let (from, to) = exactly(
-                &parse_element(&format!("{field}={value}"), args.entity_type.as_deref())
-                    .map_err(usage)?
-                    .1,
-            );
-            (query.from, query.to) = (Some(from), to);
-        }
-    }
-    if query.predicate.is_none() && (query.from.is_some() || query.to.is_some()) {
-        return Err(
-            Failure::usage("--from and --to need a field").advise("halcyon scan issue/created --from date:2026-01-01")
-        );
-    }
-    Ok(query)
+pub(super) fn entity(text: &str) -> Result<EntityId, Failure> {
+    parse_id(text).map_err(Failure::usage)
 }
 
-/// The range that holds this value alone: up to the next value of its type, where there is one.
-fn exactly(value: &Value) -> (Value, Option<Value>) {
-    let text_after = |text: &str| format!("{text}\0");
-    let next = match value {
-        Value::String(text) => Some(Value::string(&text_after(text))),
-        Value::Json(text) => Some(Value::Json(text_after(text).into())),
-        Value::Boolean(false) => Some(Value::Boolean(true)),
-        Value::Boolean(true) => Some(Value::Date(i64::MIN)),
-        Value::Number(number) => Value::number(number.get().next_up()).ok(),
-        Value::Date(millis) => millis.checked_add(1).map(Value::Date),
-        // A following id: the smallest character that an id may have, behind it.
-        Value::Ref(id) => EntityId::new(&format!("{id} ")).ok().map(Value::Ref),
-        Value::Bytes(bytes) => Some(Value::Bytes([bytes, [0].as_slice()].concat().into())),
-    };
-    (value.clone(), next)
-}
-
-fn entity(text: &str) -> Result<EntityId, Failure> {
-    EntityId::new(text).map_err(Failure::usage)
-}
-
-fn usage(error: ValueArgError) -> Failure {
+pub(super) fn usage(error: ValueArgError) -> Failure {
     Failure::usage(error)
 }
 
-/// A value as a person reads it.
+/// A value as a person reads it, and as `set` takes it behind its prefix.
 pub fn plain(value: &Value) -> String {
+    if let Value::Json(text) = value {
+        // As it was written, as `--json` has it: its spaces and the order of its keys are part of it.
+        return text.to_string();
+    }
     match value.to_json() {
         serde_json::Value::String(text) => text,
         other => other.to_string(),
@@ -438,15 +346,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pattern_with_a_value_is_the_range_of_that_value_alone() {
-        for (value, next) in [
-            (Value::string("a"), Value::string("a\0")),
-            (Value::Date(5), Value::Date(6)),
-            (Value::Boolean(true), Value::Date(i64::MIN)),
-        ] {
-            let (from, to) = exactly(&value);
-            assert_eq!((from, to), (value, Some(next)));
+    fn one_field_has_one_value_in_one_write() {
+        let subject = EntityId::new("a").unwrap();
+        let fields = |fields: &[&str]| {
+            let fields: Vec<String> = fields.iter().map(|&field| field.to_owned()).collect();
+            field_changes(&subject, &fields, Some("t")).map(|changes| changes.len())
+        };
+        assert_eq!(fields(&["a=1", "b=1"]).unwrap(), 2);
+        for twice in [["a=1", "a=2"], ["a=1", "t/a=1"], ["a=1", "a="]] {
+            let failure = fields(&twice).unwrap_err();
+            assert!(failure.message.contains("t/a is there twice"), "{failure}");
         }
+    }
+
+    #[test]
+    fn json_is_shown_as_it_was_written() {
+        assert_eq!(plain(&Value::Json("{\"b\":1, \"a\":2}".into())), "{\"b\":1, \"a\":2}");
+        assert_eq!(plain(&Value::Date(0)), "1970-01-01T00:00:00Z");
     }
 
     #[test]

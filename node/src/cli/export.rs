@@ -23,7 +23,7 @@ use super::{
     Globals, connect,
     data::TenantArg,
     fact_json,
-    failure::{Failure, file_failure},
+    failure::{Exit, Failure, file_failure},
     output::{self, Progress},
 };
 
@@ -74,10 +74,13 @@ pub async fn run(args: ExportArgs, globals: &Globals) -> Result<(), Failure> {
     if args.full {
         return full(&args, globals).await;
     }
-    let client = connect::client(globals, &args.tenant.tenant).await?;
-    let written = entities(&args, &client).await;
+    let mut state = start_state(&args)?;
+    let at = Some(state.address.as_str()).filter(|address| !address.is_empty());
+    let (client, address) = connect::client_of_one(globals, &args.tenant.tenant, at).await?;
+    state.address = address;
+    let written = entities(&args, &client, state).await;
     client.close().await;
-    let written = written?;
+    let written = written.map_err(|failure| resumable(&args, failure))?;
     finished(&args, globals, written.entities, "entity", "entities");
     Ok(())
 }
@@ -106,6 +109,9 @@ pub fn entity_json(id: &EntityId, triples: &[(Predicate, Value)]) -> Json {
 struct State {
     tenant: String,
     entity_type: Option<String>,
+    /// The node that gave the cursor: it means nothing to others.
+    #[serde(default)]
+    address: String,
     /// Of the next page, in hexadecimal.
     cursor: String,
     /// Bytes of whole lines in the file.
@@ -116,8 +122,16 @@ struct State {
     open_fields: Vec<(String, Json)>,
 }
 
-async fn entities(args: &ExportArgs, client: &Client) -> Result<State, Failure> {
-    let mut state = start_state(args)?;
+/// What was written stays, and the cursor is good for as long as its node is there.
+fn resumable(args: &ExportArgs, failure: Failure) -> Failure {
+    let begun = args.output.as_deref().is_some_and(|path| state_path(path).exists());
+    if failure.exit == Exit::Unreachable && begun {
+        return failure.advise("add --resume to go on once that node is back, or begin anew without");
+    }
+    failure
+}
+
+async fn entities(args: &ExportArgs, client: &Client, mut state: State) -> Result<State, Failure> {
     let mut sink = Sink::open(args.output.as_deref(), state.bytes)?;
     let progress = Progress::new("exporting", "entities", 0);
     progress.at(state.entities);
@@ -328,6 +342,31 @@ impl Sink {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_export_goes_on_at_the_node_that_gave_the_cursor() {
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("a.jsonl");
+        let args = |tenant: &str| ExportArgs {
+            tenant: TenantArg { tenant: tenant.into() },
+            entity_type: None,
+            output: Some(output.clone()),
+            resume: true,
+            full: false,
+        };
+        assert!(start_state(&args("demo")).is_err(), "nothing was interrupted");
+        let mut state = State {
+            tenant: "demo".into(),
+            address: "127.0.0.1:7701".into(),
+            cursor: "00ff".into(),
+            ..State::default()
+        };
+        let mut sink = Sink::open(Some(&output), 0).unwrap();
+        save(&args("demo"), &mut state, None, &mut sink).unwrap();
+        let found = start_state(&args("demo")).unwrap();
+        assert_eq!((found.address, found.cursor), (state.address, state.cursor));
+        assert!(start_state(&args("other")).is_err());
+    }
 
     #[test]
     fn an_entity_is_one_line_with_sorted_fields() {

@@ -10,6 +10,8 @@ use halcyon_core::{
 };
 use serde_json::{Map, Value as Json, json};
 
+use super::value_args::excerpt;
+
 /// The fact as a line has it.
 pub fn to_json(fact: &Fact) -> Json {
     let mut line = match &fact.body {
@@ -59,14 +61,17 @@ pub fn to_json(fact: &Fact) -> Json {
 /// Reads what [`to_json`] wrote; the error names the field.
 pub fn from_json(line: &Json) -> Result<Fact, String> {
     let object = line.as_object().ok_or("not an object")?;
-    let body = match text(object, "fact")? {
+    let kind = text(object, "fact")?;
+    check_keys(object, keys(kind))?;
+    let body = match kind {
         "register" => FactBody::Register {
             subject: subject(object)?,
             predicate: predicate(object)?,
             timestamp: timestamp(object)?,
             value: match object.get("value") {
-                None | Some(Json::Null) => None,
-                Some(_) => Some(value(object)?),
+                // Null is a field that was unset; without the key the line is not whole.
+                Some(Json::Null) => None,
+                _ => Some(value(object)?),
             },
         },
         "element" => FactBody::Element {
@@ -93,12 +98,32 @@ pub fn from_json(line: &Json) -> Result<Fact, String> {
             kind: whole(object, "kind")?,
             body: bytes(object, "body")?,
         },
-        other => return Err(format!("{other:?} is not a kind of fact that this release knows")),
+        other => {
+            let other = excerpt(other);
+            return Err(format!("{other:?} is not a kind of fact that this release knows"));
+        }
     };
     Ok(Fact {
         tag: tag(object)?,
         body,
     })
+}
+
+/// Refuses a key that is none of `known`: it would be lost.
+pub fn check_keys(object: &Map<String, Json>, known: &[&str]) -> Result<(), String> {
+    let unknown = object.keys().find(|key| !known.contains(&key.as_str()));
+    unknown.map_or(Ok(()), |key| Err(format!("`{}` does not belong here", excerpt(key))))
+}
+
+/// The keys of a line, by the kind of its fact. An unknown kind is told by whoever reads its body.
+fn keys(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "register" => &["fact", "tag", "subject", "predicate", "timestamp", "value"],
+        "element" => &["fact", "tag", "subject", "predicate", "timestamp", "value", "present"],
+        "numbers" => &["fact", "tag", "client", "taken"],
+        "opaque" => &["fact", "tag", "timestamp", "place", "kind", "body"],
+        _ => &["fact", "tag", "subject"],
+    }
 }
 
 /// Readable and sortable: the time in hexadecimal, then the client.
@@ -227,5 +252,35 @@ mod tests {
             let line: Json = serde_json::from_str(&to_json(&fact).to_string()).unwrap();
             assert_eq!(from_json(&line), Ok(fact));
         }
+    }
+
+    #[test]
+    fn what_is_missing_or_does_not_belong_is_refused() {
+        let line = |json: &str| from_json(&serde_json::from_str(json).unwrap()).unwrap_err();
+        for (json, words) in [
+            (
+                r#"{"fact":"tombstone","subject":"a","tag":[1,"a",1],"more":1}"#,
+                "`more`",
+            ),
+            (r#"{"fact":"tombstone","tag":[1,"a",1]}"#, "`subject` is missing"),
+            (r#"{"fact":"tombstone","subject":"a"}"#, "`tag`"),
+            (r#"{"fact":"comet","tag":[1,"a",1]}"#, "comet"),
+            (r#"[]"#, "not an object"),
+        ] {
+            assert!(line(json).contains(words), "{json}: {}", line(json));
+        }
+    }
+
+    #[test]
+    fn a_register_without_a_value_is_not_one_that_was_unset() {
+        let timestamp = timestamp_text(&timestamp(NTP64(1), ClientId::from_random(1)));
+        let read = |value: &str| {
+            let line = format!(
+                r#"{{"fact":"register","subject":"a","predicate":"a/b","timestamp":"{timestamp}","tag":[1,"a",1]{value}}}"#
+            );
+            from_json(&serde_json::from_str(&line).unwrap())
+        };
+        assert!(read(r#","value":null"#).is_ok());
+        assert!(read("").unwrap_err().contains("`value` is missing"));
     }
 }

@@ -5,7 +5,7 @@
 
 use std::{process::ExitCode, sync::LazyLock, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use halcyon_proto::v1::WireVersions;
 
 pub mod bench;
@@ -21,6 +21,7 @@ pub mod node;
 pub mod output;
 pub mod process;
 pub mod random;
+pub mod scan;
 pub mod status;
 pub mod tenant;
 pub mod value_args;
@@ -41,7 +42,8 @@ Start here:
   halcyon scan --tenant demo      look at it
   halcyon COMMAND --help          every command has an example
 
-Exit codes: 0 done; 1 failed, or replicas disagree; 2 wrong usage; 3 no node answered; 4 a node refused.")]
+Exit codes: 0 done; 1 failed, or replicas disagree; 2 wrong usage; 3 no node answered; 4 a node refused, or only one
+region has what was written and the tenant asks for two.")]
 pub struct Cli {
     #[command(flatten)]
     globals: Globals,
@@ -62,6 +64,12 @@ static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
         "{VERSION}\ncommit {commit}, {kind} build for {os} {machine}\nwire halcyon.v1, versions {oldest} to {newest}"
     )
 });
+
+/// What `--timeout` is when nobody says. Above a node's own deadlines, so that its reason comes before our impatience.
+pub const TIMEOUT_DEFAULT: &str = "20s";
+
+/// The same, for commands that make their own options.
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Where a node listens for clients if it is not told otherwise.
 const CLUSTER_DEFAULT: &str = "127.0.0.1:7700";
@@ -104,6 +112,11 @@ pub struct Globals {
     #[arg(long, global = true, env = "HALCYON_CA", value_name = "FILE")]
     pub ca: Option<std::path::PathBuf>,
 
+    /// How long a command waits for the cluster; for a long one, how long it waits for the next answer
+    #[arg(long, global = true, env = "HALCYON_TIMEOUT", default_value = TIMEOUT_DEFAULT, value_parser = value_args::time)]
+    #[arg(value_name = "TIME")]
+    pub timeout: Duration,
+
     /// Answer in JSON, for programs
     #[arg(long, global = true)]
     pub json: bool,
@@ -112,10 +125,12 @@ pub struct Globals {
 impl Globals {
     /// Where to find nodes: what was given, or the port where `dev` and `node start` listen.
     pub fn addresses(&self) -> Vec<String> {
-        if self.cluster.is_empty() {
+        let given = self.cluster.iter().filter(|address| !address.trim().is_empty());
+        let given: Vec<String> = given.cloned().collect();
+        if given.is_empty() {
             vec![CLUSTER_DEFAULT.to_owned()]
         } else {
-            self.cluster.clone()
+            given
         }
     }
 }
@@ -152,7 +167,7 @@ enum Command {
     /// Delete entities, for good
     Delete(data::DeleteArgs),
     /// List triples that match a pattern
-    Scan(data::ScanArgs),
+    Scan(scan::ScanArgs),
     /// Follow a tenant's changes as they happen
     Watch(watch::WatchArgs),
     /// Show which nodes hold a tenant, nearest first
@@ -165,7 +180,10 @@ enum Command {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::from_arg_matches(&without_empty_env(Cli::command()).get_matches()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -184,6 +202,17 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// A variable that is set to nothing counts as not set, as in any shell script that leaves one out.
+fn without_empty_env(command: clap::Command) -> clap::Command {
+    let is_empty = |arg: &clap::Arg| {
+        let value = arg.get_env().and_then(std::env::var_os);
+        value.is_some_and(|value| value.is_empty())
+    };
+    command
+        .mut_args(|arg| if is_empty(&arg) { arg.env(None::<&str>) } else { arg })
+        .mut_subcommands(without_empty_env)
+}
+
 async fn run(cli: Cli) -> Result<(), Failure> {
     let globals = &cli.globals;
     match cli.command {
@@ -200,7 +229,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Add(args) => data::add(args, globals).await,
         Command::Remove(args) => data::remove(args, globals).await,
         Command::Delete(args) => data::delete(args, globals).await,
-        Command::Scan(args) => data::scan(args, globals).await,
+        Command::Scan(args) => scan::run(args, globals).await,
         Command::Watch(args) => watch::run(args, globals).await,
         Command::Locate(args) => data::locate(args, globals).await,
         Command::Verify(args) => verify::run(args, globals).await,
@@ -222,9 +251,29 @@ fn report(failure: &Failure, json: bool) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
+
+    #[test]
+    fn a_command_waits_longer_than_a_node_does() {
+        assert_eq!(humantime::parse_duration(TIMEOUT_DEFAULT), Ok(TIMEOUT));
+        assert!(TIMEOUT > crate::limits::FORWARD_TIMEOUT);
+        for wrong in ["0s", "soon", ""] {
+            let args = ["halcyon", "status", "--timeout", wrong];
+            assert!(Cli::try_parse_from(args).is_err(), "{wrong}");
+        }
+        let cli = Cli::try_parse_from(["halcyon", "status", "--timeout", "3s"]).unwrap();
+        assert_eq!(cli.globals.timeout, Duration::from_secs(3));
+    }
+
+    #[test]
+    fn addresses_that_are_empty_are_not_given() {
+        let addresses = |text: &str| {
+            let cli = Cli::try_parse_from(["halcyon", "status", "--cluster", text]).unwrap();
+            cli.globals.addresses()
+        };
+        assert_eq!(addresses(""), [CLUSTER_DEFAULT]);
+        assert_eq!(addresses("a:1,,b:2"), ["a:1", "b:2"]);
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -9,9 +9,10 @@ use serde_json::json;
 
 use super::{
     Globals, connect,
-    failure::Failure,
+    failure::{Exit, Failure},
     output, process,
     status::{describe_node, nodes_table},
+    value_args::time,
 };
 use crate::config::{Config, ConfigError, Source, Start};
 
@@ -94,7 +95,7 @@ Example:
   halcyon node start --region us-east --data ./us ... --join $(halcyon token create)")]
     Create {
         /// How long it is good for; as the setting `token_lifetime` has it where nothing is said
-        #[arg(long, value_parser = humantime::parse_duration)]
+        #[arg(long, value_parser = time, value_name = "TIME")]
         lifetime: Option<Duration>,
     },
 }
@@ -104,26 +105,7 @@ pub async fn run(command: NodeCommand, globals: &Globals) -> Result<(), Failure>
     match command {
         NodeCommand::Start(args) => start(args, globals).await,
         NodeCommand::List => list(globals).await,
-        NodeCommand::Drain { node } => {
-            let admin = connect::admin(globals).await?;
-            let node = admin
-                .drain_node(v1::NodeRequest { node: node.0 })
-                .await
-                .map_err(connect::admin_failure)?;
-            if globals.json {
-                output::json(&describe_node(&node));
-            } else {
-                output::line(format!(
-                    "n{} is {}; its tenants move elsewhere now",
-                    node.id, node.state
-                ));
-                output::note(format!(
-                    "When `halcyon tenant list` shows nothing moving:\n  halcyon node remove n{}",
-                    node.id
-                ));
-            }
-            Ok(())
-        }
+        NodeCommand::Drain { node } => drain(node, globals).await,
         NodeCommand::Remove { node, force } => {
             let admin = connect::admin(globals).await?;
             let request = v1::RemoveNodeRequest { node: node.0, force };
@@ -138,6 +120,56 @@ pub async fn run(command: NodeCommand, globals: &Globals) -> Result<(), Failure>
     }
 }
 
+async fn drain(node: NodeId, globals: &Globals) -> Result<(), Failure> {
+    let admin = connect::admin(globals).await?;
+    let drained =
+        admin
+            .drain_node(v1::NodeRequest { node: node.0 })
+            .await
+            .map_err(|error| match connect::admin_failure(error) {
+                failure if failure.exit == Exit::Refused && failure.advice.is_none() => {
+                    failure.advise("halcyon node list shows the nodes there are")
+                }
+                failure => failure,
+            })?;
+    if globals.json {
+        output::json(&describe_node(&drained));
+        return Ok(());
+    }
+    let status = admin
+        .status(v1::StatusRequest::default())
+        .await
+        .map_err(connect::admin_failure)?;
+    output::line(drained_text(&drained, &status.nodes));
+    output::note(format!(
+        "When `halcyon tenant list` shows nothing moving:\n  halcyon node remove n{}",
+        drained.id
+    ));
+    Ok(())
+}
+
+/// What draining does: tenants stay in their regions, so it matters who else is there.
+fn drained_text(drained: &v1::NodeDescription, nodes: &[v1::NodeDescription]) -> String {
+    let (id, region) = (drained.id, &drained.region);
+    let others: Vec<String> = nodes
+        .iter()
+        .filter(|node| node.id != id && node.region == *region && node.state == "active")
+        .map(|node| format!("n{}", node.id))
+        .collect();
+    if others.is_empty() {
+        return format!(
+            "n{id} is {}. There is no other node in {region}: tenants are given up there, and kept in their other \
+             regions",
+            drained.state
+        );
+    }
+    format!(
+        "n{id} is {}; its tenants move to {} in {region} now",
+        drained.state,
+        others.join(", ")
+    )
+}
+
 /// Runs the command.
 pub async fn run_token(command: TokenCommand, globals: &Globals) -> Result<(), Failure> {
     let TokenCommand::Create { lifetime } = command;
@@ -150,6 +182,10 @@ pub async fn run_token(command: TokenCommand, globals: &Globals) -> Result<(), F
         output::json(&json!({ "token": answer.token, "expires_ms": answer.expires_ms }));
     } else {
         output::line(&answer.token);
+        output::note(match lifetime {
+            Some(lifetime) => format!("good for {}", humantime::format_duration(lifetime)),
+            None => "good for as long as the setting token_lifetime says (halcyon settings)".to_owned(),
+        });
     }
     Ok(())
 }
@@ -172,7 +208,7 @@ async fn start(args: StartArgs, globals: &Globals) -> Result<(), Failure> {
         config.data.clone(),
         config.start == Start::Bootstrap,
     );
-    let node = process::start(config).await?;
+    let node = process::start(config, "--listen and --peer-listen name other addresses").await?;
     let (id, clients, peers) = (
         node.id(),
         node.client_address().to_owned(),
@@ -214,4 +250,24 @@ async fn list(globals: &Globals) -> Result<(), Failure> {
 
 fn config_failure(error: ConfigError) -> Failure {
     Failure::usage(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn draining_says_who_takes_over_or_that_nobody_does() {
+        let node = |id, region: &str, state: &str| v1::NodeDescription {
+            id,
+            region: region.into(),
+            state: state.into(),
+            ..v1::NodeDescription::default()
+        };
+        let drained = node(2, "us", "draining");
+        let alone = [node(1, "eu", "active"), drained.clone()];
+        assert!(drained_text(&drained, &alone).contains("no other node in us"));
+        let two = [drained.clone(), node(3, "us", "active"), node(4, "us", "draining")];
+        assert!(drained_text(&drained, &two).contains("move to n3 in us"));
+    }
 }

@@ -1,6 +1,6 @@
 //! Nodes inside this process: logs, start, and a clean stop on Ctrl-C or SIGTERM.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -12,7 +12,7 @@ use super::{
 use crate::{
     config::{Config, LogFormat},
     env,
-    server::{self, Node},
+    server::{self, Node, NodeError},
 };
 
 /// How long a node may take to stop: to answer what it has, fold its log and close its files.
@@ -31,20 +31,39 @@ pub fn start_logs(format: LogFormat, filter: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Starts a node.
-pub async fn start(config: Config) -> Result<Node, Failure> {
+/// Starts a node. `other_ports` says how to choose others where one is taken.
+pub async fn start(config: Config, other_ports: &str) -> Result<Node, Failure> {
     std::fs::create_dir_all(&config.data).map_err(|error| file_failure("make", &config.data, &error))?;
     let world = env::system(&config.data).map_err(|error| {
         Failure::failed(format_args!("cannot open {}: {error}", config.data.display()))
             .advise("is another node running in this directory?")
     })?;
     let (region, data) = (config.region.clone(), config.data.clone());
-    Box::pin(Node::start(world, config)).await.map_err(|error| {
-        Failure::failed(format_args!(
+    Box::pin(Node::start(world, config)).await.map_err(|error| match error {
+        NodeError::Listen(error) => listen_failure(&error, other_ports),
+        error => Failure::failed(format_args!(
             "the node in {region} ({}) did not start: {error}",
             data.display()
-        ))
+        )),
     })
+}
+
+/// The error names the address.
+fn listen_failure(error: &io::Error, other_ports: &str) -> Failure {
+    let text = error.to_string();
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            let address = text.split(": ").next().unwrap_or_default();
+            Failure::failed(format_args!("the address {address} is in use by another program")).advise(format_args!(
+                "stop what runs there (another halcyon?); or {other_ports}"
+            ))
+        }
+        io::ErrorKind::PermissionDenied => {
+            Failure::failed(format_args!("cannot listen at {text}")).advise("ports below 1024 need root")
+        }
+        _ => Failure::failed(format_args!("cannot listen at {text}"))
+            .advise(format_args!("is this one of this machine's addresses? {other_ports}")),
+    }
 }
 
 /// Waits until the node says that it is ready, or until `deadline`; then it tells why it is not.
@@ -92,5 +111,20 @@ pub async fn stop(nodes: Vec<Node>) -> Result<(), Failure> {
                 output::duration(STOP_MAX)
             ))),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_named_with_the_flag_that_changes_it() {
+        let error = io::Error::new(io::ErrorKind::AddrInUse, "127.0.0.1:7700: Address already in use");
+        let failure = listen_failure(&error, "--port names others").to_string();
+        assert!(
+            failure.contains("127.0.0.1:7700 is in use") && failure.contains("--port"),
+            "{failure}"
+        );
     }
 }

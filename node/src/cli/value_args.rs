@@ -4,11 +4,19 @@
 //! says it where the text alone would not: `date:`, `ref:`, `json:`, `string:`, `number:`, `bytes:`. Quotes
 //! (`zip='"01234"'`) make a string of anything. An empty text unsets the field.
 
+use std::time::Duration;
+
 use halcyon_core::{
     id::{EntityId, Predicate},
     value::{Value, date_from_text},
 };
 use thiserror::Error;
+
+/// Characters of a wrong text that an error shows.
+const EXCERPT_CHARS: usize = 60;
+
+/// What an entity's id looks like.
+const ID_RULE: &str = "it has 1 to 128 bytes, is not blank and has no control characters";
 
 /// What `--help` says about values.
 pub const VALUES_HELP: &str = "\
@@ -46,6 +54,9 @@ pub enum ValueArgError {
         /// How such a text looks.
         rule: &'static str,
     },
+    /// JSON's form of a number, and too large for one.
+    #[error("{0:?} is too large for a number; quote it ('\"{0}\"') to keep it as a string")]
+    TooLarge(String),
     /// A value is needed here.
     #[error("{0:?} has no value")]
     Empty(String),
@@ -55,14 +66,14 @@ pub enum ValueArgError {
 pub fn parse_assignment(text: &str, entity_type: Option<&str>) -> Result<(Predicate, Option<Value>), ValueArgError> {
     let (field, value) = text
         .split_once('=')
-        .ok_or_else(|| ValueArgError::NoEquals(text.into()))?;
+        .ok_or_else(|| ValueArgError::NoEquals(excerpt(text)))?;
     Ok((parse_field(field, entity_type)?, parse_value(value)?))
 }
 
 /// Reads `FIELD=VALUE` where the value must be there.
 pub fn parse_element(text: &str, entity_type: Option<&str>) -> Result<(Predicate, Value), ValueArgError> {
     let (predicate, value) = parse_assignment(text, entity_type)?;
-    Ok((predicate, value.ok_or_else(|| ValueArgError::Empty(text.into()))?))
+    Ok((predicate, value.ok_or_else(|| ValueArgError::Empty(excerpt(text)))?))
 }
 
 /// Reads a field: `TYPE/FIELD`, or `FIELD` of the given type.
@@ -70,7 +81,7 @@ pub fn parse_field(text: &str, entity_type: Option<&str>) -> Result<Predicate, V
     let name = match (text.contains('/'), entity_type) {
         (true, _) => text.to_owned(),
         (false, Some(entity_type)) => format!("{entity_type}/{text}"),
-        (false, None) => return Err(ValueArgError::NoType(text.into())),
+        (false, None) => return Err(ValueArgError::NoType(excerpt(text))),
     };
     Predicate::new(&name).map_err(|error| ValueArgError::Field(error.to_string()))
 }
@@ -83,7 +94,34 @@ pub fn parse_value(text: &str) -> Result<Option<Value>, ValueArgError> {
     let prefixed = text
         .split_once(':')
         .and_then(|(prefix, rest)| parse_prefixed(prefix, rest));
-    prefixed.unwrap_or_else(|| Ok(parse_plain(text))).map(Some)
+    prefixed.unwrap_or_else(|| parse_plain(text)).map(Some)
+}
+
+/// Reads an entity's id. One that shows nothing is legal on the wire and a slip of the fingers here.
+pub fn parse_id(text: &str) -> Result<EntityId, String> {
+    if text.chars().all(char::is_whitespace) {
+        return Err(format!("{text:?} is not an entity id: it is blank"));
+    }
+    EntityId::new(text).map_err(|error| error.to_string())
+}
+
+/// A time that is longer than nothing: `90s`, `5m`, `1h 30m`.
+pub fn time(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| format!("{error}; write 90s, 5m or 1h"))?;
+    if time.is_zero() {
+        return Err("it must be longer than nothing; write 90s, 5m or 1h".into());
+    }
+    Ok(time)
+}
+
+/// The beginning of a text that came from outside, for an error.
+pub fn excerpt(text: &str) -> String {
+    let cut: String = text.chars().take(EXCERPT_CHARS).collect();
+    if cut.len() < text.len() {
+        format!("{cut}…")
+    } else {
+        cut
+    }
 }
 
 /// Milliseconds since 1970 of a date as people and files write it.
@@ -110,7 +148,7 @@ pub fn parse_number(text: &str) -> Option<f64> {
 
 fn parse_prefixed(prefix: &str, rest: &str) -> Option<Result<Value, ValueArgError>> {
     let error = |what, rule| ValueArgError::Value {
-        text: rest.into(),
+        text: excerpt(rest),
         what,
         rule,
     };
@@ -119,17 +157,18 @@ fn parse_prefixed(prefix: &str, rest: &str) -> Option<Result<Value, ValueArgErro
         "number" => rest
             .parse()
             .ok()
+            .filter(|number: &f64| number.is_finite())
             .and_then(|number| Value::number(number).ok())
-            .ok_or_else(|| error("a number", "write 3, -1.5 or 2e10")),
+            .ok_or_else(|| error("a number", "write 3, -1.5 or 2e10; it has to be finite")),
         "date" => parse_date(rest).map(Value::Date).ok_or_else(|| {
             error(
                 "a date",
                 "write 2024-09-13, 2024-09-13T23:42:16Z or milliseconds since 1970",
             )
         }),
-        "ref" => EntityId::new(rest)
+        "ref" => parse_id(rest)
             .map(Value::Ref)
-            .map_err(|_| error("an entity id", "it has 1 to 128 bytes and no control characters")),
+            .map_err(|_| error("an entity id", ID_RULE)),
         "json" => serde_json::from_str::<serde_json::Value>(rest)
             .map(|_| Value::Json(rest.into()))
             .map_err(|_| error("JSON", "check its quotes, and quote the whole argument for the shell")),
@@ -140,22 +179,32 @@ fn parse_prefixed(prefix: &str, rest: &str) -> Option<Result<Value, ValueArgErro
     })
 }
 
-fn parse_plain(text: &str) -> Value {
+fn parse_plain(text: &str) -> Result<Value, ValueArgError> {
     match text {
-        "true" => return Value::Boolean(true),
-        "false" => return Value::Boolean(false),
+        "true" => return Ok(Value::Boolean(true)),
+        "false" => return Ok(Value::Boolean(false)),
         _ => {}
     }
     if let Some(number) = parse_number(text).and_then(|number| Value::number(number).ok()) {
-        return number;
+        return Ok(number);
+    }
+    if is_too_large(text) {
+        return Err(ValueArgError::TooLarge(excerpt(text)));
     }
     if text.len() >= 2
         && text.starts_with('"')
         && let Ok(inner) = serde_json::from_str::<String>(text)
     {
-        return Value::string(&inner);
+        return Ok(Value::string(&inner));
     }
-    Value::string(text)
+    Ok(Value::string(text))
+}
+
+/// Whether a text is written as a number and has no place among them: `1e309`.
+fn is_too_large(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_written_so = digits.starts_with(|c: char| c.is_ascii_digit());
+    is_written_so && text.parse::<f64>().is_ok_and(f64::is_infinite)
 }
 
 /// Whole milliseconds; a fraction of zeros is common in exported tables and does no harm.
@@ -204,11 +253,31 @@ mod tests {
             ("a/b=date:soon", "milliseconds"),
             ("a/b=json:{", "quotes"),
             ("a/b=ref:", "1 to 128"),
+            ("a/b=ref: ", "not blank"),
+            ("a/b=number:inf", "finite"),
+            ("a/b=number:1e309", "finite"),
+            ("a/b=number:nan", "finite"),
+            ("a/b=1e309", "too large"),
+            ("a/b=-1e309", "too large"),
         ] {
             let error = parse_assignment(text, None).unwrap_err().to_string();
             assert!(error.contains(words), "{text}: {error}");
         }
         assert!(parse_element("a/b=", None).is_err());
+    }
+
+    #[test]
+    fn a_long_argument_is_cut_in_its_error() {
+        for text in ["x".repeat(10_000), format!("a/b=date:{}", "x".repeat(10_000))] {
+            assert!(parse_assignment(&text, None).unwrap_err().to_string().len() < 300);
+        }
+    }
+
+    #[test]
+    fn an_id_that_shows_nothing_is_refused() {
+        assert!(parse_id(" ").unwrap_err().contains("blank"));
+        assert!(parse_id("").is_err() && parse_id("\u{3000} ").is_err());
+        assert!(parse_id("a b").is_ok());
     }
 
     #[test]

@@ -23,7 +23,8 @@ Examples:
   halcyon verify --tenant tracker
   halcyon verify --tenant tracker --wait 10s && echo all equal
 
-Exit code 0 only when every replica answers, is exact, and has the same version vector and fingerprint.")]
+Exit code 0 only when every replica answers, is exact, and has the same version vector and fingerprint; 1 when two
+differ; 3 when one could not be asked and the others agree. Nodes that were removed hold no replica and are not asked.")]
 pub struct VerifyArgs {
     /// The tenant's id or name
     #[arg(long, short, env = "HALCYON_TENANT")]
@@ -43,7 +44,7 @@ pub async fn run(args: VerifyArgs, globals: &Globals) -> Result<(), Failure> {
         };
         let answer = admin.verify(request).await.map_err(connect::admin_failure)?;
         let waited = connect::clock().monotonic().saturating_sub(started);
-        if answer.agree || args.wait.is_none_or(|wait| waited >= wait) {
+        if finding(&answer) == Finding::Agree || args.wait.is_none_or(|wait| waited >= wait) {
             break answer;
         }
         tokio::time::sleep(LOOK_EVERY).await;
@@ -53,15 +54,56 @@ pub async fn run(args: VerifyArgs, globals: &Globals) -> Result<(), Failure> {
     } else {
         show(&answer);
     }
-    if answer.agree {
-        return Ok(());
-    }
-    let failure = Failure::failed(format_args!("the replicas of {} do not agree", args.tenant));
+    let failure = match finding(&answer) {
+        Finding::Agree => return Ok(()),
+        Finding::NotAsked(nodes) => {
+            let failure = Failure::unreachable(format_args!(
+                "{} of {} could not be asked; the others agree",
+                nodes.join(", "),
+                args.tenant
+            ));
+            return Err(failure.advise(
+                "halcyon status shows who is away; `halcyon node remove` takes out a node that does not come back",
+            ));
+        }
+        Finding::Differ => Failure::failed(format_args!("the replicas of {} do not agree", args.tenant)),
+    };
     Err(if args.wait.is_some() {
         failure.advise(format_args!("halcyon status --tenant {}", args.tenant))
     } else {
         failure.advise("if writes are still spreading, add --wait 10s")
     })
+}
+
+/// What the answers come to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Finding {
+    /// All are equal.
+    Agree,
+    /// These nodes did not answer; those that did are equal.
+    NotAsked(Vec<String>),
+    /// Two that answered are not equal, or one is not complete.
+    Differ,
+}
+
+fn finding(answer: &v1::VerifyResponse) -> Finding {
+    if answer.agree {
+        return Finding::Agree;
+    }
+    let (asked, not_asked): (Vec<_>, Vec<_>) = answer.replicas.iter().partition(|replica| replica.error.is_empty());
+    let is_equal = |replica: &&v1::ReplicaState| {
+        let first = asked[0];
+        replica.exact
+            && !replica.vector.is_empty()
+            && replica.vector == first.vector
+            && replica.fingerprint == first.fingerprint
+            && replica.collection_epoch == first.collection_epoch
+    };
+    if not_asked.is_empty() || !asked.iter().all(is_equal) {
+        return Finding::Differ;
+    }
+    let name = |replica: &&v1::ReplicaState| format!("n{}", replica.node);
+    Finding::NotAsked(not_asked.iter().map(name).collect())
 }
 
 fn show(answer: &v1::VerifyResponse) {
@@ -77,14 +119,19 @@ fn show(answer: &v1::VerifyResponse) {
         "vector",
     ]);
     for replica in &answer.replicas {
-        if !replica.error.is_empty() {
+        if !replica.error.is_empty() || replica.vector.is_empty() {
+            let reason = if replica.error.is_empty() {
+                "holds nothing yet"
+            } else {
+                &replica.error
+            };
             let mut cells = vec![
                 format!("n{}", replica.node),
                 replica.region.clone(),
                 replica.state.clone(),
             ];
             cells.resize(8, "-".into());
-            cells.push(replica.error.clone());
+            cells.push(reason.to_owned());
             rows.push(cells);
             continue;
         }
@@ -143,4 +190,52 @@ fn describe(answer: &v1::VerifyResponse) -> serde_json::Value {
         })
         .collect();
     json!({ "agree": answer.agree, "verdict": answer.verdict, "replicas": replicas })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replica(node: u64, vector: &'static [u8], fingerprint: &'static [u8]) -> v1::ReplicaState {
+        v1::ReplicaState {
+            node,
+            vector: vector.into(),
+            fingerprint: fingerprint.into(),
+            exact: true,
+            ..v1::ReplicaState::default()
+        }
+    }
+
+    fn away(node: u64) -> v1::ReplicaState {
+        v1::ReplicaState {
+            error: "no answer".into(),
+            ..replica(node, b"", b"")
+        }
+    }
+
+    #[test]
+    fn a_replica_that_could_not_be_asked_is_not_one_that_differs() {
+        let not_asked = |nodes: &[&str]| Finding::NotAsked(nodes.iter().map(|&node| node.to_owned()).collect());
+        check(&[replica(1, b"v", b"f"), away(2)], &not_asked(&["n2"]));
+        check(&[away(1), away(2)], &not_asked(&["n1", "n2"]));
+        check(
+            &[replica(1, b"v", b"f"), replica(2, b"v", b"g"), away(3)],
+            &Finding::Differ,
+        );
+        check(
+            &[replica(1, b"v", b"f"), replica(2, b"w", b"f"), away(3)],
+            &Finding::Differ,
+        );
+        check(&[replica(1, b"v", b"f"), replica(2, b"", b"")], &Finding::Differ);
+        check(&[], &Finding::Differ);
+    }
+
+    #[track_caller]
+    fn check(replicas: &[v1::ReplicaState], expected: &Finding) {
+        let answer = v1::VerifyResponse {
+            replicas: replicas.to_vec(),
+            ..v1::VerifyResponse::default()
+        };
+        assert_eq!(finding(&answer), *expected);
+    }
 }

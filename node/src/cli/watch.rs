@@ -25,7 +25,9 @@ Examples:
   halcyon watch --tenant demo --all --json
   halcyon watch --tenant demo --from VECTOR   (as an earlier --json run printed it)
 
-Without --all or --from it begins with what happens from now on. It reconnects by itself and loses nothing.")]
+Without --all or --from it begins with what happens from now on. It reconnects by itself and loses nothing.
+With --json each line is an event: missed (a part of what is behind the vector), caught-up (all of it is in), live. The
+vector of the last caught-up or live event is where a later run goes on, without gap or repeat.")]
 pub struct WatchArgs {
     #[command(flatten)]
     tenant: TenantArg,
@@ -62,7 +64,7 @@ pub async fn run(args: WatchArgs, globals: &Globals) -> Result<(), Failure> {
         match event.map_err(connect::read_failure)? {
             WatchEvent::Missed(set) => {
                 left -= 1;
-                show(globals, None, &set, &held);
+                show(globals, None, &set);
             }
             WatchEvent::CaughtUp(now) => {
                 held = now;
@@ -71,7 +73,7 @@ pub async fn run(args: WatchArgs, globals: &Globals) -> Result<(), Failure> {
             WatchEvent::Live { tag, set } => {
                 left -= 1;
                 held.raise(tag);
-                show(globals, Some(tag), &set, &held);
+                show(globals, Some((tag, &held)), &set);
             }
         }
         output::flush();
@@ -97,16 +99,13 @@ pub fn change_json(change: &Change) -> Json {
     }
 }
 
-fn show(globals: &Globals, tag: Option<Tag>, set: &ChangeSet, held: &VersionVector) {
+/// `live`: the commit that brought the set, and what the watcher holds with it.
+fn show(globals: &Globals, live: Option<(Tag, &VersionVector)>, set: &ChangeSet) {
     if globals.json {
-        let changes: Vec<Json> = set.changes.iter().map(change_json).collect();
-        let tag = tag.map(|tag| json!({ "origin": tag.origin.to_string(), "seq": tag.seq.0 }));
-        output::json(&json!({
-            "event": if tag.is_some() { "live" } else { "missed" }, "tag": tag, "client": set.client().to_string(),
-            "timestamp": set.timestamp.to_string(), "changes": changes, "vector": hex::encode(held.encode()),
-        }));
+        output::json(&event_json(live, set));
         return;
     }
+    let tag = live.map(|(tag, _)| tag);
     let from = tag.map_or_else(
         || "earlier".to_owned(),
         |tag| format!("{} {}", tag.origin.node, tag.seq),
@@ -114,6 +113,22 @@ fn show(globals: &Globals, tag: Option<Tag>, set: &ChangeSet, held: &VersionVect
     for change in &set.changes {
         output::line(format!("{}  {}", output::tint(Tone::Quiet, &from), sentence(change)));
     }
+}
+
+/// A set, for programs. One that was missed has no vector: only with all that was missed does the watcher hold more,
+/// and then `caught-up` says so.
+fn event_json(live: Option<(Tag, &VersionVector)>, set: &ChangeSet) -> Json {
+    let changes: Vec<Json> = set.changes.iter().map(change_json).collect();
+    let mut event = json!({
+        "event": "missed", "client": set.client().to_string(), "timestamp": set.timestamp.to_string(),
+        "changes": changes,
+    });
+    if let Some((tag, held)) = live {
+        event["event"] = "live".into();
+        event["tag"] = json!({ "origin": tag.origin.to_string(), "seq": tag.seq.0 });
+        event["vector"] = hex::encode(held.encode()).into();
+    }
+    event
 }
 
 fn sentence(change: &Change) -> String {
@@ -143,4 +158,45 @@ fn vector(text: &str) -> Result<VersionVector, Failure> {
     let error = || Failure::usage("--from is not a version vector").advise("use the `vector` of an earlier --json run");
     let bytes = hex::decode(text).map_err(|_| error())?;
     VersionVector::decode(&bytes).map_err(|_| error())
+}
+
+#[cfg(test)]
+mod tests {
+    use halcyon_core::{
+        clock::{ClientId, NTP64, timestamp},
+        id::{NodeId, OriginId, Seq},
+    };
+
+    use super::*;
+
+    #[test]
+    fn only_an_event_to_go_on_from_has_a_vector() {
+        let set = ChangeSet {
+            timestamp: timestamp(NTP64(7), ClientId::from_random(1)),
+            number: 1,
+            changes: Vec::new(),
+        };
+        assert_eq!(event_json(None, &set).get("vector"), None);
+        let origin = OriginId {
+            node: NodeId(1),
+            incarnation: 2,
+        };
+        let tag = Tag { origin, seq: Seq(3) };
+        let mut held = VersionVector::EMPTY;
+        held.raise(tag);
+        let event = event_json(Some((tag, &held)), &set);
+        let text = event["vector"].as_str().unwrap();
+        assert_eq!(
+            vector(text).unwrap(),
+            held,
+            "an earlier run's vector is where the next begins"
+        );
+    }
+
+    #[test]
+    fn a_vector_that_is_none_is_refused() {
+        for text in ["", "xyz", "0", "ffff"] {
+            assert!(vector(text).is_err(), "{text}");
+        }
+    }
 }

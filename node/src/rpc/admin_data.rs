@@ -48,7 +48,8 @@ pub(super) async fn verify(rooms: &Rooms, tenant: &Tenant) -> v1::VerifyResponse
                 replica.triples = found.triples;
                 replica.collection_epoch = found.collection_epoch;
             }
-            Ok(None) => "it holds nothing of the tenant".clone_into(&mut replica.error),
+            // It answered: an `error` means that it could not be asked.
+            Ok(None) => {}
             Err(error) => replica.error = error,
         }
         replica
@@ -91,6 +92,10 @@ fn judge(replicas: &[v1::ReplicaState]) -> (bool, String) {
             false,
             format!("node n{} could not be compared: {}", failed.node, failed.error),
         );
+    }
+    if let Some(empty) = replicas.iter().find(|replica| replica.vector.is_empty()) {
+        let node = empty.node;
+        return (false, format!("node n{node} holds nothing of the tenant yet; ask again"));
     }
     if let Some(half) = replicas.iter().find(|replica| !replica.exact) {
         return (false, format!("node n{} is taking in a delta; ask again", half.node));
@@ -338,6 +343,7 @@ mod tests {
             ..replica(2, b"v", b"f")
         };
         check(&[replica(1, b"v", b"f"), half], Err("n2 is taking in"));
+        check(&[replica(1, b"v", b"f"), replica(2, b"", b"")], Err("n2 holds nothing"));
         let gone = v1::ReplicaState {
             error: "no answer".into(),
             ..replica(3, b"", b"")

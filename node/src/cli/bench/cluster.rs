@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::cli::{
-    Globals, connect,
+    Globals, TIMEOUT, connect,
     failure::{Failure, file_failure},
 };
 
@@ -125,6 +125,7 @@ impl Cluster {
             admin_credential: Some(credential.display().to_string()),
             key: None,
             ca: None,
+            timeout: TIMEOUT,
             json: false,
         };
         connect::admin(&globals).await
@@ -197,6 +198,7 @@ pub async fn pinned_client(address: &str, tenant: &str, key: &str) -> Result<Cli
         admin_credential: None,
         key: Some(key.to_owned()),
         ca: None,
+        timeout: TIMEOUT,
         json: false,
     };
     let options = ClientOptions {

@@ -14,12 +14,13 @@ use halcyon_core::{
 };
 use serde_json::json;
 
-use super::{Globals, connect, data::TenantArg, failure::Failure, output};
+use super::{Globals, connect, data::TenantArg, failure::Failure, output, value_args::excerpt};
 
 pub mod full;
 pub mod journal;
 pub mod json_split;
 pub mod mapping;
+pub mod quotes;
 pub mod rows;
 pub mod send;
 pub mod survey;
@@ -146,7 +147,7 @@ pub async fn run(args: ImportArgs, globals: &Globals) -> Result<(), Failure> {
         ));
     }
     let client = connect::client(globals, &args.tenant.tenant).await?;
-    let sent = send::send(&plan, &client, &mut journal).await;
+    let sent = send::send(&plan, &client, &mut journal, globals.timeout).await;
     client.close().await;
     let sent = sent?;
     journal.finish();
@@ -200,9 +201,8 @@ fn options(args: &ImportArgs) -> Result<FieldOptions, Failure> {
     if let Some(entity_type) = &args.entity_type
         && !halcyon_core::id::is_name(entity_type)
     {
-        return Err(
-            Failure::usage(format_args!("{entity_type:?} is not a type")).advise("use letters, digits, _ and -")
-        );
+        return Err(Failure::usage(format_args!("{:?} is not a type", excerpt(entity_type)))
+            .advise("use letters, digits, _ and -"));
     }
     if args.separator.is_empty() {
         return Err(Failure::usage("--separator is empty"));
@@ -273,7 +273,8 @@ fn file_name(path: &Path) -> String {
 fn file_failure(error: FileError) -> Failure {
     match error {
         FileError::Io { .. } => Failure::failed(error),
-        FileError::Header { .. } => Failure::usage(error),
+        FileError::Header { .. } | FileError::Empty { .. } => Failure::usage(error),
+        FileError::UnknownFormat { .. } => Failure::usage(error).advise("say it: --format csv, json or jsonl"),
     }
 }
 

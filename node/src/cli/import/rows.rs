@@ -9,7 +9,7 @@ use std::{
 
 use thiserror::Error;
 
-use super::json_split::JsonSplit;
+use super::{json_split::JsonSplit, quotes::QuoteWatch};
 
 /// Bytes of one row. Far above what a change set may hold, so that a broken quote ends in an error and not in all of
 /// the memory.
@@ -73,6 +73,18 @@ pub enum FileError {
         /// Why.
         error: io::Error,
     },
+    /// There is nothing in it.
+    #[error("{path} is empty: there is nothing to import")]
+    Empty {
+        /// The file.
+        path: String,
+    },
+    /// Neither its name nor its first character says what it is.
+    #[error("cannot tell what {path} is from its name")]
+    UnknownFormat {
+        /// The file.
+        path: String,
+    },
     /// The first line of a CSV file does not name its columns.
     #[error("{path}: {reason}")]
     Header {
@@ -94,7 +106,7 @@ pub enum Rows {
     Lines(JsonLines),
 }
 
-/// What a file is, by its name and its first character.
+/// What a file is, by its name; where that says nothing, by its first character if that one is clear.
 pub fn detect(path: &Path) -> Result<Format, FileError> {
     let extension = path
         .extension()
@@ -105,13 +117,15 @@ pub fn detect(path: &Path) -> Result<Format, FileError> {
         _ => {}
     }
     let io = |error| io_error(path, error);
+    let named = || path.display().to_string();
     let mut start = Vec::new();
     let file = File::open(path).map_err(io)?;
     file.take(4096).read_to_end(&mut start).map_err(io)?;
     Ok(match start.iter().find(|byte| !byte.is_ascii_whitespace()) {
         Some(b'[') => Format::Json,
-        Some(b'{') | None => Format::Jsonl,
-        Some(_) => Format::Csv,
+        Some(b'{') => Format::Jsonl,
+        None => return Err(FileError::Empty { path: named() }),
+        Some(_) => return Err(FileError::UnknownFormat { path: named() }),
     })
 }
 
@@ -119,6 +133,10 @@ pub fn detect(path: &Path) -> Result<Format, FileError> {
 pub fn open(path: &Path, format: Format) -> Result<Rows, FileError> {
     let io = |error| io_error(path, error);
     let mut file = File::open(path).map_err(io)?;
+    if file.metadata().map_err(io)?.len() == 0 {
+        let path = path.display().to_string();
+        return Err(FileError::Empty { path });
+    }
     skip_byte_order_mark(&mut file).map_err(io)?;
     Ok(match format {
         Format::Csv => Rows::Csv(Box::new(CsvRows::new(path, file)?)),
@@ -160,7 +178,7 @@ impl Iterator for Rows {
 #[derive(Debug)]
 pub struct CsvRows {
     names: Vec<String>,
-    reader: csv::Reader<File>,
+    reader: csv::Reader<QuoteWatch<File>>,
     ended: bool,
 }
 
@@ -170,11 +188,16 @@ impl CsvRows {
             path: path.display().to_string(),
             reason,
         };
-        let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(file);
+        let mut reader = csv::ReaderBuilder::new()
+            .flexible(true)
+            .from_reader(QuoteWatch::new(file));
         let header = reader
             .headers()
             .map_err(|error| header_error(format!("the first line cannot be read as CSV: {error}")))?;
         let names: Vec<String> = header.iter().map(|name| name.trim().to_owned()).collect();
+        if reader.get_ref().unclosed().is_some() {
+            return Err(header_error("a quote in the first line is never closed".into()));
+        }
         let unique: BTreeSet<&String> = names.iter().collect();
         if unique.len() < names.len() {
             return Err(header_error("two columns have the same name".into()));
@@ -201,6 +224,12 @@ impl CsvRows {
             Ok(false) => None,
             Ok(true) => {
                 let line = record.position().map_or(before, csv::Position::line);
+                // Only the last row can end so, and all before it was read.
+                if let Some(opened) = self.reader.get_ref().unclosed() {
+                    self.ended = true;
+                    let reason = format!("a quote that opens in line {opened} is never closed");
+                    return Some(Err(BadRow::new(line, reason)));
+                }
                 Some(self.row(line, &record))
             }
             Err(error) => {
@@ -326,6 +355,46 @@ mod tests {
         let second = rows[1].as_ref().unwrap();
         assert_eq!((second.line, text(second, 1)), (5, ""));
         assert_eq!(rows.len(), 2);
+    }
+
+    #[test]
+    fn a_quote_that_is_never_closed_is_a_bad_row() {
+        let rows = rows("a.csv", "id,body\n1,x\n2,\"open\n3,y\n");
+        assert!(rows[0].is_ok());
+        let bad = rows[1].as_ref().unwrap_err();
+        assert!(bad.line == 3 && bad.reason.contains("line 3 is never closed"), "{bad}");
+        assert_eq!(rows.len(), 2);
+    }
+
+    #[test]
+    fn a_file_that_says_nothing_about_itself_is_not_guessed() {
+        let found = |name: &str, content: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            detect(&path).and_then(|format| open(&path, format).map(|_| format))
+        };
+        for (name, content, format) in [
+            ("a.csv", "id\n", Format::Csv),
+            ("a.CSV", "id\n", Format::Csv),
+            ("a.ndjson", "{}", Format::Jsonl),
+            ("a.json", " [1]", Format::Json),
+            ("a.json", "{}", Format::Jsonl),
+            ("a.txt", "{}", Format::Jsonl),
+        ] {
+            assert_eq!(found(name, content).unwrap(), format, "{name}");
+        }
+        for name in ["a.tsv", "a.xlsx", "a.json", "a"] {
+            let found = found(name, "id,title\n");
+            assert!(
+                matches!(found, Err(FileError::UnknownFormat { .. })),
+                "{name} {found:?}"
+            );
+        }
+        for name in ["a.csv", "a.jsonl", "a"] {
+            let found = found(name, "");
+            assert!(matches!(found, Err(FileError::Empty { .. })), "{name} {found:?}");
+        }
     }
 
     #[test]

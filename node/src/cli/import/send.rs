@@ -65,6 +65,7 @@ struct Flying {
 struct Sender<'a> {
     client: &'a Client,
     journal: &'a mut Journal,
+    patience: Duration,
     flying: VecDeque<Flying>,
     sent: Sent,
     progress: Progress,
@@ -72,11 +73,13 @@ struct Sender<'a> {
 }
 
 /// Sends what the journal does not know as durable.
-pub async fn send(plan: &Plan, client: &Client, journal: &mut Journal) -> Result<Sent, Failure> {
+/// `patience`: how long to wait for the acknowledgement of one set.
+pub async fn send(plan: &Plan, client: &Client, journal: &mut Journal, patience: Duration) -> Result<Sent, Failure> {
     let started = connect::clock().monotonic();
     let mut sender = Sender {
         client,
         journal,
+        patience,
         flying: VecDeque::new(),
         sent: Sent::default(),
         progress: Progress::new("importing", "rows", plan.rows),
@@ -90,11 +93,13 @@ pub async fn send(plan: &Plan, client: &Client, journal: &mut Journal) -> Result
     sender.progress.done();
     if let Err(failure) = outcome {
         let rows = output::plural(sender.journal.rows_durable(), "row is", "rows are");
+        // With `region` acknowledgement more may be durable in one region.
         return Err(Failure {
-            message: format!("{}; {rows} durable", failure.message),
-            advice: failure
-                .advice
-                .or_else(|| Some("run the same command again to go on".into())),
+            message: format!("{}; {rows} acknowledged", failure.message),
+            advice: Some(match failure.advice {
+                Some(advice) => format!("{advice}. Then run the same command again to go on"),
+                None => "run the same command again to go on".into(),
+            }),
             exit: failure.exit,
         });
     }
@@ -156,10 +161,10 @@ impl Sender<'_> {
 
     /// Waits for the oldest set. Sets are taken in order, so all rows before its end are durable then.
     async fn land(&mut self) -> Result<(), Failure> {
-        let Some(flying) = self.flying.pop_front() else {
+        let Some(mut flying) = self.flying.pop_front() else {
             return Ok(());
         };
-        let taken = flying.pending.acknowledged().await.map_err(connect::refused_failure)?;
+        let taken = connect::acknowledged(&mut flying.pending, self.patience).await?;
         self.sent.superseded += taken.superseded.len() as u64;
         for place in taken.superseded {
             let line = usize::try_from(place).ok().and_then(|place| flying.lines.get(place));

@@ -17,7 +17,10 @@ use super::{
     rows::{BadRow, Cell, Row},
     survey::{ColumnType, Survey},
 };
-use crate::cli::value_args::{parse_date, parse_number};
+use crate::cli::value_args::{excerpt, parse_date, parse_id, parse_number};
+
+/// Fields that an error lists.
+const FIELDS_LISTED: usize = 20;
 
 /// What the command line says about fields.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -114,7 +117,7 @@ impl Mapping {
         }
         for (name, cell) in &row.fields {
             let Some(field) = self.fields.get(name) else { continue };
-            let bad = |reason: String| BadRow::new(row.line, format_args!("field {name}: {reason}"));
+            let bad = |reason: String| BadRow::new(row.line, format_args!("field {}: {reason}", excerpt(name)));
             let (values, many) = self.values(field, cell).map_err(bad)?;
             for value in values {
                 check_size(&value, many).map_err(bad)?;
@@ -148,9 +151,12 @@ impl Mapping {
             _ => String::new(),
         };
         if text.is_empty() {
-            return Err(BadRow::new(row.line, format_args!("field {id}: the id is missing")));
+            return Err(BadRow::new(
+                row.line,
+                format_args!("field {}: the id is missing", excerpt(id)),
+            ));
         }
-        EntityId::new(&text).map_err(|error| BadRow::new(row.line, format_args!("field {id}: {error}")))
+        parse_id(&text).map_err(|error| BadRow::new(row.line, format_args!("field {}: {error}", excerpt(id))))
     }
 
     /// The same file gives the same ids, so that a second run doubles nothing.
@@ -207,16 +213,34 @@ fn check_named_fields(options: &FieldOptions, survey: &Survey) -> Result<(), Str
         .chain(options.rename.keys());
     for name in named {
         if !survey.fields.contains_key(name) && survey.rows > 0 {
-            let known: Vec<&str> = survey.fields.keys().map(String::as_str).collect();
-            return Err(format!("the file has no field {name:?}; it has {}", known.join(", ")));
+            let name = excerpt(name);
+            return Err(format!("the file has no field {name:?}; it has {}", listed(survey)));
         }
     }
     for type_name in options.refs.values().chain(options.many.values().flatten()) {
         if !is_name(type_name) {
-            return Err(format!("{type_name:?} is not a type: use letters, digits, _ and -"));
+            let name = excerpt(type_name);
+            return Err(format!("{name:?} is not a type: use letters, digits, _ and -"));
         }
     }
     Ok(())
+}
+
+/// The file's fields, as many as are read with patience.
+fn listed(survey: &Survey) -> String {
+    let names: Vec<String> = survey
+        .fields
+        .keys()
+        .take(FIELDS_LISTED)
+        .map(|name| excerpt(name))
+        .collect();
+    let more = survey.fields.len().saturating_sub(FIELDS_LISTED);
+    let ending = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    format!("{}{ending}", names.join(", "))
 }
 
 fn predicate(options: &FieldOptions, name: &str) -> Result<Predicate, String> {
@@ -224,11 +248,14 @@ fn predicate(options: &FieldOptions, name: &str) -> Result<Predicate, String> {
     let full = match &options.entity_type {
         _ if field.contains('/') => field.to_owned(),
         Some(entity_type) => format!("{entity_type}/{field}"),
-        None => return Err(format!("field {name:?} has no type: add --type TYPE")),
+        None => return Err(format!("field {:?} has no type: add --type TYPE", excerpt(name))),
     };
-    let predicate = Predicate::new(&full)
-        .map_err(|_| format!("{field:?} cannot be a field's name; add --rename \"{name}=other_name\" or --skip"))?;
+    let predicate = Predicate::new(&full).map_err(|_| {
+        let (field, name) = (excerpt(field), excerpt(name));
+        format!("{field:?} cannot be a field's name; add --rename \"{name}=other_name\" or --skip \"{name}\"")
+    })?;
     if predicate.is_reserved() {
+        let full = excerpt(&full);
         return Err(format!(
             "{full} begins with _, which is reserved; add --rename or --skip"
         ));
@@ -253,14 +280,14 @@ fn kind(options: &FieldOptions, name: &str, column: ColumnType) -> Kind {
 
 fn text_value(kind: Kind, text: &str) -> Result<Value, String> {
     match kind {
-        Kind::Ref => EntityId::new(text).map(Value::Ref).map_err(|error| error.to_string()),
+        Kind::Ref => parse_id(text).map(Value::Ref),
         Kind::Date | Kind::Inferred(ColumnType::Date) => parse_date(text).map(Value::Date).ok_or_else(|| {
-            let text: String = text.chars().take(40).collect();
+            let text = excerpt(text);
             format!("{text:?} is not a date: milliseconds since 1970 or RFC 3339")
         }),
         Kind::Inferred(ColumnType::Number) => parse_number(text)
             .and_then(|number| Value::number(number).ok())
-            .ok_or_else(|| format!("{text:?} is not a number")),
+            .ok_or_else(|| format!("{:?} is not a number", excerpt(text))),
         Kind::Inferred(ColumnType::Boolean) => Ok(Value::Boolean(text == "true")),
         Kind::String | Kind::Inferred(_) => Ok(Value::string(text)),
     }

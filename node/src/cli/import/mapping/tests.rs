@@ -183,3 +183,25 @@ fn every_row_of_the_real_data_becomes_changes() {
     };
     check("issueLabel.csv", pairs, 603);
 }
+
+#[test]
+fn an_error_shows_a_bounded_part_of_what_the_file_holds() {
+    let names = (0..1_000).map(|at| (format!("{at}{}", "x".repeat(5_000)), ColumnType::String));
+    let survey = Survey {
+        rows: 1,
+        fields: names.collect(),
+        hash: 1,
+    };
+    let typed = FieldOptions {
+        entity_type: Some("t".into()),
+        ..FieldOptions::default()
+    };
+    let missing = FieldOptions {
+        id: Some("y".repeat(5_000)),
+        ..typed.clone()
+    };
+    for options in [FieldOptions::default(), typed, missing] {
+        let error = Mapping::new(&options, &survey).unwrap_err();
+        assert!(error.len() < 2_000, "{} bytes: {error}", error.len());
+    }
+}

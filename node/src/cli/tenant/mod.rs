@@ -6,6 +6,8 @@ use clap::{Args, Subcommand};
 use halcyon_proto::v1;
 use serde_json::json;
 
+mod placement;
+
 use super::{
     Globals, connect,
     failure::Failure,
@@ -186,6 +188,7 @@ async fn create(args: CreateArgs, globals: &Globals) -> Result<(), Failure> {
         return Ok(());
     }
     show(&tenant, globals);
+    placement::warn_of_missing_nodes(&tenant);
     output::line("");
     output::line(format!("access key  {}", output::tint(Tone::Strong, &tenant.key)));
     output::note(format!(
@@ -234,6 +237,10 @@ async fn place(args: PlaceArgs, globals: &Globals) -> Result<(), Failure> {
         return Err(Failure::usage("nothing to change").advise("give --regions, --home or --nodes-per-region"));
     }
     let admin = connect::admin(globals).await?;
+    if args.home.is_none() && !args.regions.is_empty() {
+        let now = admin.show_tenant(request(args.tenant.clone())).await;
+        placement::check_home(&now.map_err(connect::admin_failure)?, &args.regions)?;
+    }
     let request = v1::PlaceTenantRequest {
         tenant: args.tenant,
         regions: args.regions,
@@ -243,6 +250,7 @@ async fn place(args: PlaceArgs, globals: &Globals) -> Result<(), Failure> {
     let tenant = admin.place_tenant(request).await.map_err(connect::admin_failure)?;
     show(&tenant, globals);
     if !globals.json {
+        placement::warn_of_missing_nodes(&tenant);
         output::note(format!(
             "\nThe data moves now; an old replica drops its copy when the new ones have all of it.\n  halcyon tenant show {}",
             tenant.name

@@ -4,7 +4,7 @@
 //! start finds its directories and goes on.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,18 +12,22 @@ use std::{
 use clap::Args;
 use halcyon_client::{AdminClient, Client, ErrorCode};
 use halcyon_proto::v1;
-use serde_json::json;
+
+mod summary;
+#[cfg(test)]
+mod tests;
 
 use super::{
-    Globals, connect,
+    Globals, TIMEOUT, connect,
     connect::DEV_TENANT,
     failure::{Failure, file_failure},
     generate::{self, Amount},
-    output::{self, Progress, Tone},
+    output::{self, Progress},
     process,
 };
 use crate::{
     config::{Config, LogFormat, Source, Start},
+    env,
     server::Node,
 };
 
@@ -34,7 +38,9 @@ pub const REGIONS: [&str; 3] = ["eu-west", "us-east", "ap-south"];
 const PEER_PORT_OFFSET: u16 = 10;
 
 /// Marks a directory as ours, so that `--fresh` removes nothing else.
-const MARK: &str = "halcyon-dev";
+const MARK: &str = ".halcyon-dev";
+/// The mark's earlier name. In a directory of the same name it looked like a directory inside itself.
+const MARK_BEFORE: &str = "halcyon-dev";
 /// What a node keeps of who it is.
 const IDENTITY_FILE: &str = "identity";
 /// The tenant's key.
@@ -68,7 +74,7 @@ pub struct Dev {
     #[arg(long, value_name = "DIR", default_value = "halcyon-dev")]
     data: PathBuf,
     /// The first node's port for clients; the others have the next two. Peers: ten higher
-    #[arg(long, default_value_t = 7700)]
+    #[arg(long, default_value_t = 7700, value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
     /// Delete what an earlier start left
     #[arg(long)]
@@ -95,17 +101,17 @@ pub async fn run(args: Dev, globals: &Globals) -> Result<(), Failure> {
     let prepared = tokio::select! {
         biased;
         stop = process::until_told_to_stop() => stop.and_then(|()| Err(Failure::failed("stopped before it was ready"))),
-        prepared = Box::pin(tenant(&args)) => prepared,
+        prepared = Box::pin(tenant(&args, &nodes)) => prepared,
     };
-    let triples = match prepared {
-        Ok(triples) => triples,
+    let demo = match prepared {
+        Ok(demo) => demo,
         Err(failure) => {
             process::stop(nodes).await?;
             return Err(failure);
         }
     };
     let took = connect::clock().monotonic().saturating_sub(started);
-    summary(&args, globals, &nodes, triples, resumes, took);
+    summary::show(&args, globals, &nodes, demo, resumes, took);
     process::until_told_to_stop().await?;
     output::note("\nstopping; start again with the same command to go on");
     process::stop(nodes).await
@@ -115,24 +121,47 @@ fn prepare(args: &Dev) -> Result<(), Failure> {
     if args.port > u16::MAX - PEER_PORT_OFFSET - 2 {
         return Err(Failure::usage(format_args!("port {} is too high", args.port)).advise("leave room for ten more"));
     }
-    let mark = args.data.join(MARK);
-    if args.data.exists() && !mark.exists() && args.data.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+    if is_ours(Path::new(".")) {
+        return Err(Failure::usage("this directory is what `halcyon dev` keeps its data in")
+            .advise("cd .. and start it there, or name a directory with --data"));
+    }
+    let is_ours = is_ours(&args.data);
+    if args.data.exists() && !is_ours && args.data.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(
             Failure::usage(format_args!("{} holds something else", args.data.display()))
                 .advise("name another directory with --data"),
         );
     }
-    if args.fresh && mark.exists() {
+    if args.fresh && is_ours {
+        for region in REGIONS {
+            unused(&node_dir(args, region))?;
+        }
         std::fs::remove_dir_all(&args.data).map_err(|error| file_failure("delete", &args.data, &error))?;
     }
     std::fs::create_dir_all(&args.data).map_err(|error| file_failure("make", &args.data, &error))?;
+    let mark = args.data.join(MARK);
     std::fs::write(&mark, "made by `halcyon dev`\n").map_err(|error| file_failure("write", &mark, &error))
+}
+
+fn is_ours(dir: &Path) -> bool {
+    dir.join(MARK).exists() || dir.join(MARK_BEFORE).is_file()
+}
+
+/// Nobody's data is deleted while a node runs on it.
+fn unused(dir: &Path) -> Result<(), Failure> {
+    if !dir.exists() {
+        return Ok(());
+    }
+    env::system(dir).map(|_| ()).map_err(|error| {
+        Failure::failed(format_args!("cannot begin anew in {}: {error}", dir.display()))
+            .advise("stop the `halcyon dev` that runs there first")
+    })
 }
 
 /// The first start: one node bootstraps, the others join.
 async fn boot(args: &Dev) -> Result<Vec<Node>, Failure> {
     let progress = Progress::new("starting", "regions", REGIONS.len() as u64);
-    let mut nodes = vec![process::start(config(args, 0, Start::Bootstrap)?).await?];
+    let mut nodes = vec![start(args, 0, Start::Bootstrap).await?];
     process::until_ready(&nodes[0], READY_MAX).await?;
     progress.add(1);
     let admin = admin(args).await?;
@@ -151,15 +180,14 @@ async fn resume(args: &Dev) -> Result<Vec<Node>, Failure> {
         (0..REGIONS.len()).partition(|&at| has_identity(&node_dir(args, REGIONS[at])));
     let mut starts = Vec::new();
     for at in known {
-        let config = config(args, at, Start::Resume)?;
         let progress = &progress;
         starts.push(async move {
-            let node = process::start(config).await;
+            let node = start(args, at, Start::Resume).await;
             progress.add(1);
             node
         });
     }
-    let mut nodes = futures::future::try_join_all(starts).await?;
+    let mut nodes = without_removed(args, futures::future::try_join_all(starts).await?).await?;
     for node in &nodes {
         process::until_ready(node, READY_MAX).await?;
     }
@@ -179,8 +207,42 @@ async fn join(args: &Dev, at: usize, admin: &AdminClient) -> Result<Node, Failur
         .create_token(v1::CreateTokenRequest { lifetime_ms: 0 })
         .await
         .map_err(connect::admin_failure)?;
-    let start = Start::from_flags(false, Some(&answer.token)).map_err(Failure::failed)?;
-    process::start(config(args, at, start)?).await
+    let by_token = Start::from_flags(false, Some(&answer.token)).map_err(Failure::failed)?;
+    start(args, at, by_token).await
+}
+
+async fn start(args: &Dev, at: usize, start: Start) -> Result<Node, Failure> {
+    let last = args.port + PEER_PORT_OFFSET + 2;
+    let other_ports = format!("--port names others; {} to {last} have to be free of them", args.port);
+    process::start(config(args, at, start)?, &other_ports).await
+}
+
+/// A node that somebody removed from the cluster is stopped: it would never be ready.
+async fn without_removed(args: &Dev, nodes: Vec<Node>) -> Result<Vec<Node>, Failure> {
+    let first_ready = async {
+        loop {
+            if let Some(at) = nodes.iter().position(|node| node.reasons().is_empty()) {
+                return at;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    let Ok(ready) = tokio::time::timeout(READY_MAX, first_ready).await else {
+        // What is missing is said where the nodes are waited for.
+        return Ok(nodes);
+    };
+    let members: Vec<_> = nodes[ready].rooms().view.nodes().iter().map(|node| node.id).collect();
+    let (members, removed): (Vec<Node>, Vec<Node>) = nodes.into_iter().partition(|node| members.contains(&node.id()));
+    for node in &removed {
+        let dir = node_dir(args, &region_of(node));
+        output::note(format!(
+            "{} was removed from this cluster and is left out; to let a new node join in its place, delete {}",
+            node.id(),
+            dir.display()
+        ));
+    }
+    process::stop(removed).await?;
+    Ok(members)
 }
 
 fn config(args: &Dev, at: usize, start: Start) -> Result<Config, Failure> {
@@ -211,6 +273,7 @@ fn dev_globals(args: &Dev, key: Option<String>) -> Globals {
         admin_credential: Some(credential.display().to_string()),
         key,
         ca: None,
+        timeout: TIMEOUT,
         json: false,
     }
 }
@@ -219,11 +282,24 @@ async fn admin(args: &Dev) -> Result<AdminClient, Failure> {
     connect::admin(&dev_globals(args, None)).await
 }
 
-/// Makes sure that the tenant is there, serves everywhere, and has its data. Returns the live triples it holds.
-async fn tenant(args: &Dev) -> Result<u64, Failure> {
+/// The tenant as a start finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Demo {
+    /// It serves, and has so many live triples.
+    Serves(u64),
+    /// Somebody deleted it after an earlier start had made it.
+    Deleted,
+}
+
+/// Makes sure that the tenant is there, serves wherever a node runs, and has its data. What somebody deleted stays so.
+async fn tenant(args: &Dev, nodes: &[Node]) -> Result<Demo, Failure> {
     let admin = admin(args).await?;
+    if args.data.join(KEY_FILE).exists() && is_deleted(&admin).await? {
+        return Ok(Demo::Deleted);
+    }
     let key = tenant_key(args, &admin).await?;
-    until_active(&admin).await?;
+    let regions: BTreeSet<String> = nodes.iter().map(region_of).collect();
+    until_active(&admin, &regions).await?;
     let seeded = args.data.join(SEEDED_FILE);
     if !seeded.exists() {
         let client = connect::client(&dev_globals(args, Some(key)), DEV_TENANT).await?;
@@ -235,7 +311,18 @@ async fn tenant(args: &Dev) -> Result<u64, Failure> {
         client.close().await;
         std::fs::write(&seeded, "").map_err(|error| file_failure("write", &seeded, &error))?;
     }
-    triples_held(&admin).await
+    triples_held(&admin).await.map(Demo::Serves)
+}
+
+async fn is_deleted(admin: &AdminClient) -> Result<bool, Failure> {
+    let request = v1::TenantRequest {
+        tenant: DEV_TENANT.to_owned(),
+    };
+    match admin.show_tenant(request).await {
+        Ok(_) => Ok(false),
+        Err(halcyon_client::AdminError::Refused(refusal)) if refusal.code == ErrorCode::NotFound => Ok(true),
+        Err(error) => Err(connect::admin_failure(error)),
+    }
 }
 
 /// Live triples of the replica that has the most: others may still be receiving.
@@ -282,7 +369,7 @@ fn write_secret(path: &Path, secret: &str) -> std::io::Result<()> {
     file.sync_all()
 }
 
-async fn until_active(admin: &AdminClient) -> Result<(), Failure> {
+async fn until_active(admin: &AdminClient, regions: &BTreeSet<String>) -> Result<(), Failure> {
     let active = async {
         loop {
             let request = v1::TenantRequest {
@@ -294,7 +381,12 @@ async fn until_active(admin: &AdminClient) -> Result<(), Failure> {
                 let mut replicas = tenant.replicas.iter();
                 replicas.any(|replica| replica.region == *region && replica.state == "active")
             };
-            if tenant.regions.iter().all(serves) {
+            if tenant
+                .regions
+                .iter()
+                .filter(|&region| regions.contains(region))
+                .all(serves)
+            {
                 return Ok(());
             }
             tokio::time::sleep(LOOK_EVERY).await;
@@ -335,82 +427,6 @@ async fn acknowledged(flying: &mut VecDeque<halcyon_client::Pending>) -> Result<
         .map(|_| ())
 }
 
-fn summary(args: &Dev, globals: &Globals, nodes: &[Node], triples: u64, resumed: bool, took: Duration) {
-    let credential = node_dir(args, REGIONS[0]).join(CREDENTIAL_FILE);
-    let key = args.data.join(KEY_FILE);
-    if globals.json {
-        let nodes: Vec<_> = nodes
-            .iter()
-            .map(|node| {
-                json!({ "node": node.id().0, "region": region_of(node),
-                        "client_address": node.client_address(), "peer_address": node.peer_address() })
-            })
-            .collect();
-        output::json(
-            &json!({ "nodes": nodes, "tenant": DEV_TENANT, "key_file": key, "admin_credential": credential,
-                              "triples": triples, "resumed": resumed }),
-        );
-        output::flush();
-        return;
-    }
-    let verb = if resumed { "run again" } else { "run" };
-    output::line(format!(
-        "\n{} after {}\n",
-        output::tint(Tone::Good, &format!("Three regions {verb}")),
-        output::duration(took)
-    ));
-    let mut rows = output::Rows::new(&["node", "region", "clients", "peers"]);
-    for node in nodes {
-        let (clients, peers) = (node.client_address().to_owned(), node.peer_address().to_owned());
-        rows.push([node.id().to_string(), region_of(node), clients, peers]);
-    }
-    rows.print();
-    let data = if triples > 0 {
-        format!(", {} triples of an issue tracker", output::count(triples))
-    } else {
-        String::new()
-    };
-    output::line(format!(
-        "\ntenant            {DEV_TENANT}{data}\nits key           {}\nadmin credential  {}\n",
-        key.display(),
-        credential.display()
-    ));
-    output::line(format!(
-        "{}  (in another terminal)\n",
-        output::tint(Tone::Strong, "Try next")
-    ));
-    for command in try_next(args, &key, &credential) {
-        output::line(format!("  {command}"));
-    }
-    output::line("\nCtrl-C stops all three; the next start goes on.");
-    output::flush();
-}
-
 fn region_of(node: &Node) -> String {
     node.rooms().region.to_string()
-}
-
-fn try_next(args: &Dev, key: &Path, credential: &Path) -> Vec<String> {
-    let mut commands = Vec::new();
-    // With the defaults the command finds everything by itself.
-    let is_default = args.data == Path::new("halcyon-dev") && args.port == 7700;
-    if !is_default {
-        commands.push(format!("export HALCYON_CLUSTER=127.0.0.1:{}", args.port));
-        commands.push(format!(
-            "export HALCYON_KEY={} HALCYON_ADMIN={}",
-            key.display(),
-            credential.display()
-        ));
-    }
-    commands.extend([
-        "halcyon status".to_owned(),
-        format!("halcyon scan --tenant {DEV_TENANT} --type issue --limit 12"),
-        format!(
-            "halcyon watch --tenant {DEV_TENANT} --cluster 127.0.0.1:{}   # Asia looks on",
-            args.port + 2
-        ),
-        format!("halcyon set --tenant {DEV_TENANT} new issue/title='Hello from Europe' issue/open=true"),
-        format!("halcyon verify --tenant {DEV_TENANT} --wait 5s"),
-    ]);
-    commands
 }
