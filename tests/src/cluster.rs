@@ -4,14 +4,16 @@
 
 use std::{collections::BTreeMap, path::Path, path::PathBuf};
 
+use halcyon_client::ClientOptions;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    command::{self, Answer},
+    command::{self, Answer, Running},
     links::{Link, Links},
     load::Door,
     process::{Process, free_port},
+    program::Program,
     wait,
 };
 
@@ -196,13 +198,53 @@ impl Cluster {
     /// Runs a command with a tenant's key and one node.
     #[track_caller]
     pub fn run_keyed(&self, at: usize, tenant: &str, arguments: &[&str]) -> Answer {
-        let (credential, address) = (self.admin_credential(), self.address(at));
-        let variables = [
-            ("HALCYON_CLUSTER", address.as_str()),
-            ("HALCYON_ADMIN", credential.to_str().unwrap_or_default()),
-            ("HALCYON_KEY", self.key(tenant)),
-        ];
+        let variables = self.keyed(at, tenant);
+        let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
         command::halcyon(&[arguments, &["--tenant", tenant]].concat(), &variables)
+    }
+
+    /// Starts such a command and goes on; what it says goes to the file `out` in the cluster's directory.
+    #[track_caller]
+    pub fn start_keyed(&self, at: usize, tenant: &str, arguments: &[&str], out: &str) -> Running {
+        let variables = self.keyed(at, tenant);
+        let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
+        Running::halcyon(
+            &[arguments, &["--tenant", tenant]].concat(),
+            &variables,
+            &self.file(out),
+        )
+    }
+
+    fn keyed(&self, at: usize, tenant: &str) -> [(&'static str, String); 3] {
+        [
+            ("HALCYON_CLUSTER", self.address(at)),
+            ("HALCYON_ADMIN", self.admin_credential().display().to_string()),
+            ("HALCYON_KEY", self.key(tenant).to_owned()),
+        ]
+    }
+
+    /// What a program is told that knows all nodes that run.
+    #[track_caller]
+    pub fn options(&self, tenant: &str) -> ClientOptions {
+        ClientOptions {
+            addresses: self.running().map(|at| self.address(at)).collect(),
+            tenant: tenant.to_owned(),
+            key: self.key(tenant).to_owned(),
+            ..ClientOptions::default()
+        }
+    }
+
+    /// Such a program, connected.
+    #[track_caller]
+    pub fn program(&self, tenant: &str) -> Program {
+        Program::open(self.options(tenant))
+    }
+
+    /// The number of triples that all replicas agree on.
+    #[track_caller]
+    pub fn settled_triples(&self, tenant: &str) -> u64 {
+        let agreed = self.settle(tenant);
+        agreed["replicas"][0]["triples"].as_u64().unwrap_or_default()
     }
 
     #[track_caller]

@@ -1,11 +1,19 @@
 //! Runs `halcyon` as an operator does, and reads what it answers.
 
-use std::{process::Stdio, time::Duration};
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
 
 use serde_json::Value;
-use tokio::{process::Command, time::timeout};
+use tokio::time::timeout;
 
-use crate::{binary, wait::runtime};
+use crate::{
+    binary,
+    wait::{self, runtime},
+};
 
 /// No command of a test takes longer.
 const COMMAND_WITHIN: Duration = Duration::from_mins(2);
@@ -63,16 +71,8 @@ impl Answer {
 /// Runs the command with `variables` in its environment.
 #[track_caller]
 pub fn halcyon(arguments: &[&str], variables: &[(&str, &str)]) -> Answer {
-    let mut command = Command::new(binary::halcyon());
-    command
-        .args(arguments)
-        .env("NO_COLOR", "1")
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
-    for name in ["HALCYON_CLUSTER", "HALCYON_ADMIN", "HALCYON_KEY"] {
-        command.env_remove(name);
-    }
-    command.envs(variables.iter().copied());
+    let mut command = tokio::process::Command::from(prepared(arguments, variables));
+    command.kill_on_drop(true);
     let shown = format!("halcyon {}", arguments.join(" "));
     // `output` needs the runtime from its first call on.
     let ended = runtime().block_on(async { timeout(COMMAND_WITHIN, command.output()).await });
@@ -83,5 +83,93 @@ pub fn halcyon(arguments: &[&str], variables: &[(&str, &str)]) -> Answer {
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         command: shown,
+    }
+}
+
+fn prepared(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(binary::halcyon());
+    command.args(arguments).env("NO_COLOR", "1").stdin(Stdio::null());
+    for name in ["HALCYON_CLUSTER", "HALCYON_ADMIN", "HALCYON_KEY"] {
+        command.env_remove(name);
+    }
+    command.envs(variables.iter().copied());
+    command
+}
+
+/// A program that runs while the test does something else. Dropped, it is killed.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    out: PathBuf,
+    shown: String,
+}
+
+impl Running {
+    /// Starts `halcyon`, with what it says going to the file `out` and to `out` with `.err` behind.
+    #[track_caller]
+    pub fn halcyon(arguments: &[&str], variables: &[(&str, &str)], out: &Path) -> Self {
+        let shown = format!("halcyon {}", arguments.join(" "));
+        Self::start(prepared(arguments, variables), shown, out)
+    }
+
+    /// Starts any program.
+    #[track_caller]
+    pub fn start(mut command: Command, shown: String, out: &Path) -> Self {
+        let file = |path: &Path| File::create(path).expect("a temporary directory can be written to");
+        command.stdout(file(out)).stderr(file(&out.with_extension("err")));
+        let child = command.spawn().expect("the program under test can be run");
+        Self {
+            child,
+            out: out.to_owned(),
+            shown,
+        }
+    }
+
+    /// The whole lines that it has written. What a kill cut off is no line.
+    pub fn lines(&self) -> Vec<String> {
+        let text = fs::read_to_string(&self.out).unwrap_or_default();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole
+            .lines()
+            .filter(|line| !line.is_empty())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// What it said besides.
+    pub fn notes(&self) -> String {
+        fs::read_to_string(self.out.with_extension("err")).unwrap_or_default()
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// kill -9.
+    #[track_caller]
+    pub fn kill(&mut self) {
+        self.child.kill().expect("a child may be killed");
+        self.child.wait().expect("a child can be waited for");
+    }
+
+    /// Waits for its own end, and demands that it went well.
+    #[track_caller]
+    pub fn succeeds(&mut self, within: Duration) {
+        let what = format!("`{}` ends", self.shown);
+        let status = wait::until(&what, within, || self.child.try_wait().ok().flatten());
+        assert!(
+            status.success(),
+            "`{}` ended with {status}:\n{}",
+            self.shown,
+            self.notes()
+        );
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

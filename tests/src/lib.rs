@@ -4,7 +4,7 @@
 //! cuts the links between nodes, kills processes, and looks at files and answers.
 //!
 //! - [`cluster`]: nodes as processes ([`process`]), the links between them ([`links`]), the command line ([`command`]);
-//! - [`load`]: a client made of nothing but the wire;
+//! - [`load`]: a client made of nothing but the wire; [`program`]: one that uses the Rust client, as apps do;
 //! - [`data`]: a data set to import;
 //! - [`script`]: text scripts with recorded answers;
 //! - [`tidy`]: what the repository promises about itself.
@@ -17,6 +17,7 @@ pub mod http;
 pub mod links;
 pub mod load;
 pub mod process;
+pub mod program;
 pub mod script;
 pub mod search;
 pub mod tidy;

@@ -15,6 +15,7 @@ use halcyon_proto::v1::{
     GetRequest, HeldRequest, HelloRequest, PushRequest, PushResult, ScanRequest, Taken, WireVersions, push_result,
     sync_client::SyncClient,
 };
+use tokio::task::JoinHandle;
 use tonic::{
     Request, Status,
     metadata::MetadataValue,
@@ -63,6 +64,21 @@ impl Door {
         }
     }
 
+    /// Reads one entity as a caller of a release that speaks these wire versions, as its `user-agent` tells.
+    pub fn get_as(&mut self, user_agent: &str) -> Result<usize, Status> {
+        let (tenant, subject) = (self.tenant.clone(), "e0".to_owned());
+        let mut request = self.keyed(GetRequest {
+            tenant,
+            subject,
+            forward: false,
+        });
+        if let Ok(value) = MetadataValue::try_from(user_agent) {
+            request.metadata_mut().insert("user-agent", value);
+        }
+        let answer = runtime().block_on(self.sync.get(request))?;
+        Ok(answer.into_inner().triples.len())
+    }
+
     /// Says hello, with a range of wire versions.
     pub fn hello(&mut self, oldest: u32, newest: u32) -> Result<u32, Status> {
         let versions = Some(WireVersions { oldest, newest });
@@ -84,6 +100,10 @@ impl Door {
 
     /// Pushes encoded sets in one request, and returns each one's answer.
     pub fn push_encoded(&mut self, change_sets: Vec<Vec<u8>>) -> Result<Vec<PushResult>, Status> {
+        runtime().block_on(self.push(change_sets))
+    }
+
+    async fn push(&mut self, change_sets: Vec<Vec<u8>>) -> Result<Vec<PushResult>, Status> {
         let request = PushRequest {
             tenant: self.tenant.clone(),
             change_sets: change_sets.into_iter().map(Into::into).collect(),
@@ -91,7 +111,7 @@ impl Door {
             forward: false,
         };
         let request = self.keyed(request);
-        let answer = runtime().block_on(self.sync.push(request))?;
+        let answer = self.sync.push(request).await?;
         Ok(answer.into_inner().results)
     }
 
@@ -163,20 +183,15 @@ impl Door {
         VersionVector::decode(&answer.own).map_err(|error| Status::internal(error.to_string()))
     }
 
-    fn entity(&mut self, at: usize) -> ChangeSet {
-        let subject = entity(&format!("e{at}"));
-        let value = Value::string(&format!("value {at}"));
-        let title = predicate("item/title");
-        self.set(vec![
-            Change::Create {
-                subject: subject.clone(),
-            },
-            Change::Set {
-                subject,
-                predicate: title,
-                value,
-            },
-        ])
+    /// The next change set: the entity of this number, one field.
+    pub fn entity(&mut self, at: usize) -> ChangeSet {
+        self.set(titled(at))
+    }
+
+    /// Sends one call more than the tester waits for: nobody hears the answer.
+    pub fn push_and_go(&self, change_sets: Vec<Vec<u8>>) -> JoinHandle<Result<Vec<PushResult>, Status>> {
+        let mut door = self.clone();
+        runtime().spawn(async move { door.push(change_sets).await })
     }
 
     #[track_caller]
@@ -213,6 +228,23 @@ impl Door {
         }
         request
     }
+}
+
+/// What makes the entity of a number: `e7` with the title "value 7".
+#[track_caller]
+pub fn titled(at: usize) -> Vec<Change> {
+    let subject = entity(&format!("e{at}"));
+    let value = Value::string(&format!("value {at}"));
+    vec![
+        Change::Create {
+            subject: subject.clone(),
+        },
+        Change::Set {
+            subject,
+            predicate: predicate("item/title"),
+            value,
+        },
+    ]
 }
 
 /// An entity's id.

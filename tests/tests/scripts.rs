@@ -24,6 +24,11 @@ fn a_killed_node_comes_back_with_all_that_it_acknowledged() {
     check("restart");
 }
 
+#[test]
+fn nodes_come_and_go_for_good_and_all_data_is_there_at_the_end() {
+    check("life");
+}
+
 #[track_caller]
 fn check(name: &str) {
     script::check(&Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("testdata/{name}.txt")));

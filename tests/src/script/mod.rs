@@ -22,7 +22,11 @@
 //! partition n3 / cut n1 n3 / heal    holds all bytes around a node / ends one link / opens all
 //! kill n2 / stop n2 / start n2       kill -9 / SIGTERM / start again and wait until ready
 //! place t1 regions=…                 moves the tenant and waits until it lies there
+//! join eu-west                       adds a node, n4, and waits until it is ready
 //! drain n3 / remove-node n3          takes a node out
+//! lose n3                            takes a node out that is gone with all that only it had
+//! lies t1 n1 n4                      waits until the tenant is on these nodes and no others
+//! voters n1 n2 n3                    waits until these vote in the control plane, and one of them leads
 //! locate n1                          where n1 says the tenant is, by region
 //! drop t1                            deletes the tenant
 //! ```

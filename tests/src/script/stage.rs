@@ -39,7 +39,10 @@ impl Stage {
             "locate" => self.locate(line),
             "place" => self.place(line),
             "drop" => self.drop_tenant(line),
-            "drain" | "remove-node" => self.take_out(line),
+            "join" => self.join(line),
+            "lies" => self.lies(line),
+            "voters" => self.voters(line),
+            "drain" | "remove-node" | "lose" => self.take_out(line),
             "partition" | "cut" | "heal" => self.set_links(line),
             "kill" | "stop" | "start" => self.set_process(line),
             _ => panic!("`{}` is no command of a script", line.text),
@@ -173,10 +176,45 @@ impl Stage {
         String::new()
     }
 
+    fn join(&mut self, line: &Line) -> String {
+        let region = line.word(1);
+        let at = self.cluster().join(region);
+        format!("n{} {region}\n", at + 1)
+    }
+
+    fn lies(&mut self, line: &Line) -> String {
+        let (tenant, nodes) = (line.word(1), &line.words[2..]);
+        let cluster = self.cluster();
+        wait::until(&line.text, wait::LONG, || {
+            let states = cluster.replica_states(tenant);
+            let active = states.iter().filter(|(_, state)| state == "active");
+            let found: Vec<String> = active.map(|(node, _)| format!("n{node}")).collect();
+            (states.len() == nodes.len() && found == nodes).then_some(())
+        });
+        format!("{tenant} active on {}\n", nodes.join(" "))
+    }
+
+    fn voters(&mut self, line: &Line) -> String {
+        let wanted = &line.words[1..];
+        let cluster = self.cluster();
+        wait::until(&line.text, wait::LONG, || {
+            let nodes = cluster.ask(&["node", "list"]).as_array().cloned().unwrap_or_default();
+            let of_role = |role: &str| nodes.iter().filter(|node| node["role"] == role).count();
+            let votes = nodes.iter().filter(|node| node["role"] != "learner");
+            let found: Vec<String> = votes.map(|node| format!("n{}", node["node"])).collect();
+            (of_role("leader") == 1 && found == wanted).then_some(())
+        });
+        format!("voters are {}\n", wanted.join(" "))
+    }
+
     fn take_out(&mut self, line: &Line) -> String {
-        let node = line.word(1).to_owned();
-        let verb = if line.command() == "drain" { "drain" } else { "remove" };
-        self.cluster().run(&["node", verb, &node]).ok();
+        let node = line.word(1);
+        let arguments: &[&str] = match line.command() {
+            "drain" => &["node", "drain", node],
+            "lose" => &["node", "remove", node, "--force"],
+            _ => &["node", "remove", node],
+        };
+        self.cluster().run(arguments).ok();
         String::new()
     }
 

@@ -1,8 +1,16 @@
-//! Real processes: three nodes from the command line, and all that may happen to them.
+//! Real processes: nodes from the command line, programs beside them, and all that may happen to both.
 
 mod boot;
 mod data;
 mod dev;
 mod faults;
+mod health;
 mod hostile;
+mod moves;
+mod outbox;
 mod placement;
+mod region;
+mod stops;
+mod transfer;
+mod versions;
+mod watch;
