@@ -22,7 +22,7 @@ const TWO: [&str; 2] = ["eu-west", "us-east"];
 const FAR: Duration = Duration::from_millis(150);
 
 /// How long a push waits for a second region that is there.
-const ACK_DEADLINE: &str = "30s";
+const ACK_DEADLINE: &str = "10s";
 
 /// How long it waits where there is none.
 const ACK_DEADLINE_ALONE: &str = "300ms";

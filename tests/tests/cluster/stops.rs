@@ -84,7 +84,7 @@ fn a_push_that_waits_for_another_region_does_not_hold_up_the_stop_and_is_kept() 
     let mut cluster = Cluster::boot(&["eu-west", "us-east"]);
     cluster.tenant("notes", &["eu-west", "us-east"]);
     for change in [
-        ["settings", "set", "region_ack_deadline", "60s"].as_slice(),
+        ["settings", "set", "region_ack_deadline", "10s"].as_slice(),
         &["tenant", "set", "notes", "acknowledgement", "region"],
     ] {
         cluster.run(change).ok();
