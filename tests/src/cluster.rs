@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::{
     command::{self, Answer, Running},
-    links::{Link, Links},
+    links::{Link, Links, PROGRAM},
     load::Door,
     process::{Process, free_port},
     program::Program,
@@ -27,6 +27,8 @@ pub struct Cluster {
     pub nodes: Vec<Process>,
     /// What can be cut.
     pub links: Links,
+    /// Programs are told doors as well.
+    doors_for_programs: bool,
     keys: BTreeMap<String, String>,
     dir: TempDir,
 }
@@ -35,9 +37,24 @@ impl Cluster {
     /// Boots one node for each region: the first with `--bootstrap`, the others by a token of the first.
     #[track_caller]
     pub fn boot(regions: &[&str]) -> Self {
+        Self::boot_with(regions, false)
+    }
+
+    /// The same, and the links between a test's own [`Program`]s and the nodes can be slowed too: the side is
+    /// [`PROGRAM`].
+    #[track_caller]
+    pub fn boot_with_doors_for_programs(regions: &[&str]) -> Self {
+        Self::boot_with(regions, true)
+    }
+
+    #[track_caller]
+    fn boot_with(regions: &[&str], doors_for_programs: bool) -> Self {
+        let links = Links::default();
+        links.owned_by(std::process::id(), PROGRAM);
         let mut cluster = Self {
             nodes: Vec::new(),
-            links: Links::default(),
+            links,
+            doors_for_programs,
             keys: BTreeMap::new(),
             dir: tempfile::tempdir().expect("a temporary directory can be made"),
         };
@@ -69,8 +86,13 @@ impl Cluster {
     /// Adds a node that is not started.
     pub fn prepare(&mut self, region: &str) -> usize {
         let at = self.nodes.len();
-        let node = Process::new(self.dir.path(), &format!("n{}", at + 1), region, free_port());
+        let mut node = Process::new(self.dir.path(), &format!("n{}", at + 1), region, free_port());
         self.links.open_door(at, node.advertised_peer_port, node.peer_port);
+        if self.doors_for_programs {
+            let port = free_port();
+            node.advertised_client_port = Some(port);
+            self.links.open_door(at, port, node.client_port);
+        }
         self.nodes.push(node);
         at
     }
@@ -178,6 +200,12 @@ impl Cluster {
     /// Where clients reach a node.
     pub fn address(&self, at: usize) -> String {
         format!("127.0.0.1:{}", self.nodes[at].client_port)
+    }
+
+    /// Where a node says that programs reach it.
+    pub fn advertised_address(&self, at: usize) -> String {
+        let node = &self.nodes[at];
+        format!("127.0.0.1:{}", node.advertised_client_port.unwrap_or(node.client_port))
     }
 
     /// Where the cluster's files are.

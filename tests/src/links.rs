@@ -29,6 +29,9 @@ const OWNER_LOOKS: usize = 20;
 /// See [`OWNER_LOOKS`].
 const OWNER_LOOK_EVERY: Duration = Duration::from_millis(10);
 
+/// The programs inside the test's own process, as a side of a link.
+pub const PROGRAM: usize = usize::MAX;
+
 /// What becomes of bytes on a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Link {

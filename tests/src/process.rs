@@ -32,6 +32,8 @@ pub struct Process {
     pub peer_port: u16,
     /// Where peers are told to reach it: a link that can be cut.
     pub advertised_peer_port: u16,
+    /// Where programs are told to reach it, if that is such a link as well.
+    pub advertised_client_port: Option<u16>,
     log: PathBuf,
     child: Option<Child>,
 }
@@ -46,6 +48,7 @@ impl Process {
             client_port: free_port(),
             peer_port: free_port(),
             advertised_peer_port,
+            advertised_client_port: None,
             log: dir.join(format!("{name}.log")),
             child: None,
         }
@@ -70,6 +73,9 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(log_too);
+        if let Some(port) = self.advertised_client_port {
+            command.args(["--advertise", &format!("127.0.0.1:{port}")]);
+        }
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HALCYON_")) {
             command.env_remove(name);
         }

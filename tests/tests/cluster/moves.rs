@@ -1,9 +1,12 @@
 //! A program and its node: when that one dies, freezes or lets go of the tenant, the program goes on at another.
 
+use std::time::Duration;
+
 use halcyon_client::{Acknowledged, ClientOptions};
 use halcyon_proto::{error, v1::ErrorCode};
 use halcyon_tests::{
     cluster::{Cluster, REGIONS},
+    links::{Link, PROGRAM},
     program::{Program, acknowledged},
     wait,
 };
@@ -12,6 +15,9 @@ use tonic::Status;
 
 /// Sets before and after.
 const SETS: usize = 300;
+
+/// What a byte takes to a node that is far.
+const FAR: Duration = Duration::from_millis(100);
 
 /// Sets between two looks at where the program is.
 const BATCH: usize = 20;
@@ -51,6 +57,34 @@ fn check(harm: impl FnOnce(&mut Cluster, usize), mend: impl FnOnce(&mut Cluster,
         assert_eq!(last.map(|fields| fields.len()).ok(), Some(1), "on n{}", at + 1);
     }
     program.close();
+}
+
+#[test]
+fn a_program_goes_to_the_nearest_node_and_moves_when_another_becomes_nearer() {
+    let mut cluster = Cluster::boot_with_doors_for_programs(&REGIONS);
+    cluster.tenant("notes", &REGIONS);
+    let stand_near = |near: usize| {
+        for at in 0..3 {
+            let link = if at == near { Link::Open } else { Link::Slow(FAR) };
+            cluster.links.set(PROGRAM, at, link);
+        }
+    };
+    stand_near(1);
+    let program = Program::open(ClientOptions {
+        addresses: vec![cluster.advertised_address(0)],
+        ..cluster.options("notes")
+    });
+    program.write_and_wait(0, BATCH);
+    assert_eq!(program.node(), 1);
+    stand_near(2);
+    let mut written = BATCH;
+    wait::until("the program is at n3", wait::LONG, || {
+        program.write_and_wait(written, BATCH);
+        written += BATCH;
+        (program.node() == 2).then_some(())
+    });
+    program.close();
+    assert_eq!(cluster.settled_triples("notes"), written as u64);
 }
 
 #[test]
