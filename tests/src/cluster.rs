@@ -12,7 +12,8 @@ use crate::{
     command::{self, Answer, Running},
     links::{Link, Links, PROGRAM},
     load::Door,
-    process::{Process, free_port},
+    ports::free_port,
+    process::Process,
     program::Program,
     wait,
 };

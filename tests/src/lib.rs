@@ -16,6 +16,7 @@ pub mod data;
 pub mod http;
 pub mod links;
 pub mod load;
+pub mod ports;
 pub mod process;
 pub mod program;
 pub mod script;

@@ -228,7 +228,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::process::free_port;
+    use crate::ports::free_port;
 
     /// A door in front of an echo; we are node 0, the echo is node 1.
     fn knock(links: &Links) -> TcpStream {

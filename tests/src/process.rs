@@ -2,20 +2,14 @@
 
 use std::{
     fs::{File, OpenOptions},
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::atomic::{AtomicU16, Ordering},
     time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{binary, wait};
-
-/// Ports are drawn below the range that the system takes for outgoing connections, so that a node that was stopped
-/// finds its port free when it starts again.
-const PORTS: std::ops::Range<u16> = 10_000..32_000;
+use crate::{binary, ports::free_port, wait};
 
 /// A node that may be running.
 #[derive(Debug)]
@@ -179,24 +173,4 @@ impl Drop for Process {
             let _ = child.wait();
         }
     }
-}
-
-/// A port on loopback that nobody listens on.
-pub fn free_port() -> u16 {
-    free_ports(1)
-}
-
-/// The first of `count` ports in a row that nobody listens on, and that nobody else in this process is given.
-pub fn free_ports(count: u16) -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let span = PORTS.end - PORTS.start - count;
-    // Test processes that run side by side start far apart.
-    let start = u16::try_from(std::process::id() * 331 % u32::from(span)).unwrap_or(0);
-    for _ in 0..span {
-        let first = PORTS.start + start.wrapping_add(NEXT.fetch_add(count, Ordering::Relaxed)) % span;
-        if (first..first + count).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
-            return first;
-        }
-    }
-    panic!("no port is free")
 }

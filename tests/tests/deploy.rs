@@ -2,7 +2,7 @@
 
 use std::{fs, process::Command};
 
-use halcyon_tests::{binary, cluster::Cluster, http, process::free_port, tidy, wait};
+use halcyon_tests::{binary, cluster::Cluster, http, ports::free_port, tidy, wait};
 
 #[test]
 fn a_node_starts_by_the_annotated_config_with_only_its_place_changed() {

@@ -6,7 +6,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use halcyon_tests::{binary, command, http, process::free_ports, wait};
+use halcyon_tests::{binary, command, http, ports::free_ports, wait};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 

@@ -8,7 +8,8 @@ use std::{
 use halcyon_tests::{
     cluster::{Cluster, REGIONS},
     http,
-    process::{Process, free_port},
+    ports::free_port,
+    process::Process,
     wait,
 };
 use serde_json::Value;

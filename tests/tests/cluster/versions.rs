@@ -10,7 +10,7 @@ use halcyon_proto::{
 use halcyon_tests::{
     cluster::Cluster,
     command,
-    process::free_port,
+    ports::free_port,
     search,
     wait::{self, runtime},
 };
