@@ -128,6 +128,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of cases")]
     fn each_state_is_told_and_only_what_stops_work_is_a_reason() {
         let well = Facts {
             is_member: true,
@@ -217,6 +218,7 @@ mod tests {
 
     /// The one reason and the one notice, or an empty text for none.
     #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "a table of cases reads better without references")]
     fn check(facts: Facts, reason: &str, notice: &str) {
         let told = facts.clone().judge();
         for (told, expected) in [(&told.0, reason), (&told.1, notice)] {

@@ -66,6 +66,7 @@ fn storage(rooms: &Rooms) -> Vec<Sample> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "a flat table of figures")]
 fn replication(rooms: &Rooms) -> Vec<Sample> {
     let figures = rooms.replication.metrics();
     let mut samples = vec![
@@ -167,11 +168,9 @@ fn queues(outboxes: &BTreeMap<NodeId, OutboxMetrics>) -> Vec<Sample> {
     .concat()
 }
 
-fn labelled(sample: Sample, label: &'static str, value: &impl ToString) -> Sample {
-    Sample {
-        labels: vec![(label, value.to_string())],
-        ..sample
-    }
+fn labelled(mut sample: Sample, label: &'static str, value: &impl ToString) -> Sample {
+    sample.labels = vec![(label, value.to_string())];
+    sample
 }
 
 fn seconds(name: &'static str, help: &'static str, value: f64) -> Sample {
