@@ -4,13 +4,13 @@
 
 mod fake;
 
-use std::{path::Path, sync::atomic::Ordering, time::Duration};
+use std::{path::Path, time::Duration};
 
 use fake::{Node, assert_once, cluster, cluster_without_replication, env_ahead};
 use futures::StreamExt;
 use halcyon_client::{
-    AdminClient, AdminError, Client, ClientOptions, ConnectError, ErrorCode, Outbox, ReadError, Refused, ScanQuery,
-    Unacknowledged, WatchEvent, WriteError, env, v1,
+    Client, ClientOptions, ConnectError, ErrorCode, Outbox, ReadError, Refused, ScanQuery, Unacknowledged, WatchEvent,
+    WriteError, env,
 };
 use halcyon_core::{
     change::Change,
@@ -449,22 +449,4 @@ async fn a_watch_from_a_kept_vector_goes_on_without_gap_or_repeat() {
     let mut all = [first, second, third].concat();
     all.sort_unstable();
     assert_eq!(all, in_order(9));
-}
-
-#[tokio::test]
-async fn an_operators_read_is_made_once_at_every_node_and_passes_over_one_that_refuses_to_talk() {
-    let nodes = cluster(4);
-    nodes[0].set(|faults| faults.other_version = true);
-    let addresses = nodes.iter().map(|node| node.address.clone()).collect();
-    let admin = AdminClient::connect(memory(), addresses, "credential".into(), None)
-        .await
-        .unwrap();
-    // They know no operator: to the client each of them has failed.
-    let request = v1::TenantRequest::default();
-    assert!(matches!(admin.verify(request).await, Err(AdminError::Lost(_))));
-    let greetings: Vec<u32> = nodes
-        .iter()
-        .map(|node| node.greetings.load(Ordering::Relaxed))
-        .collect();
-    assert_eq!(greetings, [0, 1, 1, 1]);
 }

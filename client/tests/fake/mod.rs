@@ -2,6 +2,8 @@
 //!
 //! The nodes share what they hold, at once or never, so that a test can say exactly what was taken where.
 
+mod admin;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     pin::Pin,
@@ -217,7 +219,10 @@ fn start(count: u64, shares: bool) -> Vec<Node> {
             cluster: cluster.clone(),
         };
         let service = SyncServer::new(node.clone()).max_decoding_message_size(8 << 20);
-        let server = tonic::transport::Server::builder().add_service(service);
+        let admin = v1::admin_server::AdminServer::new(node.clone());
+        let server = tonic::transport::Server::builder()
+            .add_service(service)
+            .add_service(admin);
         tokio::spawn(server.serve_with_incoming(incoming));
         nodes.push(node);
     }
