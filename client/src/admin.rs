@@ -93,10 +93,10 @@ impl AdminClient {
         &self,
         request: v1::ExportRequest,
     ) -> Result<impl Stream<Item = Result<v1::ExportResponse, AdminError>> + Send + use<>, AdminError> {
-        let transport = &self.nodes.transport;
-        let stream = self.nodes.at_replica(async |mut client| {
+        let (transport, deadline) = (&self.nodes.transport, self.deadline);
+        let stream = self.nodes.at_replica(move |mut client| {
             let request = transport.request(request.clone(), Some(ADMIN_STREAM_DEADLINE));
-            within(self.deadline, client.export(request)).await
+            async move { within(deadline, client.export(request)).await }
         });
         let stream = stream.await?;
         Ok(stream.map(|item| item.map_err(|status| AdminError::from(CallError::from(status)))))
@@ -109,9 +109,9 @@ impl AdminClient {
         messages: impl Fn() -> S,
     ) -> Result<v1::ImportResponse, AdminError> {
         let transport = &self.nodes.transport;
-        let answer = self.nodes.at_replica(async |mut client| {
+        let answer = self.nodes.at_replica(|mut client| {
             let request = transport.request(messages(), Some(ADMIN_STREAM_DEADLINE));
-            within(ADMIN_STREAM_DEADLINE, client.import(request)).await
+            async move { within(ADMIN_STREAM_DEADLINE, client.import(request)).await }
         });
         answer.await
     }

@@ -98,9 +98,9 @@ impl Nodes {
 
     /// Makes a call that only a node with the tenant answers: at the node in use, then at those that its refusal
     /// names, then at the other given addresses. Where all fail, the first refusal counts.
-    pub(crate) async fn at_replica<T>(
+    pub(crate) async fn at_replica<T, F: Future<Output = Result<T, CallError>>>(
         &self,
-        call: impl AsyncFn(AdminClient<Channel>) -> Result<T, CallError>,
+        call: impl Fn(AdminClient<Channel>) -> F,
     ) -> Result<T, AdminError> {
         let first = self.reach(&mut Tried::new()).await?;
         let mut failure = None;

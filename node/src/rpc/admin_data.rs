@@ -95,7 +95,10 @@ fn judge(replicas: &[v1::ReplicaState]) -> (bool, String) {
     }
     if let Some(empty) = replicas.iter().find(|replica| replica.vector.is_empty()) {
         let node = empty.node;
-        return (false, format!("node n{node} holds nothing of the tenant yet; ask again"));
+        return (
+            false,
+            format!("node n{node} holds nothing of the tenant yet; ask again"),
+        );
     }
     if let Some(half) = replicas.iter().find(|replica| !replica.exact) {
         return (false, format!("node n{} is taking in a delta; ask again", half.node));

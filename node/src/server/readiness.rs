@@ -218,7 +218,10 @@ mod tests {
 
     /// The one reason and the one notice, or an empty text for none.
     #[track_caller]
-    #[expect(clippy::needless_pass_by_value, reason = "a table of cases reads better without references")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a table of cases reads better without references"
+    )]
     fn check(facts: Facts, reason: &str, notice: &str) {
         let told = facts.clone().judge();
         for (told, expected) in [(&told.0, reason), (&told.1, notice)] {
