@@ -55,7 +55,12 @@ pub async fn admin(globals: &Globals) -> Result<AdminClient, Failure> {
     let credential = credential(globals)?;
     let connecting = AdminClient::connect(env()?, globals.addresses(), credential, certificate(globals)?);
     let admin = within(globals, connecting).await?;
-    Ok(admin.with_deadline(globals.timeout))
+    let admin = admin.with_deadline(globals.timeout);
+    Ok(if globals.linearizable {
+        admin.linearizable()
+    } else {
+        admin
+    })
 }
 
 /// A client of a tenant.

@@ -217,7 +217,9 @@ fn save(
         .collect();
     let bytes = serde_json::to_vec(state).map_err(Failure::failed)?;
     let path = state_path(path);
-    std::fs::write(&path, bytes).map_err(|error| file_failure("write", &path, &error))
+    let temporary = path.with_extension("halcyon-export-new");
+    let written = std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, &path));
+    written.map_err(|error| file_failure("write", &path, &error))
 }
 
 fn read_open(state: &State) -> Option<(EntityId, Vec<(Predicate, Value)>)> {

@@ -117,6 +117,10 @@ pub struct Globals {
     #[arg(value_name = "TIME")]
     pub timeout: Duration,
 
+    /// Tenants, settings and status as of now: all that anybody wrote before shows, or the read is refused
+    #[arg(long, global = true)]
+    pub linearizable: bool,
+
     /// Answer in JSON, for programs
     #[arg(long, global = true)]
     pub json: bool,

@@ -229,9 +229,10 @@ async fn start(args: StartArgs, globals: &Globals) -> Result<(), Failure> {
             ));
         }
     }
-    process::until_told_to_stop().await?;
+    let over = process::until_over(&node).await;
     output::note("stopping");
-    process::stop(vec![node]).await
+    process::stop(vec![node]).await?;
+    over
 }
 
 async fn list(globals: &Globals) -> Result<(), Failure> {

@@ -18,6 +18,9 @@ use crate::{
 /// How long a node may take to stop: to answer what it has, fold its log and close its files.
 const STOP_MAX: Duration = Duration::from_secs(20);
 
+/// Time between two looks whether storage still works. Until it is seen to have stopped, clients are refused.
+const STORAGE_LOOK_EVERY: Duration = Duration::from_millis(250);
+
 /// Time between two looks whether a node is ready.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -93,6 +96,24 @@ pub async fn until_told_to_stop() -> Result<(), Failure> {
         _ = interrupt.recv() => {}
     }
     Ok(())
+}
+
+/// Waits until the node is told to stop, or until its storage has stopped. A process whose storage has stopped could
+/// only refuse, for good; its supervisor starts it anew, and it goes on once the disk does.
+pub async fn until_over(node: &Node) -> Result<(), Failure> {
+    let storage_stops = async {
+        while !node.rooms().storage.has_stopped() {
+            tokio::time::sleep(STORAGE_LOOK_EVERY).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        told = until_told_to_stop() => told,
+        () = storage_stops => Err(Failure::failed(
+            "storage has stopped, because its disk failed; nothing acknowledged is lost"
+        )
+        .advise("make room on the disk, or replace it, and start the node again")),
+    }
 }
 
 /// Stops nodes together. A second Ctrl-C does not wait: whatever was acknowledged is on disk already.

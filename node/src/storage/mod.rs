@@ -334,6 +334,11 @@ impl Storage {
         Ok(tenants)
     }
 
+    /// Whether a shard takes nothing more: its disk failed, and nothing is known of it until the files are opened anew.
+    pub fn has_stopped(&self) -> bool {
+        self.inner.senders.iter().any(mpsc::Sender::is_closed)
+    }
+
     /// Counters.
     pub fn metrics(&self) -> StorageMetrics {
         let mut sum = StorageMetrics::default();

@@ -83,7 +83,6 @@ fn a_node_that_stops_says_so_before_it_closes_its_ports() {
 }
 
 #[test]
-#[ignore = "a running node that is removed does not hear of it: who removed it no longer speaks to it"]
 fn a_node_that_was_removed_acknowledges_nothing() {
     let mut cluster = Cluster::boot(&["eu-west", "us-east"]);
     cluster.tenant("notes", &["eu-west", "us-east"]);
@@ -97,7 +96,6 @@ fn a_node_that_was_removed_acknowledges_nothing() {
 }
 
 #[test]
-#[ignore = "a running node that is removed does not hear of it: who removed it no longer speaks to it"]
 fn a_node_that_was_removed_says_what_to_do() {
     let mut cluster = Cluster::boot(&["eu-west", "us-east"]);
     cluster.run_on(0, &["node", "remove", "n2", "--force"]).ok();

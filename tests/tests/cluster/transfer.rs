@@ -65,7 +65,6 @@ fn an_export_that_is_killed_goes_on_and_ends_in_the_same_file() {
 }
 
 #[test]
-#[ignore = "export writes its state in place: killed at that moment, it leaves half of it and cannot go on"]
 fn an_export_that_is_killed_while_it_saves_its_state_goes_on() {
     check_export(|exporting, state| kill_when(exporting, |_| state.is_file()));
 }

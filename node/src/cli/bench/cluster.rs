@@ -126,6 +126,7 @@ impl Cluster {
             key: None,
             ca: None,
             timeout: TIMEOUT,
+            linearizable: false,
             json: false,
         };
         connect::admin(&globals).await
@@ -199,6 +200,7 @@ pub async fn pinned_client(address: &str, tenant: &str, key: &str) -> Result<Cli
         key: Some(key.to_owned()),
         ca: None,
         timeout: TIMEOUT,
+        linearizable: false,
         json: false,
     };
     let options = ClientOptions {

@@ -274,6 +274,7 @@ fn dev_globals(args: &Dev, key: Option<String>) -> Globals {
         key,
         ca: None,
         timeout: TIMEOUT,
+        linearizable: false,
         json: false,
     }
 }

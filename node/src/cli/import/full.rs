@@ -315,7 +315,7 @@ mod tests {
         assert_eq!(checked(&[FIRST, FACT, LAST]).unwrap().facts, 1);
         let last = |from: &str, to: &str| LAST.replace(from, to);
         let register = |fields: &str| format!(r#"{{"fact":"register","subject":"a","predicate":"a/b",{fields}}}"#);
-        let stamped = r#""timestamp":"00","tag":[1,"a",1]"#;
+        let stamped = format!(r#""timestamp":"{}","tag":[1,"a",1]"#, "01".repeat(24));
         //     lines                                                     line, words
         check(&[FACT, LAST], 1, "first line");
         check(&[FIRST, FACT], 2, "interrupted");
@@ -323,7 +323,7 @@ mod tests {
         check(&[FIRST, FACT, LAST, FACT], 4, "follows");
         check(&[FIRST, "{", LAST], 2, "not JSON");
         check(&[FIRST, &FACT.replace("tag", "tga"), LAST], 2, "`tga`");
-        check(&[FIRST, &register(stamped), LAST], 2, "`value` is missing");
+        check(&[FIRST, &register(&stamped), LAST], 2, "`value` is missing");
         check(
             &[FIRST, FACT, &last("\"00\"", "\"zz\"")],
             3,

@@ -1,6 +1,6 @@
 //! Single rules: client numbers, unknown entities, collection, erasure, formats.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use halcyon_core::{
     change::{Change, ChangeSet},
@@ -195,6 +195,22 @@ fn a_hole_in_the_log_is_an_error_and_a_newer_format_is_refused() {
             .unwrap();
         let opened = Storage::open(&world, options(NodeId(1)), Arc::new(Heard::default())).await;
         assert!(matches!(opened, Err(OpenError::NewerFormat { found: 2 })), "{opened:?}");
+    });
+}
+
+#[test]
+fn storage_whose_disk_failed_says_that_it_has_stopped() {
+    run(async {
+        let replica = Replica::new(1, 9).await;
+        let mut clients = Clients::new(9, false);
+        replica.storage.admit(admit(&clients.set())).await.unwrap();
+        assert!(!replica.storage.has_stopped());
+        replica.disk.faults.left.store(0, Ordering::SeqCst);
+        replica.storage.admit(admit(&clients.set())).await.unwrap_err();
+        // The answer goes out just before the queue is closed.
+        while !replica.storage.has_stopped() {
+            tokio::task::yield_now().await;
+        }
     });
 }
 
