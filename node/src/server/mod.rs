@@ -43,6 +43,7 @@ use crate::{
 };
 
 pub use begin::ADMIN_FILE;
+pub use removed::REMOVED_FILE;
 use control::Control;
 
 /// Why a node did not start.

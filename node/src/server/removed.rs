@@ -10,7 +10,7 @@ use super::{NodeError, readiness::LOOK_INTERVAL};
 use crate::{peers::IdentityError, rpc::Rooms};
 
 /// The mark. It holds why.
-const REMOVED_FILE: &str = "removed";
+pub const REMOVED_FILE: &str = "removed";
 
 /// Refuses to start in a directory whose node was removed.
 pub(super) fn check(env: &Env) -> Result<(), NodeError> {

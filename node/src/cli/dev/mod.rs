@@ -28,7 +28,7 @@ use super::{
 use crate::{
     config::{Config, LogFormat, Source, Start},
     env,
-    server::Node,
+    server::{Node, REMOVED_FILE},
 };
 
 /// The regions, in the order of their ports. The first bootstraps.
@@ -180,6 +180,11 @@ async fn resume(args: &Dev) -> Result<Vec<Node>, Failure> {
         (0..REGIONS.len()).partition(|&at| has_identity(&node_dir(args, REGIONS[at])));
     let mut starts = Vec::new();
     for at in known {
+        let dir = node_dir(args, REGIONS[at]);
+        if dir.join(REMOVED_FILE).exists() {
+            say_left_out(&format!("the node in {}", REGIONS[at]), &dir);
+            continue;
+        }
         let progress = &progress;
         starts.push(async move {
             let node = start(args, at, Start::Resume).await;
@@ -234,15 +239,17 @@ async fn without_removed(args: &Dev, nodes: Vec<Node>) -> Result<Vec<Node>, Fail
     let members: Vec<_> = nodes[ready].rooms().view.nodes().iter().map(|node| node.id).collect();
     let (members, removed): (Vec<Node>, Vec<Node>) = nodes.into_iter().partition(|node| members.contains(&node.id()));
     for node in &removed {
-        let dir = node_dir(args, &region_of(node));
-        output::note(format!(
-            "{} was removed from this cluster and is left out; to let a new node join in its place, delete {}",
-            node.id(),
-            dir.display()
-        ));
+        say_left_out(&node.id().to_string(), &node_dir(args, &region_of(node)));
     }
     process::stop(removed).await?;
     Ok(members)
+}
+
+fn say_left_out(node: &str, dir: &Path) {
+    output::note(format!(
+        "{node} was removed from this cluster and is left out; to let a new node join in its place, delete {}",
+        dir.display()
+    ));
 }
 
 fn config(args: &Dev, at: usize, start: Start) -> Result<Config, Failure> {
