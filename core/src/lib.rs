@@ -14,6 +14,7 @@ pub mod limits;
 pub mod merge;
 pub mod mutant;
 pub mod numbers;
+pub mod query;
 pub mod store;
 pub mod value;
 pub mod version_vector;

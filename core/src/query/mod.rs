@@ -1,0 +1,8 @@
+//! Queries: two ways to write them, one meaning.
+//!
+//! `core/docs/query.md` has the grammars and the meaning of everything. A query is written as text, as JSON or with a
+//! builder, in a Datalog form or in an entity form; all become the logical form ([`logic`]), which evaluators answer.
+
+pub mod answer;
+pub mod limits;
+pub mod logic;
