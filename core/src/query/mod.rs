@@ -6,3 +6,4 @@
 pub mod answer;
 pub mod limits;
 pub mod logic;
+pub mod sum;
