@@ -4,6 +4,11 @@
 //! builder, in a Datalog form or in an entity form; all become the logical form ([`logic`]), which evaluators answer.
 
 pub mod answer;
+pub mod ast;
+pub mod error;
+pub mod json;
 pub mod limits;
 pub mod logic;
+pub mod place;
 pub mod sum;
+pub mod text;
