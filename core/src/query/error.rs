@@ -85,6 +85,9 @@ pub enum Problem {
         /// Its name.
         name: String,
     },
+    /// An order by something that is not asked for.
+    #[error("{0} is no column of this query")]
+    NoColumn(String),
     /// A rule that is not defined.
     #[error("there is no rule {0:?}")]
     UnknownRule(String),

@@ -76,7 +76,7 @@ pub struct Definition {
 /// A conjunction; see the module's page for what it means.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Body {
-    /// What binds variables.
+    /// What binds variables. A disjunction stands behind the clauses that bind what it needs.
     pub positives: Vec<Positive>,
     /// Left joins, in the order written. Only the outermost body of a select has them. Each holds positives and
     /// filters, which see all that is bound before it.
@@ -110,7 +110,8 @@ pub struct Or {
     /// The variables that every branch binds and that are seen outside. Other variables of a branch are either bound
     /// outside, or local to it.
     pub binds: Vec<Var>,
-    /// The variables that some branch uses and that clauses beside this one must have bound before.
+    /// The variables that are seen outside, and that some branch uses but not every branch binds: they must be bound
+    /// before.
     pub needs: Vec<Var>,
 }
 

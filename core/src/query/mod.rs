@@ -9,6 +9,7 @@ pub mod error;
 pub mod json;
 pub mod limits;
 pub mod logic;
+pub mod lower;
 pub mod place;
 pub mod sum;
 pub mod text;

@@ -1,5 +1,6 @@
 //! The text form: what a person types. `core/docs/query.md` has the grammar.
 
+mod constant;
 mod datalog;
 mod entity;
 mod lexer;

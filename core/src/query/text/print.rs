@@ -3,24 +3,23 @@
 use std::fmt::{Display, Formatter, Result, Write};
 
 use super::{
+    constant::{literal, page, quoted},
     lexer::{is_word, is_word_start},
     parser::KEYWORDS,
 };
 use crate::{
     id::is_name,
     query::{
-        answer::Datum,
         ast::{
-            Literal, Name, Query,
+            Name, Query,
             datalog::{
                 Clause, ClauseKind, Datalog, FindItem, FindOrder, FindOrderBy, Measure, PredicatePattern,
                 RuleDefinition, Term,
             },
             entity::{Argument, Condition, EntitySelect, FieldItem, ItemValue, Path, PathOrder, PathStep},
         },
-        logic::{Aggregate, Cursor, TextTest},
+        logic::{Aggregate, TextTest},
     },
-    value::{Value, date_from_text, date_to_text},
 };
 
 /// What a way to print prints.
@@ -32,7 +31,12 @@ impl<T: ?Sized> Display for Shown<'_, T> {
     }
 }
 
-fn joined<T>(items: &[T], between: &str, show: fn(&T, &mut Formatter<'_>) -> Result, f: &mut Formatter<'_>) -> Result {
+pub(super) fn joined<T>(
+    items: &[T],
+    between: &str,
+    show: fn(&T, &mut Formatter<'_>) -> Result,
+    f: &mut Formatter<'_>,
+) -> Result {
     for (at, item) in items.iter().enumerate() {
         if at > 0 {
             f.write_str(between)?;
@@ -435,91 +439,7 @@ fn field(item: &FieldItem, f: &mut Formatter<'_>) -> Result {
     f.write_str(if is_bare { " { * }" } else { "" })
 }
 
-// Constants.
-
-fn page(limit: Option<u32>, after: Option<&Cursor>, f: &mut Formatter<'_>) -> Result {
-    if let Some(limit) = limit {
-        write!(f, " limit {limit}")?;
-    }
-    if let Some(Cursor(places)) = after {
-        f.write_str(" after (")?;
-        joined(places, ", ", datum, f)?;
-        f.write_char(')')?;
-    }
-    Ok(())
-}
-
-fn datum(datum: &Datum, f: &mut Formatter<'_>) -> Result {
-    match datum {
-        Datum::Null => f.write_str("null"),
-        Datum::Value(constant) => value(constant, f),
-        Datum::List(values) => {
-            f.write_char('[')?;
-            joined(values, ", ", value, f)?;
-            f.write_char(']')
-        }
-    }
-}
-
-fn literal(constant: &Literal, f: &mut Formatter<'_>) -> Result {
-    value(&constant.value, f)
-}
-
-/// A constant.
-pub(crate) fn value(constant: &Value, f: &mut Formatter<'_>) -> Result {
-    match constant {
-        Value::String(text) => quoted(text, f),
-        Value::Number(number) if number.get().is_infinite() => {
-            f.write_str(if number.get() > 0.0 { "infinity" } else { "-infinity" })
-        }
-        Value::Number(number) => {
-            let text = format!("{:?}", number.get());
-            f.write_str(text.strip_suffix(".0").unwrap_or(&text))
-        }
-        Value::Boolean(boolean) => write!(f, "{boolean}"),
-        Value::Date(millis) => match date_to_text(*millis).filter(|text| date_from_text(text) == Some(*millis)) {
-            Some(text) if text.starts_with(|c: char| c.is_ascii_digit()) => f.write_str(&text),
-            _ => write!(f, "date({millis})"),
-        },
-        Value::Ref(entity) => {
-            f.write_char('@')?;
-            if entity.as_str().chars().all(is_word) {
-                f.write_str(entity.as_str())
-            } else {
-                quoted(entity.as_str(), f)
-            }
-        }
-        Value::Bytes(bytes) => {
-            f.write_str("0x")?;
-            bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-        }
-        Value::Json(text) => {
-            f.write_str("json")?;
-            quoted(text, f)
-        }
-    }
-}
-
-fn quoted(text: &str, f: &mut Formatter<'_>) -> Result {
-    f.write_char('"')?;
-    for c in text.chars() {
-        match c {
-            '"' => f.write_str("\\\"")?,
-            '\\' => f.write_str("\\\\")?,
-            '\n' => f.write_str("\\n")?,
-            c if c.is_control() => write!(f, "\\u{{{:x}}}", u32::from(c))?,
-            c => f.write_char(c)?,
-        }
-    }
-    f.write_char('"')
-}
-
-/// A constant as text.
-pub(crate) fn value_text(constant: &Value) -> String {
-    Shown(constant, value).to_string()
-}
-
-/// What a thing of the syntax looks like as text, for errors and explanations.
+/// A column as text, for errors and explanations.
 pub(crate) fn measure_text(of: &Measure) -> String {
     Shown(of, measure).to_string()
 }
