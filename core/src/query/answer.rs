@@ -26,7 +26,7 @@ pub type Row = Vec<Datum>;
 pub struct Answer {
     /// What was found.
     pub rows: Rows,
-    /// Where to go on, if the limit cut the answer short or may have: the cursor of the last row.
+    /// Where to go on: the cursor of the last row. Only if there are as many rows as the limit allows, and any.
     pub next: Option<Cursor>,
 }
 

@@ -481,6 +481,34 @@ impl Aggregate {
     }
 }
 
+impl Positive {
+    /// The variables that it binds.
+    pub fn binds(&self) -> Vec<Var> {
+        match self {
+            Self::Triple(pattern) => {
+                let predicate = match &pattern.predicate {
+                    PredicateTerm::Var(var) => Some(*var),
+                    _ => None,
+                };
+                let terms = [pattern.subject.var(), predicate, pattern.object.var()];
+                terms.into_iter().flatten().collect()
+            }
+            Self::Call { arguments, .. } => arguments.iter().filter_map(Term::var).collect(),
+            Self::Or(or) => or.binds.clone(),
+        }
+    }
+}
+
+impl Term {
+    /// The variable, if it is one.
+    pub const fn var(&self) -> Option<Var> {
+        match self {
+            Self::Var(var) => Some(*var),
+            Self::Constant(_) | Self::Any => None,
+        }
+    }
+}
+
 impl Expression {
     /// The variable it reads.
     pub const fn var(self) -> Option<Var> {

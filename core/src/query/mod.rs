@@ -10,6 +10,7 @@ pub mod json;
 pub mod limits;
 pub mod logic;
 pub mod lower;
+pub mod naive;
 pub mod place;
 pub mod sum;
 pub mod text;

@@ -314,7 +314,12 @@ fn bound_by_all(branches: &[Vec<Clause>]) -> BTreeSet<Arc<str>> {
 
 /// The disjunction of bodies, where these variables are seen outside.
 pub(super) fn disjunction(branches: Vec<Body>, seen: &BTreeSet<Var>) -> Or {
-    let bound = |body: &Body| body.positives.iter().flat_map(binds_of).collect::<BTreeSet<Var>>();
+    let bound = |body: &Body| {
+        body.positives
+            .iter()
+            .flat_map(Positive::binds)
+            .collect::<BTreeSet<Var>>()
+    };
     let by_all = branches.iter().map(bound).reduce(|a, b| &a & &b).unwrap_or_default();
     let binds = &by_all & seen;
     let used: BTreeSet<Var> = branches.iter().flat_map(all_of).collect();
@@ -330,7 +335,7 @@ pub(super) fn disjunction(branches: Vec<Body>, seen: &BTreeSet<Var>) -> Or {
 fn all_of(body: &Body) -> BTreeSet<Var> {
     let mut all = BTreeSet::new();
     for positive in &body.positives {
-        all.extend(binds_of(positive));
+        all.extend(positive.binds());
         if let Positive::Or(or) = positive {
             all.extend(or.branches.iter().flat_map(all_of));
         }
@@ -352,30 +357,10 @@ fn all_of(body: &Body) -> BTreeSet<Var> {
     all
 }
 
-/// The variables that a clause binds.
-fn binds_of(positive: &Positive) -> Vec<Var> {
-    let of = |term: &Term| match term {
-        Term::Var(var) => Some(*var),
-        Term::Constant(_) | Term::Any => None,
-    };
-    match positive {
-        Positive::Triple(pattern) => {
-            let predicate = match &pattern.predicate {
-                PredicateTerm::Var(var) => Some(*var),
-                _ => None,
-            };
-            let terms = [of(&pattern.subject), predicate, of(&pattern.object)];
-            terms.into_iter().flatten().collect()
-        }
-        Positive::Call { arguments, .. } => arguments.iter().filter_map(of).collect(),
-        Positive::Or(or) => or.binds.clone(),
-    }
-}
-
 /// Puts the disjunctions behind the other positives, each behind what it needs.
 fn put_in_order(body: &mut Body, mut ors: Vec<(Or, &Place)>, outer: &Visible) -> Result<(), QueryError> {
     let mut bound: BTreeSet<Var> = outer.values().copied().collect();
-    bound.extend(body.positives.iter().flat_map(binds_of));
+    bound.extend(body.positives.iter().flat_map(Positive::binds));
     while let Some((_, first)) = ors.first() {
         let ready = ors
             .iter()
