@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod ast;
+pub mod build;
 pub mod error;
 pub mod json;
 pub mod limits;
@@ -13,4 +14,9 @@ pub mod lower;
 pub mod naive;
 pub mod place;
 pub mod sum;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod text;
+
+#[cfg(test)]
+mod tests;

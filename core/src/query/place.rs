@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn lines_and_columns_count_characters_from_one() {
         check("post wher x", (5, 9), 1, 6, "wher");
-        check("post\n  where é x", (15, 16), 2, 11, "x");
+        check("post\n  where é x", (16, 17), 2, 11, "x");
         check("ab", (2, 2), 1, 3, "");
         check("", (7, 9), 1, 1, "");
         check(

@@ -16,11 +16,14 @@ use crate::{
     value::Value,
 };
 
-/// Words with a meaning of their own. A type or field of such a name stands in backquotes where it could be mistaken.
+/// Words with a meaning of their own. A name that reads so is printed in backquotes.
 pub(super) const KEYWORDS: [&str; 25] = [
     "after", "and", "as", "asc", "by", "contains", "desc", "distinct", "exists", "false", "find", "has", "id", "in",
     "infinity", "is", "limit", "not", "optional", "or", "order", "rule", "starts", "true", "where",
 ];
+
+/// The keywords that could be meant where a condition or a rule's name begins.
+const STRICT: [&str; 7] = ["after", "and", "limit", "not", "or", "order", "where"];
 
 /// A recursive-descent parser.
 pub(super) struct Parser {
@@ -216,7 +219,7 @@ impl Parser {
     /// The name of a type, a field or a rule, where a keyword could stand as well.
     pub(super) fn name_not_keyword(&mut self, what: &'static str) -> Result<Name, QueryError> {
         match self.peek() {
-            Token::Word(word) if KEYWORDS.contains(&&**word) => {
+            Token::Word(word) if STRICT.contains(&&**word) => {
                 let help = format!("`{word}` is a keyword; a name that reads so stands in backquotes: `` `{word}` ``");
                 Err(self.unexpected(what).help(help))
             }

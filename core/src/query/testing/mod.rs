@@ -1,0 +1,49 @@
+//! For tests, here and in other crates (feature `testing`): data written as text, and random schemas, data and queries.
+
+pub mod choices;
+pub mod datalog;
+pub mod entities;
+pub mod schema;
+
+use super::{
+    ast::{
+        Query,
+        datalog::{ClauseKind, PredicatePattern, Term},
+    },
+    text,
+};
+use crate::{
+    id::{EntityId, Predicate},
+    value::Value,
+};
+
+/// A triple.
+pub type Triple = (EntityId, Predicate, Value);
+
+/// Triples from lines such as `@p1 post/title "Rust"`. Panics at whatever is no triple.
+pub fn triples(lines: &str) -> Vec<Triple> {
+    let read = |line: &str| {
+        let query = text::parse(&format!("find ?x where {line}")).unwrap_or_else(|error| panic!("{line}: {error}"));
+        let Query::Datalog(query) = query else {
+            panic!("{line}: no triple")
+        };
+        let clause = query.clauses.into_iter().next().map(|clause| clause.kind);
+        match clause {
+            Some(ClauseKind::Triple {
+                subject: Term::Constant(subject),
+                predicate: PredicatePattern::Is(predicate),
+                object: Term::Constant(object),
+            }) => match subject.value {
+                Value::Ref(subject) => (subject, predicate, object.value),
+                _ => panic!("{line}: the subject is no entity"),
+            },
+            _ => panic!("{line}: no triple"),
+        }
+    };
+    lines
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .map(read)
+        .collect()
+}
