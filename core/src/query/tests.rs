@@ -55,7 +55,7 @@ fn refused_json(query: JsonValue, place: &str, says: &str) {
 #[test]
 fn an_error_of_syntax_points_at_the_place_and_says_what_would_be_right() {
     refused("post wher x = 1", "wher", "did you mean `where`?");
-    refused("fnd ?x where ?x a/b", "?x", "did you mean `find`?");
+    refused("fnd ?x where ?x a/b", "fnd", "did you mean `find`?");
     refused("find ?x were ?x a/b", "were", "did you mean `where`?");
     refused("find ?x where ?x a/b ordr by ?x", "ordr", "did you mean `order`?");
     refused(
@@ -392,7 +392,7 @@ fn text_and_json_say_the_same() {
         }),
     );
     same(
-        "`order` where `where` = 1 or a starts \"b\" or <c.by.x in (1, true) or under(id, _, @a) \
+        "`order` where `where` = 1 or a starts \"b\" or <c.`by`.x in (1, true) or under(id, _, @a) \
          order by a:b.c, id after (null, -infinity, @\"a b\") { id2 }"
             .replace("under(id, _, @a) ", "d exists ")
             .as_str(),

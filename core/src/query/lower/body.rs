@@ -72,7 +72,7 @@ impl Lowering<'_> {
             self.budget.clause(&clause.at)?;
             match &clause.kind {
                 ClauseKind::Or(branches) => ors.push((self.or(branches, &visible, level)?, &clause.at)),
-                _ => body.positives.extend(self.positive(clause, &visible)?),
+                _ => body.positives.extend(self.positive(clause, &visible, outer)?),
             }
         }
         put_in_order(&mut body, ors, outer)?;
@@ -103,15 +103,20 @@ impl Lowering<'_> {
         Ok(disjunction(bodies, &seen))
     }
 
-    fn positive(&mut self, clause: &Clause, visible: &Visible) -> Result<Option<Positive>, QueryError> {
+    fn positive(
+        &mut self,
+        clause: &Clause,
+        visible: &Visible,
+        outer: &Visible,
+    ) -> Result<Option<Positive>, QueryError> {
         Ok(match &clause.kind {
             ClauseKind::Triple {
                 subject,
                 predicate,
                 object,
             } => {
-                let subject = self.subject(subject, visible)?;
-                let predicate = self.predicate(predicate, visible);
+                let subject = self.subject(subject, visible, outer)?;
+                let predicate = self.predicate(predicate, visible, outer);
                 let object = term(object, visible);
                 Some(Positive::Triple(TriplePattern {
                     subject,
@@ -128,7 +133,7 @@ impl Lowering<'_> {
         })
     }
 
-    fn subject(&mut self, subject: &SyntaxTerm, visible: &Visible) -> Result<Term, QueryError> {
+    fn subject(&mut self, subject: &SyntaxTerm, visible: &Visible, outer: &Visible) -> Result<Term, QueryError> {
         if let SyntaxTerm::Constant(Literal { value, at }) = subject
             && Kind::of(value) != Kind::Ref
         {
@@ -136,21 +141,25 @@ impl Lowering<'_> {
             let error = QueryError::new(Problem::Senseless(message), at);
             return Err(error.help("an entity's id is written @id"));
         }
-        let subject = term(subject, visible);
-        if let Term::Var(var) = subject {
-            self.scope.is_subject(var);
+        // What is bound outside may be no entity: then this pattern, in a branch or a negation, just has no match.
+        if let SyntaxTerm::Var(name) = subject
+            && !outer.contains_key(&name.text)
+        {
+            self.scope.is_subject(own(name, visible));
         }
-        Ok(subject)
+        Ok(term(subject, visible))
     }
 
-    fn predicate(&mut self, predicate: &PredicatePattern, visible: &Visible) -> PredicateTerm {
+    fn predicate(&mut self, predicate: &PredicatePattern, visible: &Visible, outer: &Visible) -> PredicateTerm {
         match predicate {
             PredicatePattern::Is(predicate) => PredicateTerm::Is(predicate.clone()),
             PredicatePattern::OfType(entity_type) => PredicateTerm::OfType(Arc::clone(entity_type)),
             PredicatePattern::OfField(field) => PredicateTerm::OfField(Arc::clone(field)),
             PredicatePattern::Var(name) => {
                 let var = own(name, visible);
-                self.scope.is_predicate(var);
+                if !outer.contains_key(&name.text) {
+                    self.scope.is_predicate(var);
+                }
                 PredicateTerm::Var(var)
             }
             PredicatePattern::Any => PredicateTerm::Any,

@@ -4,6 +4,9 @@ pub mod choices;
 pub mod datalog;
 pub mod entities;
 pub mod schema;
+pub mod sql;
+#[cfg(test)]
+mod sqlite;
 
 use super::{
     ast::{

@@ -273,15 +273,7 @@ fn predicate(pattern: &PredicatePattern, f: &mut Formatter<'_>) -> Result {
 // Entities.
 
 fn rest(select: &EntitySelect, f: &mut Formatter<'_>) -> Result {
-    if let Some(condition) = &select.condition {
-        f.write_str(" where ")?;
-        any(condition, f)?;
-    }
-    if !select.order.is_empty() {
-        f.write_str(" order by ")?;
-        joined(&select.order, ", ", path_order, f)?;
-    }
-    page(select.limit, select.after.as_ref(), f)?;
+    clauses_of(select, f)?;
     if select.asks_for_everything() {
         return Ok(());
     }
@@ -291,6 +283,28 @@ fn rest(select: &EntitySelect, f: &mut Formatter<'_>) -> Result {
     f.write_str(" { ")?;
     joined(&select.fields, ", ", field, f)?;
     f.write_str(" }")
+}
+
+/// What an include has behind its name. Without braces, a field behind it would read as one more key of its order, and
+/// an include of everything as the reference itself.
+fn include_rest(select: &EntitySelect, f: &mut Formatter<'_>) -> Result {
+    rest(select, f)?;
+    let is_bare =
+        select.entity_type.is_none() && select.condition.is_none() && select.limit.is_none() && select.after.is_none();
+    let is_open = select.asks_for_everything() && (is_bare || !select.order.is_empty());
+    f.write_str(if is_open { " { * }" } else { "" })
+}
+
+fn clauses_of(select: &EntitySelect, f: &mut Formatter<'_>) -> Result {
+    if let Some(condition) = &select.condition {
+        f.write_str(" where ")?;
+        any(condition, f)?;
+    }
+    if !select.order.is_empty() {
+        f.write_str(" order by ")?;
+        joined(&select.order, ", ", path_order, f)?;
+    }
+    page(select.limit, select.after.as_ref(), f)
 }
 
 fn path_order(order: &PathOrder, f: &mut Formatter<'_>) -> Result {
@@ -412,7 +426,7 @@ fn field(item: &FieldItem, f: &mut Formatter<'_>) -> Result {
             f.write_char('.')?;
             name(field, f)?;
             as_name(item.name.as_ref(), f)?;
-            return rest(select, f);
+            return include_rest(select, f);
         }
         ItemValue::One(of) => (of, false, None),
         ItemValue::All(of) => (of, true, None),
@@ -428,15 +442,7 @@ fn field(item: &FieldItem, f: &mut Formatter<'_>) -> Result {
     }
     as_name(item.name.as_ref(), f)?;
     let Some(select) = include else { return Ok(()) };
-    rest(select, f)?;
-    let is_bare = entity_type.is_none()
-        && select.condition.is_none()
-        && select.order.is_empty()
-        && select.limit.is_none()
-        && select.after.is_none()
-        && select.asks_for_everything();
-    // Without anything else behind it, it would read as the reference itself.
-    f.write_str(if is_bare { " { * }" } else { "" })
+    include_rest(select, f)
 }
 
 /// A column as text, for errors and explanations.
