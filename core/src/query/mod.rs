@@ -20,3 +20,15 @@ pub mod text;
 
 #[cfg(test)]
 mod tests;
+
+use self::error::QueryError;
+
+/// What a query in text means; an error can show its place in the text ([`QueryError::render`]).
+pub fn from_text(source: &str) -> Result<logic::Query, QueryError> {
+    lower::lower(&text::parse(source)?)
+}
+
+/// What a query in JSON means; an error names the path.
+pub fn from_json(json: &serde_json::Value) -> Result<logic::Query, QueryError> {
+    lower::lower(&json::read(json)?)
+}

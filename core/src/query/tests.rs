@@ -6,11 +6,11 @@ use serde_json::{Value as JsonValue, json};
 use super::{
     answer::Rows,
     ast::Query,
-    error::QueryError,
-    json, logic,
+    from_json, from_text, json, logic,
     lower::lower,
     naive::evaluate,
     testing::{
+        cases,
         choices::Choices,
         datalog::{self, Features},
         entities,
@@ -19,14 +19,10 @@ use super::{
     text,
 };
 
-fn understand(source: &str) -> Result<logic::Query, QueryError> {
-    lower(&text::parse(source)?)
-}
-
 /// The line of the error, the mark under it, and the help.
 #[track_caller]
 fn refused(source: &str, marked: &str, says: &str) {
-    let Err(error) = understand(source) else {
+    let Err(error) = from_text(source) else {
         panic!("{source}: it was taken")
     };
     let shown = error.render(source);
@@ -286,7 +282,7 @@ fn what_is_too_large_is_refused() {
             .contains("levels of nesting")
     );
     let wide = format!("find ?x where ?x a/b{}", "; ?x a/b".repeat(300));
-    assert!(understand(&wide).unwrap_err().to_string().contains("clauses"));
+    assert!(from_text(&wide).unwrap_err().to_string().contains("clauses"));
     let long = format!("find ?x where ?x a/b \"{}\"", "y".repeat(70_000));
     assert!(text::parse(&long).unwrap_err().to_string().contains("bytes of a query"));
     let includes = format!(
@@ -296,9 +292,9 @@ fn what_is_too_large_is_refused() {
             .collect::<Vec<_>>()
             .join(", ")
     );
-    assert!(understand(&includes).unwrap_err().to_string().contains("includes"));
+    assert!(from_text(&includes).unwrap_err().to_string().contains("includes"));
     let path = format!("a where {}b = 1", "b.".repeat(20));
-    assert!(understand(&path).unwrap_err().to_string().contains("steps of a path"));
+    assert!(from_text(&path).unwrap_err().to_string().contains("steps of a path"));
     let mut deep = json!(["a", "=", 1]);
     for _ in 0..2_000 {
         deep = json!({ "not": deep });
@@ -408,6 +404,29 @@ fn text_and_json_say_the_same() {
     );
 }
 
+#[test]
+fn a_pattern_can_end_in_a_test() {
+    for (short, long) in [
+        ("find ?p where ?p a/b > 3", "find ?p where ?p a/b ?_1; ?_1 > 3"),
+        (
+            "find ?_1 where ?_1 a/b > 3; not ?_1 a/c starts \"x\"",
+            "find ?_1 where ?_1 a/b ?_2; ?_2 > 3; not (?_1 a/c ?_3; ?_3 starts \"x\")",
+        ),
+        (
+            "find ?p where ?p a/b in (1, 2) or ?p in/is",
+            "find ?p where (?p a/b ?_1; ?_1 in (1, 2)) or (?p in/is)",
+        ),
+        (
+            "find ?p, ?r where ?p a/b ?r; ?p a/c is number",
+            "find ?p, ?r where ?p a/b ?r; ?p a/c ?_1; ?_1 is number",
+        ),
+    ] {
+        let query = text::parse(short).unwrap_or_else(|error| panic!("{}", error.render(short)));
+        assert_eq!(query.to_string(), long);
+        assert_eq!(text::parse(long), Ok(query));
+    }
+}
+
 /// A case: a schema with data, and a query on it.
 fn case(tape: &[u16]) -> (Vec<super::testing::Triple>, Query) {
     let mut choices = Choices::new(tape);
@@ -418,7 +437,7 @@ fn case(tape: &[u16]) -> (Vec<super::testing::Triple>, Query) {
     } else {
         entities::query(&schema, &mut choices)
     };
-    (data(&schema, 24, &mut choices).into_iter().collect(), query)
+    (data(&schema, 30, &mut choices).into_iter().collect(), query)
 }
 
 fn tape() -> impl Strategy<Value = Vec<u16>> {
@@ -434,7 +453,7 @@ fn paged(query: &logic::Query, limit: Option<u32>, after: Option<logic::Cursor>)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(cases(2_000)))]
 
     #[test]
     fn every_query_reads_back_from_its_text_and_its_json(tape in tape()) {
@@ -497,7 +516,7 @@ proptest! {
         }
         let broken: String = chars.into_iter().collect();
         for source in [broken, junk, query.to_string().replace(' ', "")] {
-            if let Err(error) = text::parse(&source).and_then(|query| lower(&query)) {
+            if let Err(error) = from_text(&source) {
                 prop_assert!(error.render(&source).starts_with("error: "));
             }
             if let Err(error) = json::read_text(&source) {
@@ -513,7 +532,7 @@ proptest! {
         let junk = [json!(null), json!([]), json!({}), json!("?"), json!(-1.5), json!({"$date": []})];
         let count = count_nodes(&json);
         replace_node(&mut json, &mut at.index(count), &junk[kind as usize]);
-        if let Err(error) = json::read(&json).and_then(|query| lower(&query)) {
+        if let Err(error) = from_json(&json) {
             prop_assert!(error.render("").starts_with("error: "));
         }
     }
@@ -537,4 +556,55 @@ fn replace_node(json: &mut JsonValue, at: &mut usize, junk: &JsonValue) {
         JsonValue::Object(members) => members.values_mut().for_each(|item| replace_node(item, at, junk)),
         _ => {}
     }
+}
+
+/// Tapes from a fixed row of numbers (Knuth's MMIX).
+fn tapes() -> impl Iterator<Item = Vec<u16>> {
+    let mut state = 1_u64;
+    let mut next = move || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        u16::try_from(state >> 48).expect("16 bits fit")
+    };
+    (0..1_000).map(move |_| (0..300).map(|_| next()).collect())
+}
+
+#[test]
+fn random_cases_are_worth_their_while() {
+    let mut found: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
+    for tape in tapes() {
+        let (triples, query) = case(&tape);
+        let logic = lower(&query).unwrap_or_else(|error| panic!("{query}: {error}"));
+        let text = query.to_string();
+        let mut count = |what, is: bool| *found.entry(what).or_default() += usize::from(is);
+        for word in [
+            "rule ",
+            " not ",
+            " or ",
+            "optional ",
+            "count(",
+            "sum(",
+            "collect(",
+            "order by",
+            "limit",
+            "after (",
+            " in (",
+            " starts ",
+            "<",
+            "{ ",
+            "[]",
+            "*/",
+            "where",
+            "exists",
+        ] {
+            count(word, text.contains(word));
+        }
+        let cut = paged(&logic, None, None);
+        count("has an answer", !evaluate(&cut, triples.clone()).rows.is_empty());
+        count("has several", evaluate(&cut, triples).rows.len() > 2);
+    }
+    let rare: Vec<_> = found.iter().filter(|(_, count)| **count < 25).collect();
+    assert!(rare.is_empty(), "{found:?}");
+    assert!(found["has an answer"] > 500 && found["has several"] > 250, "{found:?}");
 }

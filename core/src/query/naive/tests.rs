@@ -4,10 +4,9 @@ use serde_json::{Value as JsonValue, json};
 
 use crate::query::{
     answer::{Answer, Datum, Rows},
-    lower::lower,
+    from_text,
     naive::evaluate,
     testing::triples,
-    text,
 };
 
 const WORLD: &str = r#"
@@ -59,8 +58,7 @@ const WORLD: &str = r#"
 
 #[track_caller]
 fn answer(query: &str) -> Answer {
-    let syntax = text::parse(query).unwrap_or_else(|error| panic!("{}", error.render(query)));
-    let logic = lower(&syntax).unwrap_or_else(|error| panic!("{}", error.render(query)));
+    let logic = from_text(query).unwrap_or_else(|error| panic!("{}", error.render(query)));
     evaluate(&logic, triples(WORLD))
 }
 

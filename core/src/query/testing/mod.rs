@@ -23,6 +23,12 @@ use crate::{
 /// A triple.
 pub type Triple = (EntityId, Predicate, Value);
 
+/// How many random cases to try: `PROPTEST_CASES` if it is set, or else so many.
+pub fn cases(default: u32) -> u32 {
+    let asked = std::env::var("PROPTEST_CASES").ok();
+    asked.and_then(|cases| cases.parse().ok()).unwrap_or(default)
+}
+
 /// Triples from lines such as `@p1 post/title "Rust"`. Panics at whatever is no triple.
 pub fn triples(lines: &str) -> Vec<Triple> {
     let read = |line: &str| {

@@ -73,10 +73,10 @@ pub fn schema(choices: &mut Choices<'_>) -> Schema {
     Schema { fields }
 }
 
-/// Data: up to so many triples.
+/// Data: up to so many triples, and mostly more than half of that.
 pub fn data(schema: &Schema, triples_max: usize, choices: &mut Choices<'_>) -> BTreeSet<Triple> {
     let mut data = BTreeSet::new();
-    for _ in 0..choices.below(triples_max + 1) {
+    for _ in 0..triples_max - choices.below(triples_max / 2 + 1) {
         let edit = write(schema, &data, choices);
         edit.apply(&mut data);
     }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rusqlite::{Connection, types::ValueRef};
 
 use super::{
-    Triple,
+    Triple, cases,
     choices::Choices,
     datalog::{self, Features},
     entities,
@@ -151,7 +151,7 @@ fn sqlite_agrees_on_what_is_easy_to_see() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_500))]
+    #![proptest_config(ProptestConfig::with_cases(cases(1_500)))]
 
     #[test]
     fn sqlite_agrees_with_the_naive_evaluator(tape in proptest::collection::vec(any::<u16>(), 0..300)) {
@@ -161,7 +161,7 @@ proptest! {
             2 => entities::query(&schema, &mut choices),
             _ => datalog::query(&schema, Features::ALL, &mut choices),
         };
-        let triples: Vec<Triple> = data(&schema, 24, &mut choices).into_iter().collect();
+        let triples: Vec<Triple> = data(&schema, 30, &mut choices).into_iter().collect();
         agree(&triples, &query)?;
     }
 }

@@ -181,57 +181,57 @@ impl Parser {
             self.need_sign(")")?;
             return Ok(clauses);
         }
-        let kind = if self.take_word("not") {
-            ClauseKind::Not(self.nested(Self::unit)?)
+        let kinds = if self.take_word("not") {
+            vec![ClauseKind::Not(self.nested(Self::unit)?)]
         } else if self.take_word("optional") {
-            ClauseKind::Optional(self.nested(Self::unit)?)
+            vec![ClauseKind::Optional(self.nested(Self::unit)?)]
         } else {
             self.simple()?
         };
         let at = self.since(&start);
-        Ok(vec![Clause { kind, at }])
+        let clauses = kinds.into_iter().map(|kind| Clause { kind, at: at.clone() });
+        Ok(clauses.collect())
     }
 
-    fn simple(&mut self) -> Result<ClauseKind, QueryError> {
+    fn simple(&mut self) -> Result<Vec<ClauseKind>, QueryError> {
         let is_name = matches!(self.peek(), Token::Word(_) | Token::Quoted(_));
         if is_name && *self.peek_at(1) == Token::Sign("(") {
-            return self.call();
+            return Ok(vec![self.call()?]);
         }
         let at = self.here();
         let expected = "a clause: a pattern such as ?p post/title ?t, a comparison, a rule, `not` or `optional`";
         let Some(left) = self.optional_term()? else {
             return Err(self.unexpected_among(expected, &["not", "optional"]));
         };
+        match self.test_of(&left, &at)? {
+            Some(test) => Ok(vec![test]),
+            None => self.triple(left, &at),
+        }
+    }
+
+    /// What stands behind a term that is tested; nothing is taken if it is not.
+    fn test_of(&mut self, left: &Term, at: &Place) -> Result<Option<ClauseKind>, QueryError> {
         if let Some(comparison) = self.comparison() {
-            return self.comparison_of(left, comparison, &at);
+            return self.comparison_of(left.clone(), comparison, at).map(Some);
         }
-        if matches!(self.peek_at(1), Token::Sign("/")) {
-            return self.triple(left);
+        let Term::Var(var) = left else { return Ok(None) };
+        if *self.peek_at(1) == Token::Sign("/") {
+            return Ok(None);
         }
-        match (&left, self.peek()) {
-            (Term::Var(var), Token::Word(word)) => match &**word {
-                "in" => {
-                    self.advance();
-                    let var = var.clone();
-                    let values = self.literals()?;
-                    Ok(ClauseKind::In { var, values })
-                }
-                "is" => {
-                    self.advance();
-                    let var = var.clone();
-                    let kind = self.kind()?;
-                    Ok(ClauseKind::Kind { var, kind })
-                }
-                "starts" | "contains" => {
-                    let var = var.clone();
-                    let test = self.text_test().ok_or_else(|| self.unexpected("a test"))?;
-                    let text = self.text()?;
-                    Ok(ClauseKind::Text { var, test, text })
-                }
-                _ => self.triple(left),
-            },
-            _ => self.triple(left),
+        let var = var.clone();
+        if self.take_word("in") {
+            let values = self.literals()?;
+            return Ok(Some(ClauseKind::In { var, values }));
         }
+        if self.take_word("is") {
+            let kind = self.kind()?;
+            return Ok(Some(ClauseKind::Kind { var, kind }));
+        }
+        if let Some(test) = self.text_test() {
+            let text = self.text()?;
+            return Ok(Some(ClauseKind::Text { var, test, text }));
+        }
+        Ok(None)
     }
 
     fn call(&mut self) -> Result<ClauseKind, QueryError> {
@@ -255,14 +255,30 @@ impl Parser {
         })
     }
 
-    fn triple(&mut self, subject: Term) -> Result<ClauseKind, QueryError> {
+    /// A pattern. `?p post/rank > 3` is one whose object has no name, and a test of it.
+    fn triple(&mut self, subject: Term, at: &Place) -> Result<Vec<ClauseKind>, QueryError> {
         let predicate = self.predicate()?;
-        let object = self.optional_term()?.unwrap_or(Term::Any);
-        Ok(ClauseKind::Triple {
+        let object = match self.optional_term()? {
+            Some(object) => object,
+            None => {
+                let nameless = Term::Var(self.unused_variable());
+                if let Some(test) = self.test_of(&nameless, at)? {
+                    let object = nameless;
+                    let triple = ClauseKind::Triple {
+                        subject,
+                        predicate,
+                        object,
+                    };
+                    return Ok(vec![triple, test]);
+                }
+                Term::Any
+            }
+        };
+        Ok(vec![ClauseKind::Triple {
             subject,
             predicate,
             object,
-        })
+        }])
     }
 
     fn predicate(&mut self) -> Result<PredicatePattern, QueryError> {

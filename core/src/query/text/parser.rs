@@ -30,6 +30,8 @@ pub(super) struct Parser {
     tokens: Vec<Lexed>,
     at: usize,
     depth: usize,
+    /// Variables that were made up.
+    nameless: usize,
 }
 
 /// `order by …`, `limit …` and `after (…)`, each at most once.
@@ -48,6 +50,7 @@ impl Parser {
             tokens: lex(source)?,
             at: 0,
             depth: 0,
+            nameless: 0,
         })
     }
 
@@ -188,6 +191,19 @@ impl Parser {
     }
 
     // Names.
+
+    /// A variable for what the text does not name.
+    pub(super) fn unused_variable(&mut self) -> Name {
+        let at = self.here();
+        loop {
+            self.nameless += 1;
+            let text: Arc<str> = format!("_{}", self.nameless).into();
+            let is_used = |lexed: &Lexed| lexed.token == Token::Variable(Arc::clone(&text));
+            if !self.tokens.iter().any(is_used) {
+                return Name { text, at };
+            }
+        }
+    }
 
     /// A name of any kind: what stands after `as`.
     pub(super) fn label(&mut self) -> Result<Name, QueryError> {
