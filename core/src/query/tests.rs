@@ -9,13 +9,7 @@ use super::{
     from_json, from_text, json, logic,
     lower::lower,
     naive::evaluate,
-    testing::{
-        cases,
-        choices::Choices,
-        datalog::{self, Features},
-        entities,
-        schema::{data, schema},
-    },
+    testing::{self, Triple, cases, choices::Choices, datalog::Features},
     text,
 };
 
@@ -427,17 +421,9 @@ fn a_pattern_can_end_in_a_test() {
     }
 }
 
-/// A case: a schema with data, and a query on it.
-fn case(tape: &[u16]) -> (Vec<super::testing::Triple>, Query) {
-    let mut choices = Choices::new(tape);
-    let schema = schema(&mut choices);
-    let is_datalog = choices.below(2) == 0;
-    let query = if is_datalog {
-        datalog::query(&schema, Features::ALL, &mut choices)
-    } else {
-        entities::query(&schema, &mut choices)
-    };
-    (data(&schema, 30, &mut choices).into_iter().collect(), query)
+fn case(tape: &[u16]) -> (Vec<Triple>, Query) {
+    let case = testing::case(Features::ALL, &mut Choices::new(tape));
+    (case.triples.into_iter().collect(), case.query)
 }
 
 fn tape() -> impl Strategy<Value = Vec<u16>> {

@@ -8,6 +8,13 @@ pub mod sql;
 #[cfg(test)]
 mod sqlite;
 
+use std::collections::BTreeSet;
+
+use self::{
+    choices::Choices,
+    datalog::Features,
+    schema::{Schema, data, schema},
+};
 use super::{
     ast::{
         Query,
@@ -22,6 +29,31 @@ use crate::{
 
 /// A triple.
 pub type Triple = (EntityId, Predicate, Value);
+
+/// A schema, data over it, and a query on it.
+#[derive(Debug)]
+pub struct Case {
+    /// The schema.
+    pub schema: Schema,
+    /// The data.
+    pub triples: BTreeSet<Triple>,
+    /// The query, in either form; it passes all checks.
+    pub query: Query,
+}
+
+/// A random case. What the features leave out is not in its query.
+pub fn case(features: Features, choices: &mut Choices<'_>) -> Case {
+    let schema = schema(choices);
+    let query = match choices.below(3) {
+        2 => entities::query(&schema, choices),
+        _ => datalog::query(&schema, features, choices),
+    };
+    let triples = data(&schema, TRIPLES, choices);
+    Case { schema, triples, query }
+}
+
+/// Triples of a case: enough for joins to find something, few enough for nested loops.
+const TRIPLES: usize = 30;
 
 /// How many random cases to try: `PROPTEST_CASES` if it is set, or else so many.
 pub fn cases(default: u32) -> u32 {

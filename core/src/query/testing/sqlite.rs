@@ -4,11 +4,9 @@ use proptest::prelude::*;
 use rusqlite::{Connection, types::ValueRef};
 
 use super::{
-    Triple, cases,
+    Triple, case, cases,
     choices::Choices,
-    datalog::{self, Features},
-    entities,
-    schema::{data, schema},
+    datalog::Features,
     sql::{ColumnKind, Sql, TABLES, fill, translate},
 };
 use crate::{
@@ -155,13 +153,8 @@ proptest! {
 
     #[test]
     fn sqlite_agrees_with_the_naive_evaluator(tape in proptest::collection::vec(any::<u16>(), 0..300)) {
-        let mut choices = Choices::new(&tape);
-        let schema = schema(&mut choices);
-        let query = match choices.below(3) {
-            2 => entities::query(&schema, &mut choices),
-            _ => datalog::query(&schema, Features::ALL, &mut choices),
-        };
-        let triples: Vec<Triple> = data(&schema, 30, &mut choices).into_iter().collect();
-        agree(&triples, &query)?;
+        let case = case(Features::ALL, &mut Choices::new(&tape));
+        let triples: Vec<Triple> = case.triples.into_iter().collect();
+        agree(&triples, &case.query)?;
     }
 }
