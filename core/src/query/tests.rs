@@ -30,10 +30,8 @@ fn refused(source: &str, marked: &str, says: &str) {
 }
 
 #[track_caller]
-fn refused_json(query: JsonValue, place: &str, says: &str) {
-    let error = json::read(&query)
-        .and_then(|query| lower(&query))
-        .expect_err("it was taken");
+fn refused_json(query: impl Into<JsonValue>, place: &str, says: &str) {
+    let error = from_json(&query.into()).expect_err("it was taken");
     let shown = error.render("");
     assert!(
         shown.contains(&format!("--> {place}\n")) || shown.ends_with(&format!("--> {place}")),
@@ -114,6 +112,10 @@ fn an_error_of_meaning_points_at_the_place_and_says_what_would_be_right() {
     refused("find ?x where \"p1\" a/b ?x", "\"p1\"", "a string is no entity");
     refused("find ?x where ?x a/b; 1 < 2", "1 < 2", "neither side");
     refused("find ?x where ?x a/b; _ < 2", "_ < 2", "stands for anything");
+}
+
+#[test]
+fn columns_and_rules_that_do_not_fit_are_refused() {
     refused("find ?x, ?x where ?x a/b", "?x", "goes behind `as`");
     refused("find ?x where ?x a/b ?y order by ?y", "?y", "add ?y there");
     refused(
@@ -177,6 +179,10 @@ fn an_error_of_meaning_points_at_the_place_and_says_what_would_be_right() {
         "optional ?x a/d ?y",
         "inside `not`",
     );
+}
+
+#[test]
+fn objects_that_do_not_fit_are_refused() {
     refused("post { title, title }", "title", "goes behind `as`");
     refused("post { title as id }", "title as id", "`id` is the entity's own id");
     refused(
@@ -312,7 +318,8 @@ fn what_is_too_large_is_refused() {
 
 /// A text, and the same in JSON.
 #[track_caller]
-fn same(source: &str, json: JsonValue) {
+fn same(source: &str, json: impl Into<JsonValue>) {
+    let json = json.into();
     let from_text = text::parse(source).unwrap_or_else(|error| panic!("{}", error.render(source)));
     let from_json = json::read(&json).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(from_text, from_json);
@@ -512,12 +519,12 @@ proptest! {
     }
 
     #[test]
-    fn no_json_breaks_the_reader(tape in tape(), at: prop::sample::Index, kind in 0..6) {
+    fn no_json_breaks_the_reader(tape in tape(), at: prop::sample::Index, kind in 0..6_usize) {
         let (_, query) = case(&tape);
         let mut json = json::write(&query);
         let junk = [json!(null), json!([]), json!({}), json!("?"), json!(-1.5), json!({"$date": []})];
         let count = count_nodes(&json);
-        replace_node(&mut json, &mut at.index(count), &junk[kind as usize]);
+        replace_node(&mut json, &mut at.index(count), &junk[kind]);
         if let Err(error) = from_json(&json) {
             prop_assert!(error.render("").starts_with("error: "));
         }

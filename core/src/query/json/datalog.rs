@@ -97,17 +97,15 @@ fn read_measure(node: &Node<'_>, beside: &[&str]) -> Result<Measure, QueryError>
 
 fn read_variable(node: &Node<'_>) -> Result<Name, QueryError> {
     let text = node.text("a variable")?;
-    match text.strip_prefix('?') {
-        Some(name) => node.name(name),
-        None => {
-            let error = node.expected("a variable");
-            Err(if is_name(text) {
-                error.help(format!("a variable begins with a question mark: \"?{text}\""))
-            } else {
-                error
-            })
-        }
+    if let Some(name) = text.strip_prefix('?') {
+        return node.name(name);
     }
+    let error = node.expected("a variable");
+    Err(if is_name(text) {
+        error.help(format!("a variable begins with a question mark: \"?{text}\""))
+    } else {
+        error
+    })
 }
 
 fn read_order(node: &Node<'_>) -> Result<FindOrder, QueryError> {

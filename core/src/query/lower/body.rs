@@ -61,10 +61,7 @@ impl Lowering<'_> {
         }
         let mut visible = outer.clone();
         for name in bound_by(clauses) {
-            if !visible.contains_key(&name) {
-                let var = self.scope.fresh(&name);
-                visible.insert(name, var);
-            }
+            visible.entry(name).or_insert_with_key(|name| self.scope.fresh(name));
         }
         let mut body = Body::default();
         let mut ors = Vec::new();

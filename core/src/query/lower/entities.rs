@@ -172,11 +172,10 @@ impl Entities<'_> {
                 body.filters.push(Filter::Kind(var, *kind));
                 Ok(())
             }
-            Condition::Exists(path) => self.walk(path, entity, Term::Any, body),
+            Condition::Exists(path) => self.walk(path, entity, &Term::Any, body),
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "five parts of one clause")]
     fn compare(
         &mut self,
         path: &Path,
@@ -186,7 +185,7 @@ impl Entities<'_> {
         body: &mut Body,
     ) -> Result<(), QueryError> {
         if comparison == Comparison::Equal && !path.steps.is_empty() {
-            return self.walk(path, entity, Term::Constant(value.value.clone()), body);
+            return self.walk(path, entity, &Term::Constant(value.value.clone()), body);
         }
         let left = self.reach(path, entity, body)?;
         self.lowering.scope.is_compared(left, Kind::of(&value.value), &value.at);
@@ -206,12 +205,12 @@ impl Entities<'_> {
         };
         let (PathStep::Forward { field, .. } | PathStep::Reverse { entity_type: field, .. }) = last;
         let var = self.lowering.scope.invent(&field.text);
-        self.walk(path, entity, Term::Var(var), body)?;
+        self.walk(path, entity, &Term::Var(var), body)?;
         Ok(var)
     }
 
     /// A pattern for each step of a path; the last ends at `end`.
-    fn walk(&mut self, path: &Path, entity: &Entity, end: Term, body: &mut Body) -> Result<(), QueryError> {
+    fn walk(&mut self, path: &Path, entity: &Entity, end: &Term, body: &mut Body) -> Result<(), QueryError> {
         let steps = steps(path, entity)?;
         let mut from = entity.var;
         let last = steps.len().saturating_sub(1);
@@ -348,8 +347,10 @@ fn item_name(item: &FieldItem) -> Arc<str> {
     }
     match &item.value {
         ItemValue::Everything => "".into(),
-        ItemValue::One(field) | ItemValue::All(field) => Arc::clone(&field.text),
-        ItemValue::First { field, .. } | ItemValue::Many { field, .. } => Arc::clone(&field.text),
+        ItemValue::One(field)
+        | ItemValue::All(field)
+        | ItemValue::First { field, .. }
+        | ItemValue::Many { field, .. } => Arc::clone(&field.text),
         ItemValue::Reverse { field, select } => {
             let entity_type = select.entity_type.as_ref().unwrap_or(field);
             Arc::clone(&entity_type.text)

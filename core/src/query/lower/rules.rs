@@ -133,7 +133,9 @@ pub(super) fn stratify(
     let calls: Vec<BTreeSet<Call>> = rules.iter().map(calls_of).collect();
     let reach: Vec<BTreeSet<RuleId>> = (0..rules.len()).map(|from| reachable(&calls, from)).collect();
     let mut asked = BTreeSet::new();
-    used.iter().for_each(|body| calls_in(body, None, &mut asked));
+    for body in used {
+        calls_in(body, None, &mut asked);
+    }
     let name_at = |rule: RuleId| {
         let definition = definitions.iter().find(|one| one.name.text == rules[index(rule)].name);
         definition
@@ -149,10 +151,10 @@ pub(super) fn stratify(
         if !is_asked {
             return Err(QueryError::new(Problem::UnusedRule(name), &name_at(rule)));
         }
-        let loops = own
+        let mut loops = own
             .iter()
             .filter(|call| call.rule == rule || reach[index(call.rule)].contains(&rule));
-        if let Some(through) = loops.filter_map(|call| call.through).next() {
+        if let Some(through) = loops.find_map(|call| call.through) {
             let error = QueryError::new(Problem::NotStratified { name, through }, &name_at(rule));
             return Err(
                 error.help("a rule may build on itself, but neither on what it leaves out nor on its own totals")

@@ -32,7 +32,8 @@ pub fn evaluate(query: &Query, triples: impl IntoIterator<Item = (EntityId, Pred
         relations: vec![BTreeSet::new(); query.rules.len()],
     };
     for stratum in &query.strata {
-        naive.compute(query, stratum.iter().map(|rule| place(rule.0)).collect());
+        let rules: Vec<usize> = stratum.iter().map(|rule| place(rule.0)).collect();
+        naive.compute(query, &rules);
     }
     naive.select(&query.select, &Binding::new())
 }
@@ -55,10 +56,10 @@ struct Naive {
 
 impl Naive {
     /// Computes some rules again and again until nothing changes.
-    fn compute(&mut self, query: &Query, rules: Vec<usize>) {
+    fn compute(&mut self, query: &Query, rules: &[usize]) {
         loop {
             let mut changed = false;
-            for &rule in &rules {
+            for &rule in rules {
                 let definitions = &query.rules[rule].definitions;
                 let tuples = definitions
                     .iter()
@@ -76,11 +77,13 @@ impl Naive {
     fn tuples(&self, definition: &Definition) -> BTreeSet<Vec<Value>> {
         let bindings = self.answers(&definition.body, &Binding::new());
         let rows = shape::rows(&definition.head, &bindings);
-        let tuples = rows
-            .into_iter()
-            .map(|row| row.into_iter().map(|datum| datum.value().cloned()).collect());
+        let tuples = rows.into_iter().map(|row| {
+            row.iter()
+                .map(|datum| datum.value().cloned())
+                .collect::<Option<Vec<Value>>>()
+        });
         // A tuple with a null in it is none.
-        tuples.filter_map(|tuple: Option<Vec<Value>>| tuple).collect()
+        tuples.flatten().collect()
     }
 
     /// The answer of a body under a binding.

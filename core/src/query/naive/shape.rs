@@ -86,9 +86,9 @@ impl Naive {
                 .triples
                 .iter()
                 .filter(|triple| step.predicate.takes(&triple.predicate));
-            let ends = triples.map(|triple| match step.reverse {
-                true => (&triple.object, &triple.subject),
-                false => (&triple.subject, &triple.object),
+            let ends = triples.map(|triple| {
+                let forward = (&triple.subject, &triple.object);
+                if step.reverse { (forward.1, forward.0) } else { forward }
             });
             here = ends
                 .filter(|(start, _)| here.contains(*start))
@@ -193,7 +193,9 @@ fn gather(aggregate: Aggregate, var: Var, group: &[&Binding]) -> Datum {
     });
     let numbers: Vec<Number> = numbers.collect();
     let mut sum = ExactSum::default();
-    numbers.iter().for_each(|number| sum.add(*number));
+    for number in &numbers {
+        sum.add(*number);
+    }
     match aggregate {
         Aggregate::Count => count(values.len()),
         Aggregate::CountDistinct => count(values.into_iter().collect::<BTreeSet<_>>().len()),

@@ -77,8 +77,8 @@ fn plain(answer: &Answer) -> JsonValue {
 
 /// A table of one column is a list; one of several is a list of lists.
 #[track_caller]
-fn check(query: &str, expected: JsonValue) {
-    assert_eq!(plain(&answer(query)), expected, "{query}");
+fn check(query: &str, expected: impl Into<JsonValue>) {
+    assert_eq!(plain(&answer(query)), expected.into(), "{query}");
 }
 
 /// The ids of the entities that a query finds.

@@ -20,6 +20,7 @@ use crate::query::{
 };
 
 /// What a random query may have.
+#[expect(clippy::struct_excessive_bools, reason = "switches that are set one by one")]
 #[derive(Debug, Clone, Copy)]
 pub struct Features {
     /// Rules, recursive ones among them.

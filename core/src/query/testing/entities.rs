@@ -199,8 +199,10 @@ impl Maker<'_, '_> {
             };
             let own: Arc<str> = match &value {
                 ItemValue::Everything => "".into(),
-                ItemValue::One(field) | ItemValue::All(field) => Arc::clone(&field.text),
-                ItemValue::First { field, .. } | ItemValue::Many { field, .. } => Arc::clone(&field.text),
+                ItemValue::One(field)
+                | ItemValue::All(field)
+                | ItemValue::First { field, .. }
+                | ItemValue::Many { field, .. } => Arc::clone(&field.text),
                 ItemValue::Reverse { field, select } => Arc::clone(&select.entity_type.as_ref().unwrap_or(field).text),
             };
             let name = (!names.insert(own)).then(|| Name::new(&format!("as {number}")));

@@ -152,7 +152,7 @@ pub fn value(kind: Kind, choices: &mut Choices<'_>) -> Value {
     match kind {
         Kind::String => Value::string(["x", "xy", "y", "", "zé", "\"q\""][small]),
         Kind::Number => Value::number([1.0, 2.0, 3.0, -1.5, 0.1, 1e300][small]).expect("none of them is NaN"),
-        Kind::Boolean => Value::Boolean(small % 2 == 0),
+        Kind::Boolean => Value::Boolean(small.is_multiple_of(2)),
         Kind::Date => Value::Date([0, 1, 86_400_000, -1, 1_767_225_600_000, i64::MAX][small]),
         Kind::Ref => Value::Ref(entity(choices.below(ENTITIES + 2))),
         Kind::Bytes => Value::Bytes(vec![0xab; small].into()),

@@ -43,7 +43,7 @@ fn datum(kind: ColumnKind, value: ValueRef<'_>) -> Datum {
         }
         (_, ValueRef::Null) => Datum::Null,
         (_, ValueRef::Blob(bytes)) => Datum::Value(decode(bytes)),
-        (_, ValueRef::Integer(count)) => number(count as f64),
+        (_, ValueRef::Integer(count)) => number(f64::from(i32::try_from(count).expect("counts are small"))),
         (_, ValueRef::Real(real)) => number(real),
         (kind, value) => panic!("{kind:?} came as {value:?}"),
     }

@@ -258,27 +258,20 @@ impl Parser {
     /// A pattern. `?p post/rank > 3` is one whose object has no name, and a test of it.
     fn triple(&mut self, subject: Term, at: &Place) -> Result<Vec<ClauseKind>, QueryError> {
         let predicate = self.predicate()?;
-        let object = match self.optional_term()? {
-            Some(object) => object,
-            None => {
-                let nameless = Term::Var(self.unused_variable());
-                if let Some(test) = self.test_of(&nameless, at)? {
-                    let object = nameless;
-                    let triple = ClauseKind::Triple {
-                        subject,
-                        predicate,
-                        object,
-                    };
-                    return Ok(vec![triple, test]);
-                }
-                Term::Any
-            }
-        };
-        Ok(vec![ClauseKind::Triple {
+        let mut object = self.optional_term()?;
+        let mut test = None;
+        if object.is_none() {
+            let nameless = Term::Var(self.unused_variable());
+            test = self.test_of(&nameless, at)?;
+            object = test.is_some().then_some(nameless);
+        }
+        let object = object.unwrap_or(Term::Any);
+        let triple = ClauseKind::Triple {
             subject,
             predicate,
             object,
-        }])
+        };
+        Ok(std::iter::once(triple).chain(test).collect())
     }
 
     fn predicate(&mut self) -> Result<PredicatePattern, QueryError> {

@@ -162,19 +162,19 @@ fn half(text: &str, f: &mut Formatter<'_>) -> Result {
 
 // Clauses.
 
-fn clauses(all: &Vec<Clause>, f: &mut Formatter<'_>) -> Result {
+fn clauses(all: &[Clause], f: &mut Formatter<'_>) -> Result {
     joined(all, "; ", clause, f)
 }
 
-fn group(all: &Vec<Clause>, f: &mut Formatter<'_>) -> Result {
+fn group(all: &[Clause], f: &mut Formatter<'_>) -> Result {
     f.write_char('(')?;
     clauses(all, f)?;
     f.write_char(')')
 }
 
 /// The clauses behind `not` or `optional`: without parentheses if it is one pattern.
-fn unit(all: &Vec<Clause>, f: &mut Formatter<'_>) -> Result {
-    match all.as_slice() {
+fn unit(all: &[Clause], f: &mut Formatter<'_>) -> Result {
+    match all {
         [only] if matches!(only.kind, ClauseKind::Triple { .. } | ClauseKind::Call { .. }) => clause(only, f),
         _ => group(all, f),
     }
@@ -222,7 +222,7 @@ fn clause(clause: &Clause, f: &mut Formatter<'_>) -> Result {
             text_test(*test, text, f)
         }
         ClauseKind::Kind { var, kind } => write!(f, "?{} is {}", var.text, kind.name()),
-        ClauseKind::Or(branches) => joined(branches, " or ", group, f),
+        ClauseKind::Or(branches) => joined(branches, " or ", |branch, f| group(branch, f), f),
         ClauseKind::Not(inner) => {
             f.write_str("not ")?;
             unit(inner, f)

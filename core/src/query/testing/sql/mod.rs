@@ -6,7 +6,10 @@
 
 mod parts;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+};
 
 use self::parts::{aggregate, all, blob, kind_of, place, table, text_literal};
 use super::Triple;
@@ -61,14 +64,15 @@ pub fn fill(triples: &[Triple]) -> String {
         let text = Value::string(predicate.as_str());
         let (of_type, field) = (predicate.entity_type(), predicate.field());
         let (s, p, o) = (blob(&subject), blob(&text), blob(object));
-        out.push_str(&format!(
+        let _ = write!(
+            out,
             "INSERT INTO triples VALUES ({s}, {p}, '{of_type}', '{field}', {o});"
-        ));
+        );
         terms.extend([text, object.clone()]);
     }
     for number in 0..=NUMBERS {
         let value = Value::number(number.into()).expect("a whole number is a number");
-        out.push_str(&format!("INSERT INTO numbers VALUES ({number}, {});", blob(&value)));
+        let _ = write!(out, "INSERT INTO numbers VALUES ({number}, {});", blob(&value));
         terms.insert(value);
     }
     for term in terms {
@@ -77,10 +81,7 @@ pub fn fill(triples: &[Triple]) -> String {
             Value::Number(number) => ("NULL".to_owned(), format!("{:?}", number.get())),
             _ => continue,
         };
-        out.push_str(&format!(
-            "INSERT INTO terms VALUES ({}, {text}, {number});",
-            blob(&term)
-        ));
+        let _ = write!(out, "INSERT INTO terms VALUES ({}, {text}, {number});", blob(&term));
     }
     out + "COMMIT;"
 }
@@ -161,9 +162,12 @@ impl Writer {
                 .iter()
                 .map(|one| one.select(&vars, &format!("{last} c")))
                 .collect();
-            let kept = vars.iter().map(|var| match before.contains(var) {
-                true => format!("c.v{0} AS v{0}", var.0),
-                false => format!("NULL AS v{}", var.0),
+            let kept = vars.iter().map(|var| {
+                if before.contains(var) {
+                    format!("c.v{0} AS v{0}", var.0)
+                } else {
+                    format!("NULL AS v{}", var.0)
+                }
             });
             let kept: Vec<String> = std::iter::once("1 AS u".to_owned()).chain(kept).collect();
             let none: Vec<String> = matches.iter().map(Conjunction::absent).collect();
@@ -211,8 +215,9 @@ impl Writer {
                 let kept: BTreeSet<Var> = one.places.keys().chain(&or.binds).copied().collect();
                 let branches = or.branches.iter().flat_map(|branch| self.body(branch, one.clone()));
                 let mut all: Vec<Conjunction> = branches.collect();
-                all.iter_mut()
-                    .for_each(|one| one.places.retain(|var, _| kept.contains(var)));
+                for one in &mut all {
+                    one.places.retain(|var, _| kept.contains(var));
+                }
                 all
             }
         }
@@ -314,7 +319,7 @@ impl Writer {
                 Expression::Var(_) => groups.push(text.clone()),
                 Expression::Aggregate(Aggregate::Min | Aggregate::Max, _) => {}
                 Expression::CountAll | Expression::Aggregate(Aggregate::Count | Aggregate::CountDistinct, _) => {
-                    joins.push_str(&format!(" JOIN numbers n{at} ON n{at}.n = g.c{at}"));
+                    let _ = write!(joins, " JOIN numbers n{at} ON n{at}.n = g.c{at}");
                 }
                 Expression::Aggregate(..) => return None,
             }

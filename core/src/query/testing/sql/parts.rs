@@ -1,5 +1,7 @@
 //! Columns, constants and lists of conditions in SQL.
 
+use std::fmt::Write;
+
 use super::{ColumnKind, Places};
 use crate::{
     query::logic::{Aggregate, Column, Expression, OrderBy, OrderKey, Var},
@@ -45,7 +47,11 @@ pub(super) fn aggregate(of: Expression, places: &Places) -> String {
             Aggregate::Avg => format!("avg({})", number(&var)),
             Aggregate::Min => format!("min({})", places[&var]),
             Aggregate::Max => format!("max({})", places[&var]),
-            Aggregate::Collect => format!("group_concat(hex({}))", places[&var]),
+            // The hexadecimal of null is an empty text, not null.
+            Aggregate::Collect => format!(
+                "group_concat(CASE WHEN {0} IS NOT NULL THEN hex({0}) END)",
+                places[&var]
+            ),
         },
     }
 }
@@ -78,7 +84,12 @@ pub(super) fn text_literal(text: &str) -> String {
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes
+        .iter()
+        .fold(String::with_capacity(2 * bytes.len()), |mut out, byte| {
+            let _ = write!(out, "{byte:02x}");
+            out
+        })
 }
 
 pub(super) fn place(number: u32) -> usize {
