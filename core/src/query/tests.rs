@@ -81,6 +81,8 @@ fn an_error_of_syntax_points_at_the_place_and_says_what_would_be_right() {
     refused("post where a = 1 and", "", "expected a field");
     refused("post where id.x = 3", ".", "the entity itself");
     refused("find ?x where ?x a/b ?y ?z", "?z", "expected `;` and another clause");
+    refused("find ?x where ?x a/b, ?x a/c", ",", "clauses stand apart by `;`");
+    refused("find ?x where ?x a/b and ?x a/c", "and", "clauses stand apart by `;`");
     refused("find ? where ?x a/b", "?", "is not a variable");
     refused("post where\n  a = 1 and\n  b ~ 2", "~", "line 3, column 5");
 }

@@ -55,7 +55,13 @@ impl Parser {
         let clauses = self.clauses()?;
         let tail = self.tail(Self::find_order)?;
         if *self.peek() != Token::End {
-            return Err(self.unexpected_among(WHAT_FOLLOWS, &["or", "order", "limit", "after"]));
+            let error = self.unexpected_among(WHAT_FOLLOWS, &["or", "order", "limit", "after"]);
+            let joins = self.is_word("and") || self.is_sign(",") || self.is_sign(".");
+            return Err(if joins {
+                error.help("clauses stand apart by `;`, and all of them must hold")
+            } else {
+                error
+            });
         }
         Ok(Datalog {
             rules,
