@@ -9,7 +9,7 @@ use super::{
     from_json, from_text, json, logic,
     lower::lower,
     naive::evaluate,
-    testing::{self, Triple, cases, choices::Choices, datalog::Features},
+    testing::{self, Triple, cases, choices::Choices, datalog::Features, sql::translate},
     text,
 };
 
@@ -596,10 +596,12 @@ fn random_cases_are_worth_their_while() {
             count(word, text.contains(word));
         }
         let cut = paged(&logic, None, None);
+        count("SQLite can say it", translate(&logic).is_some());
         count("has an answer", !evaluate(&cut, triples.clone()).rows.is_empty());
         count("has several", evaluate(&cut, triples).rows.len() > 2);
     }
     let rare: Vec<_> = found.iter().filter(|(_, count)| **count < 25).collect();
     assert!(rare.is_empty(), "{found:?}");
+    assert!(found["SQLite can say it"] > 900, "{found:?}");
     assert!(found["has an answer"] > 500 && found["has several"] > 250, "{found:?}");
 }

@@ -329,23 +329,7 @@ impl Maker<'_, '_> {
     }
 
     fn call_closure(&mut self, field: &FieldSchema) -> Clause {
-        let step = |a: &str, b: &str| {
-            let predicate = PredicatePattern::Is(field.predicate.clone());
-            triple(var(&a.into()), predicate, var(&b.into()))
-        };
-        let call = |a: &str, b: &str| {
-            let name = Name::new("reach");
-            let arguments = vec![var(&a.into()), var(&b.into())];
-            clause(ClauseKind::Call { name, arguments })
-        };
-        let right = self.choices.below(3) < 2;
-        let next = if right {
-            vec![step("x", "y"), call("y", "z")]
-        } else {
-            vec![call("x", "y"), call("y", "z")]
-        };
-        self.rules.push(rule("reach", &["x", "z"], vec![step("x", "z")]));
-        self.rules.push(rule("reach", &["x", "z"], next));
+        self.rules.extend(closure(field, self.choices.below(3) == 2));
         let mut arguments = vec![self.object(Kind::Ref), self.object(Kind::Ref)];
         if self.choices.one_in(6) {
             arguments.swap(0, 1);
@@ -454,6 +438,24 @@ impl Maker<'_, '_> {
         };
         Cursor((0..columns).map(|_| datum(self.choices)).collect())
     }
+}
+
+/// `reach`: whatever a field leads to in one step or more. Twice recursive, it is longer to compute and means the same.
+pub(super) fn closure(field: &FieldSchema, twice: bool) -> [RuleDefinition; 2] {
+    let step = |a: &str, b: &str| {
+        let predicate = PredicatePattern::Is(field.predicate.clone());
+        triple(var(&a.into()), predicate, var(&b.into()))
+    };
+    let call = |a: &str, b: &str| {
+        let name = Name::new("reach");
+        let arguments = vec![var(&a.into()), var(&b.into())];
+        clause(ClauseKind::Call { name, arguments })
+    };
+    let first = if twice { call("x", "y") } else { step("x", "y") };
+    [
+        rule("reach", &["x", "z"], vec![step("x", "z")]),
+        rule("reach", &["x", "z"], vec![first, call("y", "z")]),
+    ]
 }
 
 fn clause(kind: ClauseKind) -> Clause {

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     choices::Choices,
+    datalog::{Features, closure},
     schema::{FieldSchema, Schema, entity, value},
 };
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
         answer::Datum,
         ast::{
             Literal, Name, Query,
-            entity::{Condition, EntitySelect, FieldItem, ItemValue, Path, PathOrder, PathStep},
+            entity::{Argument, Condition, EntitySelect, FieldItem, ItemValue, Path, PathOrder, PathStep},
         },
         logic::{Comparison, Cursor, Kind, TextTest},
         place::Place,
@@ -19,8 +20,8 @@ use crate::{
     value::Value,
 };
 
-/// A query.
-pub fn query(schema: &Schema, choices: &mut Choices<'_>) -> Query {
+/// A query. Of the features, it heeds whether there may be rules.
+pub fn query(schema: &Schema, features: Features, choices: &mut Choices<'_>) -> Query {
     let mut maker = Maker { schema, choices };
     let of_type = maker.any_type();
     let mut select = maker.select(Some(of_type), 0);
@@ -29,10 +30,17 @@ pub fn query(schema: &Schema, choices: &mut Choices<'_>) -> Query {
         let id = Datum::Value(Value::Ref(entity(maker.choices.below(7))));
         select.after = Some(Cursor(keys.into_iter().chain([id]).collect()));
     }
-    Query::Entity {
-        rules: Vec::new(),
-        select,
+    let mut rules = Vec::new();
+    if features.rules && maker.choices.one_in(6) {
+        let field = maker.reference(None);
+        rules.extend(closure(&field, maker.choices.one_in(4)));
+        let call = maker.call();
+        select.condition = Some(match select.condition {
+            Some(before) => Condition::all(vec![call, before]),
+            None => call,
+        });
     }
+    Query::Entity { rules, select }
 }
 
 struct Maker<'a, 'b> {
@@ -89,6 +97,24 @@ impl Maker<'_, '_> {
     }
 
     // Conditions.
+
+    fn call(&mut self) -> Condition {
+        let other = match self.choices.below(3) {
+            2 => Argument::Any,
+            _ => Argument::Constant(self.literal(Kind::Ref)),
+        };
+        let mut arguments = vec![Argument::Id, other];
+        if self.choices.one_in(2) {
+            arguments.reverse();
+        }
+        let name = Name::new("reach");
+        let call = Condition::Call { name, arguments };
+        if self.choices.one_in(4) {
+            Condition::Not(Box::new(call))
+        } else {
+            call
+        }
+    }
 
     fn condition(&mut self, of_type: Option<&str>, depth: usize) -> Condition {
         let inner = |maker: &mut Self| maker.condition(of_type, depth + 1);

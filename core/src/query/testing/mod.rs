@@ -45,7 +45,7 @@ pub struct Case {
 pub fn case(features: Features, choices: &mut Choices<'_>) -> Case {
     let schema = schema(choices);
     let query = match choices.below(3) {
-        2 => entities::query(&schema, choices),
+        2 => entities::query(&schema, features, choices),
         _ => datalog::query(&schema, features, choices),
     };
     let triples = data(&schema, TRIPLES, choices);
