@@ -603,5 +603,5 @@ fn random_cases_are_worth_their_while() {
     let rare: Vec<_> = found.iter().filter(|(_, count)| **count < 25).collect();
     assert!(rare.is_empty(), "{found:?}");
     assert!(found["SQLite can say it"] > 900, "{found:?}");
-    assert!(found["has an answer"] > 500 && found["has several"] > 250, "{found:?}");
+    assert!(found["has an answer"] > 500 && found["has several"] > 200, "{found:?}");
 }
