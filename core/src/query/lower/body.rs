@@ -79,6 +79,7 @@ impl Lowering<'_> {
                     let what = "`optional`";
                     return Err(QueryError::new(Problem::Misplaced { what, place }, &clause.at));
                 }
+                not_local_to_or(clauses, inner, &visible, &clause.at)?;
                 let (optional, seen) = self.body(inner, &visible, level.inner("inside `optional`"))?;
                 body.optionals.push(optional);
                 visible = seen;
@@ -276,6 +277,21 @@ fn own(name: &Name, visible: &Visible) -> Var {
     *visible
         .get(&name.text)
         .expect("the names in the patterns of a body were made visible first")
+}
+
+/// An `optional` must not seem to go on with a variable that is local to the branches of an `or` beside it.
+fn not_local_to_or(beside: &[Clause], inner: &[Clause], visible: &Visible, at: &Place) -> Result<(), QueryError> {
+    let in_branches = beside.iter().flat_map(|clause| match &clause.kind {
+        ClauseKind::Or(branches) => branches.iter().flat_map(|branch| bound_by(branch)).collect(),
+        _ => BTreeSet::new(),
+    });
+    let in_branches: BTreeSet<Arc<str>> = in_branches.collect();
+    let own = bound_by(inner);
+    let both = own.intersection(&in_branches).find(|name| !visible.contains_key(*name));
+    let Some(name) = both else { return Ok(()) };
+    let message = format!("?{name} is local to a branch of `or`, so in `optional` it is another variable");
+    let error = QueryError::new(Problem::Senseless(message), at);
+    Err(error.help("give one of them another name, or bind it in every branch"))
 }
 
 /// The names that the patterns, calls and disjunctions of a body bind.
