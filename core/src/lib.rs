@@ -9,6 +9,7 @@ pub mod codec;
 pub mod env;
 pub mod fact;
 pub mod fingerprint;
+pub mod graph;
 pub mod id;
 pub mod limits;
 pub mod merge;

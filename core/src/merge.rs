@@ -47,7 +47,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    const fn of(held_against_other: Ordering, held: Tag, other: Tag) -> Self {
+    pub(crate) const fn of(held_against_other: Ordering, held: Tag, other: Tag) -> Self {
         match held_against_other {
             Ordering::Less => Self::Replaced,
             Ordering::Equal if smaller(other, held) => Self::Retagged,

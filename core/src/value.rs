@@ -32,12 +32,12 @@ impl Number {
     }
 
     /// Bits that sort like the numbers: the sign flipped, and all bits of negative ones.
-    fn ordered_bits(self) -> u64 {
+    pub(crate) fn ordered_bits(self) -> u64 {
         let bits = self.0.to_bits();
         if bits >> 63 == 0 { bits | 1 << 63 } else { !bits }
     }
 
-    fn from_ordered_bits(bits: u64) -> Result<Self, DecodeError> {
+    pub(crate) fn from_ordered_bits(bits: u64) -> Result<Self, DecodeError> {
         let number = f64::from_bits(if bits >> 63 == 1 { bits & !(1 << 63) } else { !bits });
         if number == 0.0 && number.is_sign_negative() {
             return Err(DecodeError::invalid("a number", "negative zero"));

@@ -17,6 +17,7 @@ pub mod sum;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod text;
+pub mod triples;
 
 #[cfg(test)]
 mod tests;
