@@ -7,12 +7,14 @@ pub mod answer;
 pub mod ast;
 pub mod build;
 pub mod error;
+pub mod eval;
 pub mod json;
 pub mod limits;
 pub mod logic;
 pub mod lower;
 pub mod naive;
 pub mod place;
+pub mod plan;
 pub mod sum;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

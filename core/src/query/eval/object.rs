@@ -1,0 +1,247 @@
+//! Objects: what an entity query gives for each entity, with includes, and the keys that entities are ordered by.
+
+use std::sync::Arc;
+
+use super::{
+    context::{Context, EvalError},
+    relation::Relation,
+    select::SelectRun,
+};
+use crate::{
+    query::{
+        answer::{Datum, Member, Object, Rows},
+        logic::{Field, FieldValue, PredicateTerm, Step},
+        plan::{Column, SelectPlan},
+        triples::{EntityNumber, Entry, Objects, PredicateNumber, Scan, Term, Triples},
+    },
+    value::Value,
+};
+
+/// Entries of a reverse step that are read at once.
+const STEP_BATCH: usize = 1_024;
+
+/// The members of objects.
+#[derive(Debug)]
+pub(super) struct Fields<'p> {
+    fields: Vec<FieldRun<'p>>,
+}
+
+#[derive(Debug)]
+enum FieldRun<'p> {
+    One(Arc<str>, Vec<PredicateNumber>),
+    All(Arc<str>, Vec<PredicateNumber>),
+    Everything,
+    Many(Arc<str>, Box<SelectRun<'p>>),
+    First(Arc<str>, Box<SelectRun<'p>>),
+}
+
+impl<'p> Fields<'p> {
+    pub(super) fn new<T: Triples + ?Sized>(fields: &[Field], includes: &'p [SelectPlan], cx: &Context<'_, T>) -> Self {
+        let mut includes = includes.iter();
+        let mut include = || Box::new(SelectRun::new(includes.next().expect("a plan for each include"), cx));
+        let run = |field: &Field| {
+            let name = Arc::clone(&field.name);
+            match &field.value {
+                FieldValue::One(predicate) => FieldRun::One(name, numbers(predicate, cx)),
+                FieldValue::All(predicate) => FieldRun::All(name, numbers(predicate, cx)),
+                FieldValue::Everything => FieldRun::Everything,
+                FieldValue::Many(_) => FieldRun::Many(name, include()),
+                FieldValue::First(_) => FieldRun::First(name, include()),
+            }
+        };
+        Self {
+            fields: fields.iter().map(run).collect(),
+        }
+    }
+
+    /// The object of an entity, whose includes are seeded by it.
+    pub(super) fn object<T: Triples + ?Sized>(
+        &mut self,
+        column: Column,
+        entity: EntityNumber,
+        cx: &mut Context<'_, T>,
+        relations: &[Relation],
+    ) -> Result<Object, EvalError> {
+        let seed = [(column, Term::entity(entity))];
+        let mut members = Vec::with_capacity(self.fields.len());
+        for field in &mut self.fields {
+            let (name, member) = match field {
+                FieldRun::One(name, predicates) => {
+                    let values = values(entity, predicates, cx)?;
+                    let least = values.into_iter().min_by(|a, b| cx.compare(*a, *b));
+                    (name, Member::Datum(cx.datum(least.unwrap_or(Term::NULL))))
+                }
+                FieldRun::All(name, predicates) => {
+                    let values = values(entity, predicates, cx)?;
+                    (name, Member::Datum(Datum::List(ascending(values, cx))))
+                }
+                FieldRun::Everything => {
+                    everything(entity, cx, &mut members)?;
+                    continue;
+                }
+                FieldRun::Many(name, select) => {
+                    let found = objects(select, &seed, cx, relations)?;
+                    (name, Member::Objects(found))
+                }
+                FieldRun::First(name, select) => {
+                    let first = objects(select, &seed, cx, relations)?.into_iter().next();
+                    let none = Member::Datum(Datum::Null);
+                    (name, first.map_or(none, |object| Member::Object(Box::new(object))))
+                }
+            };
+            members.push((Arc::clone(name), member));
+        }
+        let Value::Ref(id) = cx.value(Term::entity(entity)) else {
+            unreachable!("an entity's value is a reference");
+        };
+        Ok(Object { id, members })
+    }
+}
+
+fn objects<T: Triples + ?Sized>(
+    select: &mut SelectRun<'_>,
+    seed: &[(Column, Term)],
+    cx: &mut Context<'_, T>,
+    relations: &[Relation],
+) -> Result<Vec<Object>, EvalError> {
+    match select.answer(seed, cx, relations)?.rows {
+        Rows::Entities(objects) => Ok(objects),
+        Rows::Table { .. } => Ok(Vec::new()),
+    }
+}
+
+/// The different values of some predicates.
+fn values<T: Triples + ?Sized>(
+    entity: EntityNumber,
+    predicates: &[PredicateNumber],
+    cx: &mut Context<'_, T>,
+) -> Result<Vec<Term>, EvalError> {
+    let mut values = Vec::new();
+    for predicate in predicates {
+        cx.store.values(entity, *predicate, &mut values);
+    }
+    cx.spend(1 + values.len())?;
+    if predicates.len() > 1 {
+        values.sort_unstable();
+        values.dedup();
+    }
+    Ok(values)
+}
+
+fn ascending<T: Triples + ?Sized>(mut terms: Vec<Term>, cx: &Context<'_, T>) -> Vec<Value> {
+    terms.sort_by(|a, b| cx.compare(*a, *b));
+    terms.into_iter().map(|term| cx.value(term)).collect()
+}
+
+fn everything<T: Triples + ?Sized>(
+    entity: EntityNumber,
+    cx: &mut Context<'_, T>,
+    members: &mut Vec<(Arc<str>, Member)>,
+) -> Result<(), EvalError> {
+    let mut fields = Vec::new();
+    cx.store.fields(entity, &mut fields);
+    cx.spend(1 + fields.len())?;
+    let first = members.len();
+    for cell in fields.chunk_by(|a, b| a.0 == b.0) {
+        let datum = match cell {
+            [(_, one)] => cx.datum(*one),
+            many => Datum::List(ascending(many.iter().map(|(_, term)| *term).collect(), cx)),
+        };
+        let name = cx.store.predicate(cell[0].0);
+        members.push((name.as_str().into(), Member::Datum(datum)));
+    }
+    members[first..].sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(())
+}
+
+fn numbers<T: Triples + ?Sized>(predicate: &PredicateTerm, cx: &Context<'_, T>) -> Vec<PredicateNumber> {
+    match predicate {
+        PredicateTerm::Is(one) => cx.store.predicate_number(one).into_iter().collect(),
+        wider => {
+            let all = cx.store.predicates().into_iter();
+            all.filter(|number| wider.takes(&cx.store.predicate(*number))).collect()
+        }
+    }
+}
+
+/// A way from an entity to what it is ordered by.
+#[derive(Debug)]
+pub(super) struct Path {
+    steps: Vec<(Vec<PredicateNumber>, bool)>,
+    descending: bool,
+    here: Vec<Term>,
+    next: Vec<Term>,
+    entries: Vec<Entry>,
+}
+
+impl Path {
+    pub(super) fn new<T: Triples + ?Sized>(steps: &[Step], descending: bool, cx: &Context<'_, T>) -> Self {
+        let steps = steps.iter().map(|step| (numbers(&step.predicate, cx), step.reverse));
+        Self {
+            steps: steps.collect(),
+            descending,
+            here: Vec::new(),
+            next: Vec::new(),
+            entries: Vec::new(),
+        }
+    }
+
+    /// The least that it reaches, or the greatest; null for none.
+    pub(super) fn key<T: Triples + ?Sized>(
+        &mut self,
+        entity: EntityNumber,
+        cx: &mut Context<'_, T>,
+    ) -> Result<Term, EvalError> {
+        self.here.clear();
+        self.here.push(Term::entity(entity));
+        for (predicates, reverse) in &self.steps {
+            self.next.clear();
+            for term in &self.here {
+                for predicate in predicates {
+                    if *reverse {
+                        subjects(*term, *predicate, &mut self.entries, &mut self.next, cx)?;
+                    } else if let Some(entity) = term.as_entity() {
+                        cx.store.values(entity, *predicate, &mut self.next);
+                    }
+                }
+            }
+            cx.spend(1 + self.next.len())?;
+            self.next.sort_unstable();
+            self.next.dedup();
+            std::mem::swap(&mut self.here, &mut self.next);
+        }
+        let ends = self.here.iter().copied();
+        let end = if self.descending {
+            ends.max_by(|a, b| cx.compare(*a, *b))
+        } else {
+            ends.min_by(|a, b| cx.compare(*a, *b))
+        };
+        Ok(end.unwrap_or(Term::NULL))
+    }
+}
+
+/// Those that refer to a term, or hold it.
+fn subjects<T: Triples + ?Sized>(
+    object: Term,
+    predicate: PredicateNumber,
+    entries: &mut Vec<Entry>,
+    out: &mut Vec<Term>,
+    cx: &mut Context<'_, T>,
+) -> Result<(), EvalError> {
+    let scan = Scan {
+        predicate,
+        objects: Objects::Equal(object),
+        descending: false,
+    };
+    let mut after = None;
+    loop {
+        entries.clear();
+        let more = cx.store.scan(&scan, after, STEP_BATCH, entries);
+        cx.spend(entries.len())?;
+        out.extend(entries.iter().map(|entry| Term::entity(entry.subject())));
+        after = entries.last().copied();
+        if !more {
+            return Ok(());
+        }
+    }
+}
