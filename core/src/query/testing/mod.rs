@@ -1,5 +1,6 @@
 //! For tests, here and in other crates (feature `testing`): data written as text, and random schemas, data and queries.
 
+pub mod blog;
 pub mod choices;
 pub mod datalog;
 pub mod entities;
