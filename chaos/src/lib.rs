@@ -1,0 +1,4 @@
+//! The whole cluster in one process, from one seed; and the same chaos on real processes.
+
+pub mod plan;
+pub mod topology;

@@ -1,0 +1,432 @@
+//! Faults: what goes wrong, to whom, from when until when. One readable line each.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    cluster::{Client, Host, Tenant},
+    time::{Millis, Span},
+};
+use crate::topology::Region;
+
+/// A fault's identity: its place in the list that its plan drew. It keeps it when others are left out, and its own
+/// random stream follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct FaultId(pub u32);
+
+impl fmt::Display for FaultId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One thing that goes wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// Its identity.
+    pub id: FaultId,
+    /// When it starts.
+    pub start: Millis,
+    /// When it ends; `None` where it happens at once, or for good.
+    pub end: Option<Millis>,
+    /// What it is.
+    #[serde(flatten)]
+    pub kind: Kind,
+}
+
+/// What a crash leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Crash {
+    /// The process dies: peers hear the sockets close, every write that it made stays.
+    Process,
+    /// The power goes: peers hear nothing, of unsynced writes a torn subset stays.
+    Power,
+}
+
+/// How packets are kept from arriving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cut {
+    /// Lost; streams stall until a deadline.
+    Dropped,
+    /// Kept back, and delivered when the fault ends.
+    Held,
+}
+
+/// Which files of a disk are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Files {
+    /// The triples: logs and shards. The control plane's files stay as they are.
+    Triples,
+    /// All of the data directory.
+    All,
+}
+
+/// Which operations of a disk are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskOperation {
+    /// Reads.
+    Read,
+    /// Writes.
+    Write,
+    /// Syncs.
+    Sync,
+}
+
+/// What goes wrong. The comment says what the end of the fault does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "a field says whom or how much; the variant says what")]
+pub enum Kind {
+    /// A host goes down. End: it starts again.
+    Crash { host: Host, how: Crash },
+    /// The power goes inside a commit: after so many disk operations from the start on. End: it starts again.
+    PowerCut { host: Host, after_operations: u32 },
+    /// A host stands still and then goes on as if nothing had been. End: it goes on.
+    Pause { host: Host },
+
+    /// No packets between these hosts and all other hosts. Clients reach both. End: healed.
+    Partition { hosts: Vec<Host>, cut: Cut },
+    /// No packets from one host to another; the way back works. End: healed.
+    OneWayCut { from: Host, to: Host },
+    /// These regions, clients included, are cut off from all others. End: healed.
+    RegionCut { regions: Vec<Region>, cut: Cut },
+    /// Whoever leads the control plane at the start is cut off from all other hosts. End: healed.
+    LeaderCut { cut: Cut },
+    /// All hosts of a region lose power. End: they start again. Without an end: their disks are gone.
+    RegionLost { region: Region },
+    /// At most so many bytes a second between two regions. End: full speed.
+    SlowLink {
+        between: (Region, Region),
+        bytes_per_second: u64,
+    },
+    /// So much more one-way latency, plus up to so much more at random, between two regions. End: as before.
+    Latency {
+        between: (Region, Region),
+        extra: Millis,
+        jitter: Millis,
+    },
+    /// Packets between two hosts are lost and sent again: held this often a minute, for so long. End: none are.
+    Loss {
+        between: (Host, Host),
+        holds_per_minute: u32,
+        hold: Millis,
+    },
+
+    /// Only so many bytes are left on the disk. End: there is room again.
+    DiskFull { host: Host, bytes_left: u64 },
+    /// Some disk operations fail, in thousandths. End: none do.
+    DiskErrors {
+        host: Host,
+        operation: DiskOperation,
+        per_mille: u32,
+    },
+    /// Disk operations take so much longer. End: as before.
+    DiskSlow { host: Host, extra: Millis },
+    /// The host loses power; its files go back to what was synced at `to`. End: it starts again.
+    DiskRolledBack { host: Host, to: Millis, files: Files },
+    /// The host loses power; its files are replaced by a backup made at `taken`. End: it starts again.
+    BackupRestored { host: Host, taken: Millis, files: Files },
+    /// So many pages of the host's triples get flipped bits, while it is down. End: it starts again.
+    BitRot { host: Host, pages: u32 },
+    /// A host and its disk are gone for good.
+    HostLost { host: Host },
+
+    /// A host's clock is set forward or back. End: it is set right.
+    ClockJump { host: Host, by_ms: i64 },
+    /// A host's clock and timers run fast or slow, in millionths. End: at the right rate.
+    ClockRate { host: Host, ppm: i32 },
+    /// A client's clock is set forward or back. End: it is set right.
+    ClientClock { client: Client, by_ms: i64 },
+
+    /// A client reaches nobody; it goes on writing. End: it comes back, perhaps nearer to another region.
+    ClientOffline { client: Client, returns_in: Region },
+    /// A client's program dies and loses what its disk had not synced. End: it starts again.
+    ClientCrash { client: Client },
+    /// A client reads its streams at most so fast. End: full speed.
+    SlowConsumer { client: Client, bytes_per_second: u64 },
+
+    /// A new host joins.
+    Join { host: Host, region: Region },
+    /// A host is drained: its tenants move away, it stays a member.
+    Drain { host: Host },
+    /// A host leaves for good; its process is stopped.
+    Remove { host: Host },
+    /// A host is lost for good; a new one joins in its region and the lost one is removed.
+    Replace { lost: Host, by: Host },
+    /// A tenant is placed anew.
+    Place {
+        tenant: Tenant,
+        regions: Vec<Region>,
+        home: Region,
+        nodes_per_region: u32,
+    },
+    /// Hosts are restarted one after another, so long apart, with a newer wire version. For good.
+    RollingUpgrade { pause: Millis },
+}
+
+impl Fault {
+    /// When it is at work, in a run that heals everything at `heal`.
+    pub fn span(&self, heal: Millis) -> Span {
+        let end = self.end.unwrap_or(heal);
+        Span {
+            start: self.start,
+            end: end.max(self.start),
+        }
+    }
+}
+
+impl Kind {
+    /// Its name, as JSON, reports and the command line have it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Crash { .. } => "crash",
+            Self::PowerCut { .. } => "power-cut",
+            Self::Pause { .. } => "pause",
+            Self::Partition { .. } => "partition",
+            Self::OneWayCut { .. } => "one-way-cut",
+            Self::RegionCut { .. } => "region-cut",
+            Self::LeaderCut { .. } => "leader-cut",
+            Self::RegionLost { .. } => "region-lost",
+            Self::SlowLink { .. } => "slow-link",
+            Self::Latency { .. } => "latency",
+            Self::Loss { .. } => "loss",
+            Self::DiskFull { .. } => "disk-full",
+            Self::DiskErrors { .. } => "disk-errors",
+            Self::DiskSlow { .. } => "disk-slow",
+            Self::DiskRolledBack { .. } => "disk-rolled-back",
+            Self::BackupRestored { .. } => "backup-restored",
+            Self::BitRot { .. } => "bit-rot",
+            Self::HostLost { .. } => "host-lost",
+            Self::ClockJump { .. } => "clock-jump",
+            Self::ClockRate { .. } => "clock-rate",
+            Self::ClientClock { .. } => "client-clock",
+            Self::ClientOffline { .. } => "client-offline",
+            Self::ClientCrash { .. } => "client-crash",
+            Self::SlowConsumer { .. } => "slow-consumer",
+            Self::Join { .. } => "join",
+            Self::Drain { .. } => "drain",
+            Self::Remove { .. } => "remove",
+            Self::Replace { .. } => "replace",
+            Self::Place { .. } => "place",
+            Self::RollingUpgrade { .. } => "rolling-upgrade",
+        }
+    }
+
+    /// The hosts that it names.
+    pub fn hosts(&self) -> Vec<Host> {
+        match self {
+            Self::Crash { host, .. }
+            | Self::PowerCut { host, .. }
+            | Self::Pause { host }
+            | Self::DiskFull { host, .. }
+            | Self::DiskErrors { host, .. }
+            | Self::DiskSlow { host, .. }
+            | Self::DiskRolledBack { host, .. }
+            | Self::BackupRestored { host, .. }
+            | Self::BitRot { host, .. }
+            | Self::HostLost { host }
+            | Self::ClockJump { host, .. }
+            | Self::ClockRate { host, .. }
+            | Self::Join { host, .. }
+            | Self::Drain { host }
+            | Self::Remove { host } => vec![*host],
+            Self::Partition { hosts, .. } => hosts.clone(),
+            Self::OneWayCut { from, to } => vec![*from, *to],
+            Self::Loss { between, .. } => vec![between.0, between.1],
+            Self::Replace { lost, by } => vec![*lost, *by],
+            Self::RegionCut { .. }
+            | Self::LeaderCut { .. }
+            | Self::RegionLost { .. }
+            | Self::SlowLink { .. }
+            | Self::Latency { .. }
+            | Self::ClientClock { .. }
+            | Self::ClientOffline { .. }
+            | Self::ClientCrash { .. }
+            | Self::SlowConsumer { .. }
+            | Self::Place { .. }
+            | Self::RollingUpgrade { .. } => Vec::new(),
+        }
+    }
+
+    /// The client that it names.
+    pub const fn client(&self) -> Option<Client> {
+        match self {
+            Self::ClientClock { client, .. }
+            | Self::ClientOffline { client, .. }
+            | Self::ClientCrash { client }
+            | Self::SlowConsumer { client, .. } => Some(*client),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    /// Such as `#3    12.000 s to  15.500 s  h2 loses power and starts again`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = self.end.map_or_else(String::new, |end| format!("to {end:>10}"));
+        write!(f, "#{:<3} {:>10} {end:<13}  {}", self.id, self.start, self.kind)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Crash { host, how } => match how {
+                Crash::Process => write!(f, "{host}: the process is killed"),
+                Crash::Power => write!(f, "{host} loses power"),
+            },
+            Self::PowerCut { host, after_operations } => {
+                write!(
+                    f,
+                    "{host} loses power after {after_operations} disk operations, inside a commit"
+                )
+            }
+            Self::Pause { host } => write!(f, "{host} stands still"),
+            Self::Partition { hosts, cut } => write!(f, "{} | all others: packets {cut}", Words(hosts)),
+            Self::OneWayCut { from, to } => write!(f, "{from} -> {to}: packets dropped, the way back works"),
+            Self::RegionCut { regions, cut } => write!(f, "{} | all other regions: packets {cut}", Words(regions)),
+            Self::LeaderCut { cut } => write!(f, "the leader | all others: packets {cut}"),
+            Self::RegionLost { region } => write!(f, "{region} loses power as a whole"),
+            Self::SlowLink {
+                between: (a, b),
+                bytes_per_second,
+            } => {
+                write!(f, "{a} - {b}: at most {bytes_per_second} bytes a second")
+            }
+            Self::Latency {
+                between: (a, b),
+                extra,
+                jitter,
+            } => {
+                write!(f, "{a} - {b}: {extra} more one way, and up to {jitter} at random")
+            }
+            Self::Loss {
+                between: (a, b),
+                holds_per_minute,
+                hold,
+            } => {
+                write!(
+                    f,
+                    "{a} - {b}: packets lost and sent again, {holds_per_minute} times a minute, {hold} each"
+                )
+            }
+            Self::Join { host, region } => write!(f, "{host} joins in {region}"),
+            Self::Drain { host } => write!(f, "{host} is drained"),
+            Self::Remove { host } => write!(f, "{host} is removed"),
+            Self::Replace { lost, by } => write!(f, "{lost} is lost for good; {by} takes its place"),
+            Self::Place {
+                tenant,
+                regions,
+                home,
+                nodes_per_region,
+            } => {
+                let regions = Words(regions);
+                write!(
+                    f,
+                    "{tenant} is placed in {regions}, home {home}, {nodes_per_region} a region"
+                )
+            }
+            Self::RollingUpgrade { pause } => write!(f, "every host is upgraded in turn, {pause} apart"),
+            disk_clock_or_client => disk_clock_or_client.fmt_disk(f),
+        }
+    }
+}
+
+impl Kind {
+    fn fmt_disk(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DiskFull { host, bytes_left } => write!(f, "{host}: the disk has {bytes_left} bytes left"),
+            Self::DiskErrors {
+                host,
+                operation,
+                per_mille,
+            } => {
+                let what = match operation {
+                    DiskOperation::Read => "reads",
+                    DiskOperation::Write => "writes",
+                    DiskOperation::Sync => "syncs",
+                };
+                write!(f, "{host}: {per_mille} of 1000 {what} fail")
+            }
+            Self::DiskSlow { host, extra } => write!(f, "{host}: disk operations take {extra} longer"),
+            Self::DiskRolledBack { host, to, files } => {
+                write!(f, "{host} loses power and comes back with {files} as synced at {to}")
+            }
+            Self::BackupRestored { host, taken, files } => {
+                write!(
+                    f,
+                    "{host} loses power and comes back with {files} from a backup of {taken}"
+                )
+            }
+            Self::BitRot { host, pages } => write!(f, "{host} goes down; bits flip in {pages} pages of its triples"),
+            Self::HostLost { host } => write!(f, "{host} and its disk are lost for good"),
+            other => other.fmt_clock_or_client(f),
+        }
+    }
+
+    fn fmt_clock_or_client(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ClockJump { host, by_ms } => write!(f, "{host}: the clock is set {}", ByMillis(*by_ms)),
+            Self::ClockRate { host, ppm } => write!(f, "{host}: the clock gains {ppm} on each million"),
+            Self::ClientClock { client, by_ms } => write!(f, "{client}: the clock is set {}", ByMillis(*by_ms)),
+            Self::ClientOffline { client, returns_in } => {
+                write!(f, "{client} is offline and comes back in {returns_in}")
+            }
+            Self::ClientCrash { client } => write!(f, "{client} dies and starts again"),
+            Self::SlowConsumer {
+                client,
+                bytes_per_second,
+            } => {
+                write!(f, "{client} reads at most {bytes_per_second} bytes a second")
+            }
+            _ => f.write_str(self.name()),
+        }
+    }
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Dropped => "dropped",
+            Self::Held => "held",
+        })
+    }
+}
+
+impl fmt::Display for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Triples => "its triples",
+            Self::All => "all files",
+        })
+    }
+}
+
+/// Things with spaces between.
+struct Words<'a, T>(&'a [T]);
+
+impl<T: fmt::Display> fmt::Display for Words<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, word) in self.0.iter().enumerate() {
+            let space = if at == 0 { "" } else { " " };
+            write!(f, "{space}{word}")?;
+        }
+        Ok(())
+    }
+}
+
+/// `3.000 s ahead`, `1.500 s back`.
+struct ByMillis(i64);
+
+impl fmt::Display for ByMillis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let way = if self.0 < 0 { "back" } else { "ahead" };
+        write!(f, "{} {way}", Millis(self.0.unsigned_abs()))
+    }
+}
