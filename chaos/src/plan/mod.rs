@@ -7,10 +7,13 @@
 //! Always:
 //! - the same seed gives the same plan, and a plan as JSON is the plan;
 //! - a fault keeps its id when others are left out, and draws from its own stream, so any sub-list replays;
-//! - a drawn plan stays within the fault budget: it never destroys more than the design promises to survive.
+//! - a drawn plan stays within the fault budget ([`budget`]): it never destroys more than the design promises to survive.
 
+pub mod budget;
 pub mod cluster;
+pub mod draw;
 pub mod fault;
+pub mod scenario;
 pub mod stream;
 pub mod time;
 
@@ -25,6 +28,12 @@ use self::{
     time::Millis,
 };
 use crate::topology::Region;
+
+/// In which the cluster forms: certificates, joins one by one, voters, tenants. Simulated, over real distances.
+pub const WARM_UP: Millis = Millis::secs(8);
+
+/// Within which a healed cluster must be whole: some elections, a catch-up over the slowest link, a collection.
+pub const SETTLE: Millis = Millis::secs(60);
 
 /// Everything that chance decides before a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

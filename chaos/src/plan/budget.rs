@@ -1,0 +1,376 @@
+//! The fault budget: what a plan may destroy, so that a run that loses data has found a bug.
+//!
+//! What can heal is free: any number of hosts may crash, be cut off or fill up at once, for that must never cost an
+//! acknowledged change. What cannot heal is rationed. A host is *harmed* when its disk goes back, rots, or is lost, or
+//! when it is removed at once. The rules:
+//!
+//! 1. **A minority is harmed.** At most `(v - 1) / 2` hosts, where `v` is the number of voters: the largest odd number
+//!    up to five and up to the hosts at the start. One or two hosts have one voter, so there nothing is harmed.
+//! 2. **Each tenant keeps a replica whose disk is never harmed**, wherever rendezvous hashing puts it: in one region of
+//!    each of its placements fewer hosts are harmed than hold it there.
+//! 3. **A control plane that forgets is alone.** A disk that goes back *with* the control plane's files forgets votes
+//!    and entries. From the moment it goes back to until [`ALONE_AFTER`] after its end, no other fault of a host or a
+//!    network is at work, so that all others know what it knew. (Raft promises nothing else.)
+//! 4. **A host is harmed or moved out once**: of harm, drain, remove and replace it meets one. A drained host leaves a
+//!    host behind in its region that is neither harmed nor drained; a tenant is placed only into such regions.
+//! 5. **Time.** Faults start after the warm-up and end, if they end, before the healing; snapshots to go back to are
+//!    taken after half the warm-up, when there is something in them. One rolling upgrade a run.
+//!
+//! The rules hold for every sub-list of a list for which they hold; so shrinking cannot leave the budget.
+//! A harmed host may refuse to serve (bit rot must be detected, not repaired): at the healing the run replaces those of
+//! [`harmed`] that do not come back, as an operator would.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use thiserror::Error;
+
+use super::{
+    Plan,
+    cluster::{Host, Tenant, TenantPlan},
+    fault::{Fault, FaultId, Files, Kind},
+    time::{Millis, Span},
+};
+use crate::topology::Region;
+
+/// How long after a whole disk went back everything else stays well: some elections and a catch-up of the log.
+pub const ALONE_AFTER: Millis = Millis::secs(5);
+
+/// Which rule a plan breaks.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum OverBudget {
+    /// Rule 1.
+    #[error("{harmed} hosts are harmed; {allowed} may be")]
+    Majority {
+        /// So many.
+        harmed: usize,
+        /// So many may be.
+        allowed: usize,
+    },
+    /// Rule 2.
+    #[error("{0} may lose every replica that keeps its disk")]
+    NoReplicaKept(Tenant),
+    /// Rule 3.
+    #[error("fault #{0} makes a control plane forget while fault #{1} is at work")]
+    NotAlone(FaultId, FaultId),
+    /// Rule 4.
+    #[error("{0} is harmed or moved out twice")]
+    Twice(Host),
+    /// Rule 4.
+    #[error("{0} has no host left that is neither harmed nor drained")]
+    EmptyRegion(Region),
+    /// Rule 5.
+    #[error("fault #{0} starts or ends outside the run, or before what it goes back to")]
+    OutOfTime(FaultId),
+    /// Rule 5.
+    #[error("more than one rolling upgrade")]
+    TwoUpgrades,
+}
+
+/// Checks a plan against the rules.
+pub fn check(plan: &Plan) -> Result<(), OverBudget> {
+    check_times(plan)?;
+    let harmed = check_hosts(plan)?;
+    let voters = voters(plan.cluster.hosts.len());
+    let allowed = (voters - 1) / 2;
+    if harmed.len() > allowed {
+        return Err(OverBudget::Majority {
+            harmed: harmed.len(),
+            allowed,
+        });
+    }
+    check_regions(plan, &harmed)?;
+    check_replicas(plan, &harmed)?;
+    check_alone(plan)
+}
+
+/// The hosts of the start whose disks a plan harms.
+pub fn harmed(plan: &Plan) -> BTreeSet<Host> {
+    plan.faults.iter().flat_map(|fault| harmed_by(plan, fault)).collect()
+}
+
+/// Voters of a cluster with so many hosts.
+const fn voters(hosts: usize) -> usize {
+    let most = if hosts > 5 { 5 } else { hosts };
+    if most == 0 { 1 } else { most - (most + 1) % 2 }
+}
+
+fn harmed_by(plan: &Plan, fault: &Fault) -> Vec<Host> {
+    match &fault.kind {
+        Kind::DiskRolledBack { host, .. }
+        | Kind::BackupRestored { host, .. }
+        | Kind::BitRot { host, .. }
+        | Kind::HostLost { host }
+        | Kind::Remove { host }
+        | Kind::Replace { lost: host, .. } => vec![*host],
+        Kind::RegionLost { region } if fault.end.is_none() => {
+            let there = plan.hosts().filter(|(_, host)| host.region == *region);
+            there.map(|(host, _)| host).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn check_times(plan: &Plan) -> Result<(), OverBudget> {
+    let mut upgrades = 0;
+    for fault in &plan.faults {
+        let ends_well = fault.end.is_none_or(|end| fault.start < end && end <= plan.duration);
+        let starts_well = plan.warm_up <= fault.start && fault.start < plan.duration;
+        let goes_back_well = goes_back_to(&fault.kind).is_none_or(|(to, _)| {
+            let earliest = Millis(plan.warm_up.0 / 2);
+            earliest <= to && to < fault.start
+        });
+        if !(ends_well && starts_well && goes_back_well) {
+            return Err(OverBudget::OutOfTime(fault.id));
+        }
+        upgrades += usize::from(matches!(fault.kind, Kind::RollingUpgrade { .. }));
+    }
+    if upgrades > 1 {
+        return Err(OverBudget::TwoUpgrades);
+    }
+    Ok(())
+}
+
+const fn goes_back_to(kind: &Kind) -> Option<(Millis, Files)> {
+    match kind {
+        Kind::DiskRolledBack { to, files, .. } => Some((*to, *files)),
+        Kind::BackupRestored { taken, files, .. } => Some((*taken, *files)),
+        _ => None,
+    }
+}
+
+/// Rule 4's first half. Returns the harmed hosts.
+fn check_hosts(plan: &Plan) -> Result<BTreeSet<Host>, OverBudget> {
+    let mut harmed = BTreeSet::new();
+    let mut moved = BTreeSet::new();
+    for fault in &plan.faults {
+        for host in harmed_by(plan, fault) {
+            if !harmed.insert(host) || moved.contains(&host) {
+                return Err(OverBudget::Twice(host));
+            }
+        }
+        if let Kind::Drain { host } = fault.kind
+            && (harmed.contains(&host) || !moved.insert(host))
+        {
+            return Err(OverBudget::Twice(host));
+        }
+    }
+    Ok(harmed)
+}
+
+/// Rule 4's second half.
+fn check_regions(plan: &Plan, harmed: &BTreeSet<Host>) -> Result<(), OverBudget> {
+    let drained: BTreeSet<Host> = plan.faults.iter().filter_map(drained_by).collect();
+    let well = |region: Region| {
+        plan.hosts()
+            .any(|(host, at)| at.region == region && !harmed.contains(&host) && !drained.contains(&host))
+    };
+    let left = drained
+        .iter()
+        .filter_map(|host| plan.host(*host))
+        .map(|host| host.region);
+    let placed = plan.faults.iter().flat_map(|fault| match &fault.kind {
+        Kind::Place { regions, .. } => regions.clone(),
+        _ => Vec::new(),
+    });
+    match left.chain(placed).find(|region| !well(*region)) {
+        Some(region) => Err(OverBudget::EmptyRegion(region)),
+        None => Ok(()),
+    }
+}
+
+const fn drained_by(fault: &Fault) -> Option<Host> {
+    match fault.kind {
+        Kind::Drain { host } => Some(host),
+        _ => None,
+    }
+}
+
+/// Rule 2.
+fn check_replicas(plan: &Plan, harmed: &BTreeSet<Host>) -> Result<(), OverBudget> {
+    let mut hosts: BTreeMap<Region, (u32, u32)> = BTreeMap::new();
+    for (host, at) in plan.hosts() {
+        let (all, bad) = hosts.entry(at.region).or_default();
+        *all += 1;
+        *bad += u32::from(harmed.contains(&host));
+    }
+    let keeps = |regions: &[Region], nodes_per_region: u32| {
+        regions.iter().any(|region| {
+            let (all, bad) = hosts.get(region).copied().unwrap_or_default();
+            bad < nodes_per_region.min(all)
+        })
+    };
+    let first = plan.tenants.iter().zip(1..).map(|(tenant, number)| {
+        let TenantPlan {
+            regions,
+            nodes_per_region,
+            ..
+        } = tenant;
+        (Tenant(number), regions, *nodes_per_region)
+    });
+    let later = plan.faults.iter().filter_map(|fault| match &fault.kind {
+        Kind::Place {
+            tenant,
+            regions,
+            nodes_per_region,
+            ..
+        } => Some((*tenant, regions, *nodes_per_region)),
+        _ => None,
+    });
+    for (tenant, regions, nodes_per_region) in first.chain(later) {
+        if !keeps(regions, nodes_per_region) {
+            return Err(OverBudget::NoReplicaKept(tenant));
+        }
+    }
+    Ok(())
+}
+
+/// Rule 3.
+fn check_alone(plan: &Plan) -> Result<(), OverBudget> {
+    for fault in &plan.faults {
+        let Some((to, Files::All)) = goes_back_to(&fault.kind) else {
+            continue;
+        };
+        let window = Span {
+            start: to,
+            end: fault.span(plan.duration).end + ALONE_AFTER,
+        };
+        let beside = plan.faults.iter().find(|other| {
+            let at_work = other.span(plan.duration);
+            // What happens at once is at work for a while: a join moves voters.
+            let at_work = Span {
+                start: at_work.start,
+                end: at_work.end.max(at_work.start + ALONE_AFTER),
+            };
+            other.id != fault.id && other.kind.client().is_none() && at_work.overlaps(&window)
+        });
+        if let Some(beside) = beside {
+            return Err(OverBudget::NotAlone(fault.id, beside.id));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::scenario::base::Base;
+
+    const TO: Millis = Millis(9_000);
+
+    /// Three hosts in two regions (h1 and h3 in the first); the tenant is in both.
+    fn plan(faults: Vec<(u64, Option<u64>, Kind)>) -> Plan {
+        let base = Base::new(1, "budget").hosts(&[Region::EuDe, Region::EuGb, Region::EuDe]);
+        let mut plan = base.tenant(&[Region::EuDe, Region::EuGb], 1).plan();
+        plan.faults = (0..)
+            .zip(faults)
+            .map(|(id, (start, end, kind))| Fault {
+                id: FaultId(id),
+                start: Millis::secs(start),
+                end: end.map(Millis::secs),
+                kind,
+            })
+            .collect();
+        plan
+    }
+
+    fn rolled_back(host: u32, files: Files) -> Kind {
+        Kind::DiskRolledBack {
+            host: Host(host),
+            to: TO,
+            files,
+        }
+    }
+
+    #[track_caller]
+    fn refused(faults: Vec<(u64, Option<u64>, Kind)>, why: &OverBudget) {
+        assert_eq!(check(&plan(faults)).as_ref(), Err(why));
+    }
+
+    #[test]
+    fn voters_are_the_largest_odd_number_up_to_five() {
+        let found: Vec<usize> = (1..=7).map(voters).collect();
+        assert_eq!(found, [1, 1, 3, 3, 5, 5, 5]);
+    }
+
+    #[test]
+    fn a_minority_may_be_harmed_and_no_more() {
+        assert_eq!(check(&plan(vec![(10, None, Kind::HostLost { host: Host(2) })])), Ok(()));
+        refused(
+            vec![
+                (10, None, Kind::HostLost { host: Host(2) }),
+                (20, Some(22), rolled_back(1, Files::Triples)),
+            ],
+            &OverBudget::Majority { harmed: 2, allowed: 1 },
+        );
+    }
+
+    #[test]
+    fn all_hosts_may_lose_power_at_once() {
+        let crash = |host| Kind::Crash {
+            host: Host(host),
+            how: super::super::fault::Crash::Power,
+        };
+        let all = (1..=3).map(|host| (10, Some(12), crash(host))).collect();
+        assert_eq!(check(&plan(all)), Ok(()));
+    }
+
+    #[test]
+    fn each_tenant_keeps_a_disk_wherever_hashing_puts_it() {
+        let lost = || vec![(10, None, Kind::RegionLost { region: Region::EuGb })];
+        assert_eq!(check(&plan(lost())), Ok(()));
+        let mut narrow = plan(lost());
+        narrow.tenants[0].regions = vec![Region::EuGb];
+        assert_eq!(check(&narrow), Err(OverBudget::NoReplicaKept(Tenant(1))));
+        // Two hosts in eu-de and one copy there: it may lie on the host that is harmed.
+        let mut unlucky = plan(vec![(10, None, Kind::HostLost { host: Host(1) })]);
+        unlucky.tenants[0].regions = vec![Region::EuDe];
+        assert_eq!(check(&unlucky), Err(OverBudget::NoReplicaKept(Tenant(1))));
+        unlucky.tenants[0].nodes_per_region = 2;
+        assert_eq!(check(&unlucky), Ok(()));
+    }
+
+    #[test]
+    fn a_control_plane_that_forgets_is_alone() {
+        let pause = Kind::Pause { host: Host(2) };
+        let back = || (20, Some(22), rolled_back(1, Files::All));
+        assert_eq!(check(&plan(vec![back()])), Ok(()));
+        assert_eq!(check(&plan(vec![back(), (28, Some(30), pause.clone())])), Ok(()));
+        refused(
+            vec![(10, Some(12), pause.clone()), back()],
+            &OverBudget::NotAlone(FaultId(1), FaultId(0)),
+        );
+        refused(
+            vec![back(), (26, Some(30), pause.clone())],
+            &OverBudget::NotAlone(FaultId(0), FaultId(1)),
+        );
+        let triples = (20, Some(22), rolled_back(1, Files::Triples));
+        assert_eq!(check(&plan(vec![(10, Some(12), pause), triples])), Ok(()));
+    }
+
+    #[test]
+    fn a_host_is_harmed_or_moved_out_once_and_its_region_keeps_another() {
+        let drain = |host| Kind::Drain { host: Host(host) };
+        assert_eq!(check(&plan(vec![(10, None, drain(3))])), Ok(()));
+        refused(vec![(10, None, drain(2))], &OverBudget::EmptyRegion(Region::EuGb));
+        refused(
+            vec![(10, None, drain(3)), (20, None, Kind::HostLost { host: Host(3) })],
+            &OverBudget::Twice(Host(3)),
+        );
+        refused(
+            vec![(10, None, drain(3)), (20, None, Kind::HostLost { host: Host(1) })],
+            &OverBudget::EmptyRegion(Region::EuDe),
+        );
+    }
+
+    #[test]
+    fn faults_keep_to_the_run() {
+        let pause = || Kind::Pause { host: Host(2) };
+        refused(vec![(1, Some(2), pause())], &OverBudget::OutOfTime(FaultId(0)));
+        refused(vec![(30, Some(30), pause())], &OverBudget::OutOfTime(FaultId(0)));
+        refused(vec![(30, Some(3_000), pause())], &OverBudget::OutOfTime(FaultId(0)));
+        refused(
+            vec![(9, Some(12), rolled_back(1, Files::Triples))],
+            &OverBudget::OutOfTime(FaultId(0)),
+        );
+    }
+}
