@@ -1,4 +1,5 @@
 //! The whole cluster in one process, from one seed; and the same chaos on real processes.
 
+pub mod lin;
 pub mod plan;
 pub mod topology;

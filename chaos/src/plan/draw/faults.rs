@@ -120,8 +120,14 @@ fn one(plan: &Plan, kind: &KindDraw, (id, start): (FaultId, Millis), rng: &mut R
         Ends::Never => None,
     };
     let mut scene = Scene { plan, start, rng };
-    let kind = (kind.draw)(&mut scene)?;
-    Some(Fault { id, start, end, kind })
+    let drawn = (kind.draw)(&mut scene)?;
+    assert_eq!(drawn.name(), kind.name, "the table names what it draws");
+    Some(Fault {
+        id,
+        start,
+        end,
+        kind: drawn,
+    })
 }
 
 /// Who is there to be chosen.

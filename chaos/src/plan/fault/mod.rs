@@ -1,4 +1,9 @@
 //! Faults: what goes wrong, to whom, from when until when. One readable line each.
+//!
+//! Faults overlap freely. What holds at a moment follows from all that are at work then: a packet that one of them
+//! stops is stopped, clock jumps add up, of two limits the lower counts, and a host that several hold down starts
+//! again when the last lets go of it. So the state of the world is a function of the faults at work, and a fault that
+//! is left out takes nothing else with it.
 
 mod text;
 

@@ -8,8 +8,16 @@ use crate::plan::time::Millis;
 impl fmt::Display for Fault {
     /// Such as `#3    12.000 s to  15.500 s  h2 loses power and starts again`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let end = self.end.map_or_else(String::new, |end| format!("to {end:>10}"));
-        write!(f, "#{:<3} {:>10} {end:<13}  {}", self.id, self.start, self.kind)
+        let may_end = matches!(
+            self.kind,
+            Kind::RegionLost { .. } | Kind::ClockJump { .. } | Kind::ClientClock { .. }
+        );
+        let until = match self.end {
+            Some(end) => format!("to {end:>10}"),
+            None if may_end => "for good".to_owned(),
+            None => String::new(),
+        };
+        write!(f, "#{:<3} {:>10} {until:<13}  {}", self.id, self.start, self.kind)
     }
 }
 
@@ -167,5 +175,71 @@ impl fmt::Display for ByMillis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let way = if self.0 < 0 { "back" } else { "ahead" };
         write!(f, "{} {way}", Millis(self.0.unsigned_abs()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        plan::{
+            cluster::{Host, Tenant},
+            fault::FaultId,
+        },
+        topology::Region,
+    };
+
+    #[track_caller]
+    fn check(end: Option<u64>, kind: Kind, line: &str) {
+        let fault = Fault {
+            id: FaultId(3),
+            start: Millis::secs(12),
+            end: end.map(Millis),
+            kind,
+        };
+        assert_eq!(fault.to_string(), line);
+    }
+
+    #[test]
+    fn a_fault_is_one_line_that_a_person_understands() {
+        check(
+            Some(15_500),
+            Kind::Crash {
+                host: Host(2),
+                how: Crash::Power,
+            },
+            "#3     12.000 s to   15.500 s  h2 loses power",
+        );
+        check(
+            Some(20_000),
+            Kind::Partition {
+                hosts: vec![Host(1), Host(3)],
+                cut: Cut::Held,
+            },
+            "#3     12.000 s to   20.000 s  h1 h3 | all others: packets held",
+        );
+        check(
+            None,
+            Kind::RegionLost { region: Region::EuDe },
+            "#3     12.000 s for good       eu-de loses power as a whole",
+        );
+        check(
+            None,
+            Kind::Place {
+                tenant: Tenant(1),
+                regions: vec![Region::EuDe, Region::BrSao],
+                home: Region::BrSao,
+                nodes_per_region: 1,
+            },
+            "#3     12.000 s                t1 is placed in eu-de br-sao, home br-sao, 1 a region",
+        );
+        check(
+            Some(13_000),
+            Kind::ClockJump {
+                host: Host(1),
+                by_ms: -1_500,
+            },
+            "#3     12.000 s to   13.000 s  h1: the clock is set 1.500 s back",
+        );
     }
 }

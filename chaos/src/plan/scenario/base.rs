@@ -121,8 +121,12 @@ impl Base {
     /// With one tenant in every region of the hosts and a client in each, every third by gRPC-web.
     #[must_use]
     pub fn everywhere(mut self) -> Self {
-        let mut regions: Vec<Region> = self.plan.cluster.hosts.iter().map(|host| host.region).collect();
-        regions.dedup();
+        let mut regions = Vec::new();
+        for host in &self.plan.cluster.hosts {
+            if !regions.contains(&host.region) {
+                regions.push(host.region);
+            }
+        }
         self = self.tenant(&regions, 1);
         for (at, region) in regions.into_iter().enumerate() {
             let transport = if at % 3 == 2 {

@@ -45,6 +45,10 @@ mod tests {
                 assert_eq!(plan, (scenario.build)(seed));
                 assert_eq!(plan.scenario, scenario.name);
                 assert!(!plan.clients.is_empty() && !plan.tenants.is_empty());
+                for tenant in &plan.tenants {
+                    let distinct: BTreeSet<_> = tenant.regions.iter().collect();
+                    assert_eq!(distinct.len(), tenant.regions.len(), "{}", scenario.name);
+                }
             }
             assert_ne!((scenario.build)(1), (scenario.build)(2), "{}", scenario.name);
         }
