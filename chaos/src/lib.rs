@@ -1,5 +1,6 @@
 //! The whole cluster in one process, from one seed; and the same chaos on real processes.
 
 pub mod lin;
+pub mod model;
 pub mod plan;
 pub mod topology;
