@@ -3,4 +3,5 @@
 pub mod lin;
 pub mod model;
 pub mod plan;
+pub mod shrink;
 pub mod topology;
