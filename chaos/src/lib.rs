@@ -4,4 +4,5 @@ pub mod lin;
 pub mod model;
 pub mod plan;
 pub mod shrink;
+pub mod timeline;
 pub mod topology;
