@@ -3,7 +3,10 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const byId = (id) => document.getElementById(id);
-  const GUTTER = 118, AXIS = 26, LANE = 52, FAULT = 17, PAD = 10;
+  const GUTTER = 118, AXIS = 26, FAULT = 17, PAD = 10;
+  // A lane is as tall as the window lets it be, within reason.
+  const LANE_LEAST = 46, LANE_MOST = 92;
+  let LANE = LANE_LEAST;
   const LOUD = new Set(["violation", "alarm", "process", "role", "placement", "catch-up", "collection", "client"]);
   const byTime = (a, b) => a.at - b.at;
   const marks = data.marks.slice().sort(byTime);
@@ -27,7 +30,7 @@
     span.line = line;
   }
   const top = AXIS + lines.length * FAULT + PAD;
-  const height = top + data.lanes.length * LANE + PAD;
+  let height = 0;
   const chart = byId("chart"), map = byId("map"), tip = byId("tip"), stage = byId("stage");
   const laneY = (lane) => (lane === null ? AXIS + 4 : top + lane * LANE + LANE / 2);
   const laneName = (lane) => (lane === null || lane === undefined ? "all" : data.lanes[lane].name);
@@ -101,7 +104,7 @@
       context.fillStyle = colors.soft;
       context.textAlign = "center";
       const digits = Math.max(0, Math.min(6, Math.ceil(-Math.log10(step / 1e6) - 1e-9)));
-      context.fillText((at / 1e6).toFixed(digits) + " s", px, AXIS / 2);
+      if (px > GUTTER + 18) context.fillText((at / 1e6).toFixed(digits) + " s", px, AXIS / 2);
     }
     if (data.healed !== null && data.healed >= view.from && data.healed <= view.to) {
       const px = Math.round(x(data.healed)) + 0.5;
@@ -293,7 +296,8 @@
     const ROWS = 300;
     let start = 0;
     if (all.length > ROWS) {
-      const middle = chosen ? (chosen.at ?? chosen.start) : (view.from + view.to) / 2;
+      const seen = chosen ?? violations.find((mark) => mark.at >= view.from && mark.at <= view.to);
+      const middle = seen ? (seen.at ?? seen.start) : (view.from + view.to) / 2;
       start = Math.max(0, Math.min(all.length - ROWS, firstFrom(all, middle, "at") - ROWS / 2));
     }
     byId("log-title").textContent = all.length + " events in view" + (all.length > ROWS ? ", " + ROWS + " listed: zoom in for the others" : "");
@@ -311,7 +315,8 @@
       item.addEventListener("click", () => { chosen = row.thing; center(row.at); });
       return item;
     }));
-    byId("rows").querySelector(".chosen")?.scrollIntoView({ block: "nearest" });
+    const row = byId("rows").querySelector(".chosen, .violation");
+    if (row) byId("rows").scrollTop = row.offsetTop - byId("rows").offsetTop - byId("rows").clientHeight / 2;
   };
 
   let waiting = false;
@@ -321,6 +326,9 @@
     requestAnimationFrame(() => {
       const withLog = waiting === "log";
       waiting = false;
+      const room = (stage.clientHeight - top - PAD) / Math.max(1, data.lanes.length);
+      LANE = Math.max(LANE_LEAST, Math.min(LANE_MOST, Math.floor(room)));
+      height = top + data.lanes.length * LANE + PAD;
       const context = fitCanvas(chart, Math.max(height, stage.clientHeight - 1));
       drawFrame(context);
       drawLanes(context);
@@ -483,5 +491,8 @@
   byId("theme").onclick = () => theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
   dark.addEventListener("change", (event) => theme(event.matches ? "dark" : "light"));
   new ResizeObserver(() => draw()).observe(stage);
-  theme(location.hash === "#dark" || (dark.matches && location.hash !== "#light") ? "dark" : "light");
+  // `#dark`, `#light` and `#violation`, with commas between, say how the page opens.
+  const wishes = new Set(location.hash.slice(1).split(","));
+  theme(wishes.has("dark") || (dark.matches && !wishes.has("light")) ? "dark" : "light");
+  if (wishes.has("violation")) jump(1);
 })();

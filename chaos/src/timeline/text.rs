@@ -176,7 +176,8 @@ impl<'a> Page<'a> {
             quiet = Quiet::after(event.at());
             self.event(event, &mut lines);
         }
-        if let Some(line) = quiet.line(self.timeline.end) {
+        let last = events.last().map_or(Moment(0), Event::at);
+        if let Some(line) = quiet.line(self.timeline.end.max(last)) {
             lines.push(format!("{:>TIME_COLUMNS$}  {line}", ""));
         }
         lines
