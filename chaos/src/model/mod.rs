@@ -5,7 +5,7 @@
 //! register write is later"). So order and repetition cannot matter, and nothing is shared with the code under test but
 //! the data types. It is slow, and short enough to be compared with the design line by line.
 //!
-//! - [`History`] holds what was committed. - [`State`] is what must show. - [`History::answer`] is what a client that
+//! [`History`] holds what was committed, [`State`] is what must show, and [`History::answer`] is what a client that
 //! pushes a set must be told.
 
 mod answer;

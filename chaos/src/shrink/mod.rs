@@ -87,7 +87,7 @@ pub enum ShrinkError {
 ///
 /// `run` is called with each candidate, `progress` after it. `class` is the violation's class that counts.
 pub fn shrink<C: PartialEq>(
-    whole: Candidate,
+    whole: &Candidate,
     class: &C,
     runs_max: u32,
     run: impl FnMut(&Candidate) -> Outcome<C>,
@@ -103,7 +103,7 @@ pub fn shrink<C: PartialEq>(
         run,
         progress,
     };
-    if search.fails(&whole) != Answer::Yes {
+    if search.fails(whole) != Answer::Yes {
         return Err(ShrinkError::NotReplayed);
     }
     let finished = search.all().is_ok();

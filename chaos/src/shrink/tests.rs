@@ -35,7 +35,7 @@ fn check(faults: u32, needed: &Candidate, runs_at_most: u32) {
             && needed.clients <= candidate.clients;
         if fails { violated(LOST) } else { Outcome::Clean }
     };
-    let shrunk = shrink(whole(faults), &LOST, RUNS_MAX, run, |_| {}).unwrap();
+    let shrunk = shrink(&whole(faults), &LOST, RUNS_MAX, run, |_| {}).unwrap();
     assert_eq!(shrunk.smallest.faults, needed.faults);
     assert_eq!(
         (shrunk.smallest.hosts, shrunk.smallest.clients),
@@ -74,15 +74,15 @@ fn only_the_same_class_counts() {
             violated(OTHER)
         }
     };
-    let shrunk = shrink(whole(12), &LOST, RUNS_MAX, run, |_| {}).unwrap();
+    let shrunk = shrink(&whole(12), &LOST, RUNS_MAX, run, |_| {}).unwrap();
     assert_eq!(shrunk.smallest.faults, ids(&[5, 9]));
 }
 
 #[test]
 fn what_does_not_replay_is_said_so() {
-    let result = shrink(whole(3), &LOST, RUNS_MAX, |_| Outcome::Clean, |_| {});
+    let result = shrink(&whole(3), &LOST, RUNS_MAX, |_| Outcome::Clean, |_| {});
     assert_eq!(result, Err(ShrinkError::NotReplayed));
-    let result = shrink(whole(3), &LOST, RUNS_MAX, |_| violated(OTHER), |_| {});
+    let result = shrink(&whole(3), &LOST, RUNS_MAX, |_| violated(OTHER), |_| {});
     assert_eq!(result, Err(ShrinkError::NotReplayed));
 }
 
@@ -93,8 +93,8 @@ fn runs_are_bounded_and_told_one_by_one() {
         let fails = ids(&[1, 6, 11, 16]).is_subset(&candidate.faults);
         if fails { violated(LOST) } else { Outcome::Clean }
     };
-    let shrunk = shrink(whole(20), &LOST, 10, run, |progress| {
-        told.push((progress.runs, progress.same))
+    let shrunk = shrink(&whole(20), &LOST, 10, run, |progress| {
+        told.push((progress.runs, progress.same));
     })
     .unwrap();
     assert!(!shrunk.finished);
@@ -123,7 +123,7 @@ fn the_moment_of_the_violation_cuts_the_duration_at_once() {
             Outcome::Clean
         }
     };
-    let shrunk = shrink(whole(0), &LOST, RUNS_MAX, run, |_| {}).unwrap();
+    let shrunk = shrink(&whole(0), &LOST, RUNS_MAX, run, |_| {}).unwrap();
     assert_eq!(durations[1], Millis(12_800));
     assert!(shrunk.smallest.duration <= Millis(12_800));
 }
@@ -138,7 +138,7 @@ fn an_impossible_candidate_costs_no_run() {
         ran += 1;
         violated(LOST)
     };
-    let shrunk = shrink(whole(4), &LOST, RUNS_MAX, run, |_| {}).unwrap();
+    let shrunk = shrink(&whole(4), &LOST, RUNS_MAX, run, |_| {}).unwrap();
     assert_eq!(shrunk.smallest.hosts, 3);
     assert_eq!(shrunk.runs, ran);
 }

@@ -21,8 +21,8 @@ pub(super) const FAULTS_MAX: usize = 64;
 pub(super) struct KindDraw {
     /// [`Kind::name`].
     pub name: &'static str,
-    /// Draws one, if the plan has who it takes.
-    draw: fn(&mut Scene<'_>) -> Option<Kind>,
+    /// Draws one.
+    draw: Draw,
     /// How it ends.
     ends: Ends,
 }
@@ -37,42 +37,70 @@ enum Ends {
     Never,
 }
 
-const fn kind(name: &'static str, ends: Ends, draw: fn(&mut Scene<'_>) -> Option<Kind>) -> KindDraw {
+#[derive(Clone, Copy)]
+enum Draw {
+    /// Every plan has who it takes.
+    Always(fn(&mut Scene<'_>) -> Kind),
+    /// It takes two, or a moment early enough.
+    Perhaps(fn(&mut Scene<'_>) -> Option<Kind>),
+}
+
+const fn kind(name: &'static str, ends: Ends, draw: Draw) -> KindDraw {
     KindDraw { name, draw, ends }
 }
 
 /// All kinds that the swarm draws.
 pub(super) const KINDS: &[KindDraw] = &[
-    kind("crash", Ends::After(200, 8_000), crash),
-    kind("power-cut", Ends::After(500, 6_000), power_cut),
-    kind("pause", Ends::After(100, 12_000), pause),
-    kind("partition", Ends::After(300, 15_000), partition),
-    kind("one-way-cut", Ends::After(300, 10_000), one_way_cut),
-    kind("region-cut", Ends::After(500, 20_000), region_cut),
-    kind("leader-cut", Ends::After(500, 10_000), leader_cut),
-    kind("region-lost", Ends::AfterOrNever(1_000, 10_000), region_lost),
-    kind("slow-link", Ends::After(2_000, 20_000), slow_link),
-    kind("latency", Ends::After(1_000, 15_000), latency),
-    kind("loss", Ends::After(1_000, 15_000), loss),
-    kind("disk-full", Ends::After(500, 10_000), disk_full),
-    kind("disk-errors", Ends::After(200, 6_000), disk_errors),
-    kind("disk-slow", Ends::After(500, 10_000), disk_slow),
-    kind("disk-rolled-back", Ends::After(500, 5_000), disk_rolled_back),
-    kind("backup-restored", Ends::After(500, 5_000), backup_restored),
-    kind("bit-rot", Ends::After(500, 3_000), bit_rot),
-    kind("host-lost", Ends::Never, host_lost),
-    kind("clock-jump", Ends::AfterOrNever(500, 15_000), clock_jump),
-    kind("clock-rate", Ends::After(2_000, 20_000), clock_rate),
-    kind("client-clock", Ends::AfterOrNever(1_000, 20_000), client_clock),
-    kind("client-offline", Ends::After(5_000, 40_000), client_offline),
-    kind("client-crash", Ends::After(200, 5_000), client_crash),
-    kind("slow-consumer", Ends::After(2_000, 20_000), slow_consumer),
-    kind("join", Ends::Never, join),
-    kind("drain", Ends::Never, drain),
-    kind("remove", Ends::Never, remove),
-    kind("replace", Ends::Never, replace),
-    kind("place", Ends::Never, place),
-    kind("rolling-upgrade", Ends::Never, rolling_upgrade),
+    kind("crash", Ends::After(200, 8_000), Draw::Always(crash)),
+    kind("power-cut", Ends::After(500, 6_000), Draw::Always(power_cut)),
+    kind("pause", Ends::After(100, 12_000), Draw::Always(pause)),
+    kind("partition", Ends::After(300, 15_000), Draw::Perhaps(partition)),
+    kind("one-way-cut", Ends::After(300, 10_000), Draw::Perhaps(one_way_cut)),
+    kind("region-cut", Ends::After(500, 20_000), Draw::Perhaps(region_cut)),
+    kind("leader-cut", Ends::After(500, 10_000), Draw::Perhaps(leader_cut)),
+    kind(
+        "region-lost",
+        Ends::AfterOrNever(1_000, 10_000),
+        Draw::Always(region_lost),
+    ),
+    kind("slow-link", Ends::After(2_000, 20_000), Draw::Perhaps(slow_link)),
+    kind("latency", Ends::After(1_000, 15_000), Draw::Perhaps(latency)),
+    kind("loss", Ends::After(1_000, 15_000), Draw::Perhaps(loss)),
+    kind("disk-full", Ends::After(500, 10_000), Draw::Always(disk_full)),
+    kind("disk-errors", Ends::After(200, 6_000), Draw::Always(disk_errors)),
+    kind("disk-slow", Ends::After(500, 10_000), Draw::Always(disk_slow)),
+    kind(
+        "disk-rolled-back",
+        Ends::After(500, 5_000),
+        Draw::Perhaps(disk_rolled_back),
+    ),
+    kind(
+        "backup-restored",
+        Ends::After(500, 5_000),
+        Draw::Perhaps(backup_restored),
+    ),
+    kind("bit-rot", Ends::After(500, 3_000), Draw::Always(bit_rot)),
+    kind("host-lost", Ends::Never, Draw::Always(host_lost)),
+    kind("clock-jump", Ends::AfterOrNever(500, 15_000), Draw::Always(clock_jump)),
+    kind("clock-rate", Ends::After(2_000, 20_000), Draw::Always(clock_rate)),
+    kind(
+        "client-clock",
+        Ends::AfterOrNever(1_000, 20_000),
+        Draw::Always(client_clock),
+    ),
+    kind(
+        "client-offline",
+        Ends::After(5_000, 40_000),
+        Draw::Always(client_offline),
+    ),
+    kind("client-crash", Ends::After(200, 5_000), Draw::Always(client_crash)),
+    kind("slow-consumer", Ends::After(2_000, 20_000), Draw::Always(slow_consumer)),
+    kind("join", Ends::Never, Draw::Perhaps(join)),
+    kind("drain", Ends::Never, Draw::Always(drain)),
+    kind("remove", Ends::Never, Draw::Always(remove)),
+    kind("replace", Ends::Never, Draw::Perhaps(replace)),
+    kind("place", Ends::Never, Draw::Perhaps(place)),
+    kind("rolling-upgrade", Ends::Never, Draw::Always(rolling_upgrade)),
 ];
 
 /// Draws the faults of a plan that has all else.
@@ -120,7 +148,10 @@ fn one(plan: &Plan, kind: &KindDraw, (id, start): (FaultId, Millis), rng: &mut R
         Ends::Never => None,
     };
     let mut scene = Scene { plan, start, rng };
-    let drawn = (kind.draw)(&mut scene)?;
+    let drawn = match kind.draw {
+        Draw::Always(draw) => draw(&mut scene),
+        Draw::Perhaps(draw) => draw(&mut scene)?,
+    };
     assert_eq!(drawn.name(), kind.name, "the table names what it draws");
     Some(Fault {
         id,
@@ -198,21 +229,21 @@ impl Scene<'_> {
     }
 }
 
-fn crash(scene: &mut Scene<'_>) -> Option<Kind> {
+fn crash(scene: &mut Scene<'_>) -> Kind {
     let how = one_of(scene.rng, &[Crash::Process, Crash::Power]);
     let host = scene.host();
-    Some(Kind::Crash { host, how })
+    Kind::Crash { host, how }
 }
 
-fn power_cut(scene: &mut Scene<'_>) -> Option<Kind> {
+fn power_cut(scene: &mut Scene<'_>) -> Kind {
     let after_operations = scene.rng.random_range(0..40);
     let host = scene.host();
-    Some(Kind::PowerCut { host, after_operations })
+    Kind::PowerCut { host, after_operations }
 }
 
-fn pause(scene: &mut Scene<'_>) -> Option<Kind> {
+fn pause(scene: &mut Scene<'_>) -> Kind {
     let host = scene.host();
-    Some(Kind::Pause { host })
+    Kind::Pause { host }
 }
 
 fn partition(scene: &mut Scene<'_>) -> Option<Kind> {
@@ -239,9 +270,9 @@ fn leader_cut(scene: &mut Scene<'_>) -> Option<Kind> {
     (scene.plan.cluster.hosts.len() > 1).then_some(Kind::LeaderCut { cut })
 }
 
-fn region_lost(scene: &mut Scene<'_>) -> Option<Kind> {
+fn region_lost(scene: &mut Scene<'_>) -> Kind {
     let region = scene.region();
-    Some(Kind::RegionLost { region })
+    Kind::RegionLost { region }
 }
 
 fn slow_link(scene: &mut Scene<'_>) -> Option<Kind> {
@@ -271,28 +302,28 @@ fn loss(scene: &mut Scene<'_>) -> Option<Kind> {
     })
 }
 
-fn disk_full(scene: &mut Scene<'_>) -> Option<Kind> {
+fn disk_full(scene: &mut Scene<'_>) -> Kind {
     let host = scene.host();
     let bytes_left = one_of(scene.rng, &[0, 0, 512, 64 << 10]);
-    Some(Kind::DiskFull { host, bytes_left })
+    Kind::DiskFull { host, bytes_left }
 }
 
-fn disk_errors(scene: &mut Scene<'_>) -> Option<Kind> {
+fn disk_errors(scene: &mut Scene<'_>) -> Kind {
     let host = scene.host();
     let operations = [DiskOperation::Read, DiskOperation::Write, DiskOperation::Sync];
     let operation = one_of(scene.rng, &operations);
     let per_mille = one_of(scene.rng, &[5, 50, 1_000]);
-    Some(Kind::DiskErrors {
+    Kind::DiskErrors {
         host,
         operation,
         per_mille,
-    })
+    }
 }
 
-fn disk_slow(scene: &mut Scene<'_>) -> Option<Kind> {
+fn disk_slow(scene: &mut Scene<'_>) -> Kind {
     let host = scene.host();
     let extra = Millis(log_uniform(scene.rng, 5, 800));
-    Some(Kind::DiskSlow { host, extra })
+    Kind::DiskSlow { host, extra }
 }
 
 fn disk_rolled_back(scene: &mut Scene<'_>) -> Option<Kind> {
@@ -309,21 +340,21 @@ fn backup_restored(scene: &mut Scene<'_>) -> Option<Kind> {
     Some(Kind::BackupRestored { host, taken, files })
 }
 
-fn bit_rot(scene: &mut Scene<'_>) -> Option<Kind> {
+fn bit_rot(scene: &mut Scene<'_>) -> Kind {
     let host = scene.host();
     let pages = one_of(scene.rng, &[1, 1, 3, 20]);
-    Some(Kind::BitRot { host, pages })
+    Kind::BitRot { host, pages }
 }
 
-fn host_lost(scene: &mut Scene<'_>) -> Option<Kind> {
+fn host_lost(scene: &mut Scene<'_>) -> Kind {
     let host = scene.host();
-    Some(Kind::HostLost { host })
+    Kind::HostLost { host }
 }
 
-fn clock_jump(scene: &mut Scene<'_>) -> Option<Kind> {
+fn clock_jump(scene: &mut Scene<'_>) -> Kind {
     let host = scene.host();
     let by_ms = jump(scene.rng, 3_600_000);
-    Some(Kind::ClockJump { host, by_ms })
+    Kind::ClockJump { host, by_ms }
 }
 
 /// Forward or back, from 20 ms on.
@@ -332,38 +363,38 @@ fn jump(rng: &mut Rng, most: u64) -> i64 {
     if rng.random_bool(0.5) { by } else { -by }
 }
 
-fn clock_rate(scene: &mut Scene<'_>) -> Option<Kind> {
+fn clock_rate(scene: &mut Scene<'_>) -> Kind {
     let host = scene.host();
     let ppm = one_of(scene.rng, &[-300_000, -50_000, -1_000, 1_000, 50_000, 300_000]);
-    Some(Kind::ClockRate { host, ppm })
+    Kind::ClockRate { host, ppm }
 }
 
-fn client_clock(scene: &mut Scene<'_>) -> Option<Kind> {
+fn client_clock(scene: &mut Scene<'_>) -> Kind {
     let client = scene.client();
     let day = 24 * 3_600 * 1_000_u64;
     let other = jump(scene.rng, 2 * day);
     let by_ms = one_of(scene.rng, &[day.cast_signed(), other, other]);
-    Some(Kind::ClientClock { client, by_ms })
+    Kind::ClientClock { client, by_ms }
 }
 
-fn client_offline(scene: &mut Scene<'_>) -> Option<Kind> {
+fn client_offline(scene: &mut Scene<'_>) -> Kind {
     let client = scene.client();
     let returns_in = scene.region();
-    Some(Kind::ClientOffline { client, returns_in })
+    Kind::ClientOffline { client, returns_in }
 }
 
-fn client_crash(scene: &mut Scene<'_>) -> Option<Kind> {
+fn client_crash(scene: &mut Scene<'_>) -> Kind {
     let client = scene.client();
-    Some(Kind::ClientCrash { client })
+    Kind::ClientCrash { client }
 }
 
-fn slow_consumer(scene: &mut Scene<'_>) -> Option<Kind> {
+fn slow_consumer(scene: &mut Scene<'_>) -> Kind {
     let client = scene.client();
     let bytes_per_second = log_uniform(scene.rng, 50, 20_000);
-    Some(Kind::SlowConsumer {
+    Kind::SlowConsumer {
         client,
         bytes_per_second,
-    })
+    }
 }
 
 fn join(scene: &mut Scene<'_>) -> Option<Kind> {
@@ -372,14 +403,14 @@ fn join(scene: &mut Scene<'_>) -> Option<Kind> {
     (host.0 <= 9).then_some(Kind::Join { host, region })
 }
 
-fn drain(scene: &mut Scene<'_>) -> Option<Kind> {
+fn drain(scene: &mut Scene<'_>) -> Kind {
     let host = scene.host();
-    Some(Kind::Drain { host })
+    Kind::Drain { host }
 }
 
-fn remove(scene: &mut Scene<'_>) -> Option<Kind> {
+fn remove(scene: &mut Scene<'_>) -> Kind {
     let host = scene.host();
-    Some(Kind::Remove { host })
+    Kind::Remove { host }
 }
 
 fn replace(scene: &mut Scene<'_>) -> Option<Kind> {
@@ -402,7 +433,7 @@ fn place(scene: &mut Scene<'_>) -> Option<Kind> {
     })
 }
 
-fn rolling_upgrade(scene: &mut Scene<'_>) -> Option<Kind> {
+fn rolling_upgrade(scene: &mut Scene<'_>) -> Kind {
     let pause = Millis(log_uniform(scene.rng, 1_000, 8_000));
-    Some(Kind::RollingUpgrade { pause })
+    Kind::RollingUpgrade { pause }
 }

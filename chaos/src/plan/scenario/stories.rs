@@ -408,9 +408,9 @@ fn power_lost_everywhere(seed: u64) -> Plan {
     base.with(|plan| {
         for three in plan.faults.chunks_mut(3) {
             let (start, end) = (three[0].start, three[0].end);
-            three
-                .iter_mut()
-                .for_each(|fault| (fault.start, fault.end) = (start, end));
+            for fault in three {
+                (fault.start, fault.end) = (start, end);
+            }
         }
     })
     .plan()
