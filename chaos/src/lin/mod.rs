@@ -15,7 +15,7 @@ pub mod explain;
 pub mod register;
 mod search;
 
-use std::{fmt, hash::Hash};
+use std::{collections::BTreeMap, fmt, hash::Hash};
 
 pub use self::{explain::Explanation, search::STEPS_MAX};
 
@@ -75,6 +75,20 @@ pub fn check<S: Spec>(spec: &S, history: &[OperationOf<S>], steps_max: u64) -> V
         search::Outcome::OutOfSteps { steps } => Verdict::Undecided { steps },
         search::Outcome::Impossible(_) => Verdict::Violation(explain::explain(spec, history, steps_max)),
     }
+}
+
+/// Checks the histories of many objects, each alone. Returns those that are not known to be linearizable.
+pub fn check_each<'a, K: Ord, S: Spec>(
+    spec: &S,
+    histories: &'a BTreeMap<K, Vec<OperationOf<S>>>,
+    steps_max: u64,
+) -> Vec<(&'a K, Verdict)> {
+    let verdicts = histories
+        .iter()
+        .map(|(key, history)| (key, check(spec, history, steps_max)));
+    verdicts
+        .filter(|(_, verdict)| !matches!(verdict, Verdict::Linearizable(_)))
+        .collect()
 }
 
 impl<C: fmt::Display, R: fmt::Display> fmt::Display for Operation<C, R> {

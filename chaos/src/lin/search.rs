@@ -8,8 +8,9 @@ use std::collections::HashSet;
 
 use super::{OperationOf, Spec};
 
-/// Steps after which the search is given up: a second or two, and some hundred megabytes of memory at most.
-pub const STEPS_MAX: u64 = 2_000_000;
+/// Steps after which the search is given up. A step remembers at most one set of operations and one state: a few
+/// hundred bytes for the history of a run, so a hundred megabytes in all, and a second of work.
+pub const STEPS_MAX: u64 = 400_000;
 
 /// What became of the search.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,11 +1,11 @@
 //! Histories with known answers, histories of a real atomic object, and a checker by definition to compare with.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
 use super::{
-    Operation, STEPS_MAX, Spec as _, Verdict, check,
+    Operation, STEPS_MAX, Spec as _, Verdict, check, check_each,
     register::{Call, Register, Reply},
 };
 
@@ -198,6 +198,18 @@ open at that moment, tried at every place:
     [35, 45] w: write 3 -> done
 ";
     assert_eq!(explanation.to_string(), expected);
+}
+
+#[test]
+fn each_object_is_checked_alone() {
+    let histories = BTreeMap::from([
+        ("a", vec![write(1, (0, 1)), read(Some(1), (2, 3))]),
+        ("b", vec![write(1, (0, 1)), read(None, (2, 3))]),
+        ("c", vec![]),
+    ]);
+    let found = check_each(&SPEC, &histories, STEPS_MAX);
+    let keys: Vec<&str> = found.iter().map(|(key, _)| **key).collect();
+    assert_eq!(keys, ["b"]);
 }
 
 #[test]

@@ -246,24 +246,30 @@ impl Candidate {
         (works && budget::check(&smaller).is_ok()).then_some(smaller)
     }
 
-    /// The arguments that make `run` replay it.
-    pub fn arguments(&self) -> String {
-        let faults: Vec<String> = self.faults.iter().map(ToString::to_string).collect();
-        let keep = if faults.is_empty() {
-            "none".to_owned()
-        } else {
-            faults.join(",")
-        };
-        let Self {
-            duration,
-            hosts,
-            clients,
-            ..
-        } = self;
-        format!(
-            "--keep {keep} --until-ms {} --hosts {hosts} --clients {clients}",
-            duration.0
-        )
+    /// The arguments that make `run` replay it, beside those that name the whole plan. What is whole is not said.
+    ///
+    /// They are none of the words that a plan is drawn by (a drawn plan with fewer hosts is another plan): each makes
+    /// the whole plan smaller after it was drawn.
+    pub fn arguments(&self, whole: &Self) -> String {
+        let mut words = Vec::new();
+        if self.faults != whole.faults {
+            let faults: Vec<String> = self.faults.iter().map(ToString::to_string).collect();
+            let none = faults.is_empty();
+            words.push(format!(
+                "--faults {}",
+                if none { "none".to_owned() } else { faults.join(",") }
+            ));
+        }
+        if self.duration != whole.duration {
+            words.push(format!("--until-ms {}", self.duration.0));
+        }
+        if self.hosts != whole.hosts {
+            words.push(format!("--first-hosts {}", self.hosts));
+        }
+        if self.clients != whole.clients {
+            words.push(format!("--first-clients {}", self.clients));
+        }
+        words.join(" ")
     }
 }
 

@@ -162,15 +162,18 @@ fn a_candidate_of_a_plan_is_a_plan_or_impossible() {
 }
 
 #[test]
-fn the_arguments_name_what_is_kept() {
-    let mut candidate = whole(3);
-    assert_eq!(
-        candidate.arguments(),
-        "--keep 0,1,2 --until-ms 60000 --hosts 5 --clients 4"
-    );
+fn the_arguments_name_what_is_smaller() {
+    let all = whole(3);
+    assert_eq!(all.arguments(&all), "");
+    let mut candidate = all.clone();
+    candidate.faults.remove(&FaultId(1));
+    candidate.hosts = 3;
+    assert_eq!(candidate.arguments(&all), "--faults 0,2 --first-hosts 3");
     candidate.faults.clear();
-    assert!(candidate.arguments().starts_with("--keep none "));
-    assert_eq!(candidate.to_string(), "0 faults, 60.000 s, 5 hosts, 4 clients");
+    (candidate.duration, candidate.clients) = (Millis(1_500), 1);
+    let words = "--faults none --until-ms 1500 --first-hosts 3 --first-clients 1";
+    assert_eq!(candidate.arguments(&all), words);
+    assert_eq!(candidate.to_string(), "0 faults, 1.500 s, 3 hosts, 1 clients");
 }
 
 proptest! {
