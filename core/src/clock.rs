@@ -52,7 +52,7 @@ impl ClientId {
 
     /// From the id inside a timestamp.
     pub fn of(timestamp: &Timestamp) -> Self {
-        Self::from_random(u128::from_le_bytes(timestamp.get_id().to_le_bytes()))
+        Self::from_random(u128::from_be_bytes(timestamp.get_id().to_le_bytes()))
     }
 
     /// Bytes that sort like the ids.
@@ -66,8 +66,10 @@ impl ClientId {
         word.map(Self).ok_or(DecodeError::invalid("a client id", "zero"))
     }
 
+    /// uhlc compares ids byte by byte from the first, whatever it calls their order; with the largest byte first, ids of
+    /// equal times sort like the numbers, and like [`Self::to_bytes`].
     fn hlc_id(self) -> uhlc::ID {
-        uhlc::ID::try_from(&self.0.get().to_le_bytes()).expect("not zero and 16 bytes long")
+        uhlc::ID::try_from(&self.0.get().to_be_bytes()).expect("not zero and 16 bytes long")
     }
 }
 
@@ -212,8 +214,16 @@ mod tests {
         fn the_encoding_keeps_order(a: (u64, u128), b: (u64, u128)) {
             let x = timestamp(NTP64(a.0), ClientId::from_random(a.1));
             let y = timestamp(NTP64(b.0), ClientId::from_random(b.1));
-            prop_assert_eq!(timestamp_to_bytes(&x).cmp(&timestamp_to_bytes(&y)), x.cmp(&y));
+            check_order(x, y);
+            // At equal times the ids decide.
+            check_order(x, timestamp(NTP64(a.0), ClientId::from_random(b.1)));
             prop_assert_eq!(read_timestamp(&mut Reader::new(&timestamp_to_bytes(&x))), Ok(x));
         }
+    }
+
+    #[track_caller]
+    fn check_order(x: Timestamp, y: Timestamp) {
+        assert_eq!(timestamp_to_bytes(&x).cmp(&timestamp_to_bytes(&y)), x.cmp(&y));
+        assert_eq!(ClientId::of(&x).cmp(&ClientId::of(&y)), x.get_id().cmp(y.get_id()));
     }
 }
