@@ -302,6 +302,9 @@ fn raft_config(options: &Options) -> openraft::Config {
         purge_batch_size: (options.kept_entries / 2).max(1),
         // A node that was away must not unseat a leader that works.
         enable_pre_vote: Some(true),
+        // A leader may send entries before they are on its own disk. One that restarts as the leader of the same term
+        // would write others in their place, under the same term and index, and the group would part for good.
+        enable_leader_restore: Some(false),
         // A leader that lost its quorum falls silent for a while, so that its followers elect another.
         quorum_loss_probe_interval: Some(millis(options.election.1 * 3)),
         ..openraft::Config::default()
