@@ -110,17 +110,14 @@ pub trait Probe: Send + Sync {
     /// Something happened. `detail` is called only by a probe that listens.
     fn event(&self, kind: &'static str, detail: &dyn Fn() -> String);
 
-    /// Whether to go down a path that life takes rarely, here and now. Only a simulator ever says yes (FoundationDB's
-    /// BUGGIFY).
-    fn rare(&self, path: &'static str) -> bool {
-        let _ = path;
+    /// Whether to take a path now that is rarely taken. Never in production; the simulator makes such paths likely
+    /// (`FoundationDB`'s BUGGIFY). What follows must be right either way.
+    fn rare(&self, _path: &'static str) -> bool {
         false
     }
 
-    /// A path that a sweep of simulations must have reached at some time.
-    fn reached(&self, path: &'static str) {
-        let _ = path;
-    }
+    /// A path was taken that a good simulation must take now and then.
+    fn reached(&self, _path: &'static str) {}
 }
 
 /// A probe that hears nothing.

@@ -68,6 +68,9 @@ impl Writer {
                     .await;
             }
             for work in batch.drain(..) {
+                if let (Work::Vote(vote, _), Ok(())) = (&work, &result) {
+                    self.env.probe.event("metadata.vote", &|| vote.to_string());
+                }
                 work.answer(&result);
             }
             if closing {

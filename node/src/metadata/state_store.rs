@@ -21,7 +21,7 @@ use super::{
     command::{Command, Outcome},
     log_store::{decode, encode},
     state::State,
-    types::{LogId, Snapshot, SnapshotBytes, SnapshotMeta, StoredMembership, TypeConfig},
+    types::{Entry, LogId, Snapshot, SnapshotBytes, SnapshotMeta, StoredMembership, TypeConfig},
     view::Shared,
 };
 
@@ -110,6 +110,16 @@ impl RaftSnapshotBuilder<TypeConfig> for StateStore {
     }
 }
 
+impl StateStore {
+    /// The simulator's oracles compare what the nodes apply at each place of the log.
+    fn tell(&self, entry: &Entry) {
+        self.env.probe.event("metadata.entry", &|| {
+            let content = encode(&entry.payload).unwrap_or_default();
+            format!("{} {:08x}", entry.log_id.index(), crc32fast::hash(&content))
+        });
+    }
+}
+
 impl RaftStateMachine<TypeConfig> for StateStore {
     type SnapshotData = SnapshotBytes;
     type SnapshotBuilder = Self;
@@ -136,6 +146,7 @@ impl RaftStateMachine<TypeConfig> for StateStore {
             let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
             let mut state = self.shared.write();
             for (entry, responder) in batch {
+                self.tell(&entry);
                 let outcome = match entry.payload {
                     EntryPayload::Blank => Outcome::default(),
                     EntryPayload::Normal(command) => Outcome(state.apply(command)),
@@ -169,6 +180,7 @@ impl RaftStateMachine<TypeConfig> for StateStore {
             snapshot: bytes,
         };
         self.save(&snapshot).await?;
+        self.env.probe.reached("metadata.snapshot-installed");
         self.take(meta, &snapshot.snapshot)
     }
 

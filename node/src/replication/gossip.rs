@@ -106,6 +106,7 @@ pub(super) async fn take(shared: &Arc<Shared>, from: NodeId, sets: Vec<GossipSet
                 acks.add(set.tenant, set.tag);
             }
             GossipOutcome::Gap(_) => {
+                shared.env.probe.reached("gossip.gap");
                 if set.tag.origin.node == from {
                     held_by_sender.insert((set.tenant, set.tag.origin), set.tag);
                 }

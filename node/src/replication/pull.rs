@@ -55,8 +55,11 @@ pub(super) struct Snapshot {
 
 /// Pulls all that is lacking from a peer.
 pub(super) async fn run(shared: &Arc<Shared>, tenant: TenantId, from: NodeId) -> Done {
+    let probe = &shared.env.probe;
+    probe.event("catch-up.began", &|| format!("{tenant} from {from}"));
     match pull(shared, tenant, from).await {
         Ok(snapshot) => {
+            probe.event("catch-up.ended", &|| format!("{tenant} from {from}"));
             count(&shared.counters.catch_ups, 1);
             Done::Pulled {
                 from,
@@ -66,6 +69,7 @@ pub(super) async fn run(shared: &Arc<Shared>, tenant: TenantId, from: NodeId) ->
         }
         Err(error) => {
             count(&shared.counters.catch_ups_broken, 1);
+            probe.event("catch-up.broke", &|| format!("{tenant} from {from}: {error}"));
             tracing::info!(%tenant, %from, %error, "a catch-up broke off");
             if let PullError::Malformed(error) = &error {
                 let message = format!("catch-up from {from} cannot be read: {error}");
@@ -98,9 +102,13 @@ pub(super) async fn pull(shared: &Arc<Shared>, tenant: TenantId, from: NodeId) -
         collection_epoch: start.collection_epoch,
     };
     if snapshot.collection_epoch > own.collection_epoch {
+        shared.env.probe.reached("catch-up.newer-epoch");
         return Err(PullError::NewerEpoch);
     }
     count(&shared.counters.catch_ups_resumed, u64::from(start.resumed));
+    if start.resumed {
+        shared.env.probe.reached("catch-up.resumed");
+    }
     take_all(shared, tenant, stream, &snapshot).await?;
     Ok(snapshot)
 }

@@ -67,9 +67,15 @@ async fn run(
         return;
     }
     let mut facts = 0;
+    let probe = &shared.env.probe;
+    let is_small = probe.rare("catch-up.small-batches");
+    let bytes = if is_small { 1 } else { CATCH_UP_BATCH_BYTES };
     loop {
+        if probe.rare("catch-up.cut") {
+            return;
+        }
         let next = shared.env.run_blocking(|| {
-            let batch = reader.next_batch(CATCH_UP_BATCH_BYTES)?;
+            let batch = reader.next_batch(bytes)?;
             Ok(batch.map(|facts| wire::fact_messages(&facts)))
         });
         let (answer, is_last) = match next.await {

@@ -82,7 +82,11 @@ impl sync_server::Sync for SyncService {
             .await?;
         let message = request.into_inner();
         if self.rooms.serves(&tenant) {
-            return Ok(Response::new(self.rooms.push_here(&tenant, message).await?));
+            let answer = self.rooms.push_here(&tenant, message).await?;
+            if self.rooms.env.probe.rare("push.answer-lost") {
+                return Err(Status::unavailable("the answer is lost"));
+            }
+            return Ok(Response::new(answer));
         }
         let forward = message.forward;
         if mutant::active(Mutant::PlacementNotChecked) && forward {

@@ -147,7 +147,7 @@ fn open_shard(env: &Env, shard: usize, cache_bytes: usize) -> Result<OpenedShard
     })?;
     let tenants = opened.tenants.into_iter().map(|(id, state)| (id, Arc::new(state)));
     let mut published = Published::new(opened.base, tenants.collect(), opened.next_tenant);
-    replay(&mut published, frames)?;
+    replay(&mut published, frames, &*env.probe)?;
     Ok(OpenedShard {
         erased: opened.erased || published.has_erased()?,
         generation,

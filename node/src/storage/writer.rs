@@ -12,7 +12,8 @@ use std::{
 
 use halcyon_core::{
     codec::Reader as Bytes,
-    env::Env,
+    env::{Env, Probe},
+    id::{Tag, TenantId},
     mutant::{self, Mutant},
 };
 use tokio::sync::{mpsc, oneshot};
@@ -99,7 +100,7 @@ enum Woken {
 }
 
 /// Replays the log onto the state of the last fold.
-pub(super) fn replay(published: &mut Published, frames: Frames) -> Result<(), StorageError> {
+pub(super) fn replay(published: &mut Published, frames: Frames, probe: &dyn Probe) -> Result<(), StorageError> {
     let mut names = Names::default();
     for payload in frames.into_values() {
         let next_tenant = published.next_tenant;
@@ -114,6 +115,12 @@ pub(super) fn replay(published: &mut Published, frames: Frames) -> Result<(), St
         while reader.remaining() > 0 {
             let (tenant, command) = Command::read(&mut reader).map_err(damaged("log"))?;
             work.apply(tenant, &command)?;
+            if let Command::Commit(commit) = &command {
+                // It may have become durable in the moment in which the power went, and nobody heard of it.
+                probe.event("storage.committed", &|| {
+                    told(tenant, commit.tag, commit.content_hash, &commit.encoded)
+                });
+            }
         }
         let (layer, next_tenant) = (work.pending, work.next_tenant);
         published.publish(layer, next_tenant);
@@ -293,6 +300,7 @@ impl Writer {
     }
 
     fn finish(&mut self, group: Vec<Queued>, merged: Merged) {
+        self.tell(&merged.events);
         if merged
             .events
             .iter()
@@ -305,6 +313,21 @@ impl Writer {
         }
         if !merged.events.is_empty() {
             self.sink.on_events(merged.events);
+        }
+    }
+
+    /// The simulator's oracles hear of every set that became durable, before anybody else does.
+    fn tell(&self, events: &[StorageEvent]) {
+        let probe = &self.env.probe;
+        for event in events {
+            match event {
+                StorageEvent::Committed(commit) => probe.event("storage.committed", &|| {
+                    told(commit.tenant, commit.tag, commit.content_hash, &commit.encoded)
+                }),
+                StorageEvent::CaughtUp(tenant) => probe.event("storage.caught-up", &|| tenant.to_string()),
+                StorageEvent::Erased(tenant) => probe.event("storage.erased", &|| tenant.to_string()),
+                StorageEvent::Alarm { message, .. } => probe.event("storage.alarm", &|| message.clone()),
+            }
         }
     }
 
@@ -322,7 +345,8 @@ impl Writer {
             }
             self.end_fold().await?;
         }
-        if bytes >= self.fold_bytes || layers >= LAYERS_MAX || self.log.room() < 4 * GROUP_BYTES as u64 {
+        let is_early = self.env.probe.rare("storage.fold-early");
+        if bytes >= self.fold_bytes || layers >= LAYERS_MAX || self.log.room() < 4 * GROUP_BYTES as u64 || is_early {
             self.start_fold();
         }
         Ok(())
@@ -452,6 +476,12 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+/// A committed set, for the simulator's oracles.
+fn told(tenant: TenantId, tag: Tag, content_hash: u64, encoded: &[u8]) -> String {
+    let (origin, set) = (hex::encode(tag.origin.to_bytes()), hex::encode(encoded));
+    format!("{tenant} {origin} {} {content_hash:016x} {set}", tag.seq.0)
 }
 
 /// What became of a group.
