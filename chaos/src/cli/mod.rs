@@ -1,0 +1,183 @@
+//! The `chaos` command: what can be asked, and how a plan is named.
+//!
+//! A simulation has a process of its own. `run` is such a process; `sweep`, `meta` and `shrink` start this program
+//! again with `run --json` for each of theirs.
+
+mod child;
+mod list;
+mod meta;
+mod output;
+mod run;
+mod shrink;
+mod story;
+mod sweep;
+
+use std::{collections::BTreeSet, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::plan::{
+    Plan,
+    draw::{self, Wish},
+    fault::FaultId,
+    scenario,
+    time::Millis,
+};
+use crate::shrink::Candidate;
+
+/// The scenario that is none: the seed draws everything.
+const SWARM: &str = "swarm";
+
+/// Watch a whole Halcyon cluster survive: simulated from one seed, or on real processes.
+#[derive(Debug, Parser)]
+#[command(
+    name = "chaos",
+    version,
+    after_help = "Examples:
+  chaos run --seed 7                              one run; what the seed draws
+  chaos run --seed 7 --scenario partition-heals --timeline
+  chaos sweep --seeds 0..200 --jobs 2             many runs, a process each
+  chaos shrink --seed 7                           the little that makes a seed fail
+  chaos meta --seed 7                             the same run twice must be the same run
+  chaos list                                      the named scenarios"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Carries out one seed's plan in the simulator. Exit code 1: a rule was broken
+    Run(run::RunArgs),
+    /// Runs a seed in two processes and compares everything that happened
+    Meta(meta::MetaArgs),
+    /// Runs many seeds, a process each. Exit code 1: a rule was broken in one
+    Sweep(sweep::SweepArgs),
+    /// Makes a failing plan smaller as long as it fails in the same way
+    Shrink(shrink::ShrinkArgs),
+    /// The named scenarios, a line each
+    List,
+}
+
+/// Which plan.
+#[derive(Debug, Clone, Args)]
+struct PlanArgs {
+    /// Decides everything
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// A named scenario (`chaos list`); `swarm` lets the seed draw it
+    #[arg(long, default_value = SWARM)]
+    scenario: String,
+    /// How long workload and faults last, in simulated seconds
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// How many hosts the seed shall draw
+    #[arg(long)]
+    hosts: Option<usize>,
+    /// Leaves out what the plan has after this simulated millisecond
+    #[arg(long)]
+    until_ms: Option<u64>,
+    /// Leaves out all hosts but the first so many
+    #[arg(long)]
+    first_hosts: Option<usize>,
+    /// Leaves out all clients but the first so many
+    #[arg(long)]
+    first_clients: Option<usize>,
+    /// Only these faults of the plan, by number: `3,8,9`; `none` for none
+    #[arg(long)]
+    faults: Option<String>,
+}
+
+impl PlanArgs {
+    fn plan(&self) -> Result<Plan, String> {
+        let mut plan = if self.scenario == SWARM {
+            let mut wish = Wish::default();
+            if let Some(seconds) = self.seconds {
+                wish.duration = Millis::secs(seconds);
+            }
+            wish.hosts = self.hosts;
+            draw::swarm(self.seed, wish)
+        } else {
+            let found = scenario::find(&self.scenario);
+            let found = found.ok_or_else(|| format!("there is no scenario {:?}; see chaos list", self.scenario))?;
+            (found.build)(self.seed)
+        };
+        if let (Some(seconds), false) = (self.seconds, self.scenario == SWARM) {
+            plan = plan.shorten(Millis::secs(seconds));
+        }
+        if let Some(faults) = &self.faults {
+            plan = plan.keep(&fault_ids(faults)?);
+        }
+        if self.first_hosts.is_some() || self.first_clients.is_some() {
+            let hosts = self.first_hosts.unwrap_or(plan.cluster.hosts.len());
+            let clients = self.first_clients.unwrap_or(plan.clients.len());
+            plan = plan.shrink_to(hosts, clients);
+        }
+        if let Some(millis) = self.until_ms {
+            plan = plan.shorten(Millis(millis));
+        }
+        Ok(plan)
+    }
+
+    /// What names a smaller plan.
+    fn smaller(&self, candidate: &Candidate, whole: &Candidate) -> Self {
+        let mut smaller = self.clone();
+        let ids: Vec<String> = candidate.faults.iter().map(ToString::to_string).collect();
+        smaller.faults = Some(if ids.is_empty() {
+            "none".to_owned()
+        } else {
+            ids.join(",")
+        });
+        smaller.until_ms = (candidate.duration != whole.duration).then_some(candidate.duration.0);
+        smaller.first_hosts = (candidate.hosts != whole.hosts).then_some(candidate.hosts);
+        smaller.first_clients = (candidate.clients != whole.clients).then_some(candidate.clients);
+        smaller
+    }
+
+    /// What names the same plan on a command line.
+    fn words(&self) -> Vec<String> {
+        let mut words = vec!["--seed".to_owned(), self.seed.to_string()];
+        let mut add = |name: &str, value: Option<String>| {
+            if let Some(value) = value {
+                words.extend([name.to_owned(), value]);
+            }
+        };
+        add("--scenario", (self.scenario != SWARM).then(|| self.scenario.clone()));
+        add("--seconds", self.seconds.map(|seconds| seconds.to_string()));
+        add("--hosts", self.hosts.map(|hosts| hosts.to_string()));
+        add("--until-ms", self.until_ms.map(|millis| millis.to_string()));
+        add("--first-hosts", self.first_hosts.map(|hosts| hosts.to_string()));
+        add("--first-clients", self.first_clients.map(|clients| clients.to_string()));
+        add("--faults", self.faults.clone());
+        words
+    }
+}
+
+fn fault_ids(text: &str) -> Result<BTreeSet<FaultId>, String> {
+    if text == "none" {
+        return Ok(BTreeSet::new());
+    }
+    let id = |word: &str| {
+        let number = word.trim().parse();
+        number
+            .map(FaultId)
+            .map_err(|_| format!("{word:?} is not the number of a fault; give 3,8,9 or none"))
+    };
+    text.split(',').map(id).collect()
+}
+
+/// Runs the command.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::Meta(args) => meta::run(&args),
+        Command::Sweep(args) => sweep::run(&args),
+        Command::Shrink(args) => shrink::run(&args),
+        Command::List => list::run(),
+    };
+    result.unwrap_or_else(|problem| {
+        output::problem(&problem);
+        ExitCode::from(2)
+    })
+}

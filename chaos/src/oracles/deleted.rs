@@ -1,0 +1,57 @@
+//! Deleted stays deleted: once a replica's vector covers a deletion, it never shows the entity again.
+
+use super::{Evidence, Moment, Oracle, ledger::Told};
+use halcyon_core::change::Change;
+
+/// Of each tenant, so many deletions are looked at closely, the latest first; at the end all are.
+const LOOKED_AT: usize = 64;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Deleted;
+
+impl Oracle for Deleted {
+    fn name(&self) -> &'static str {
+        "deleted"
+    }
+
+    fn look(&mut self, moment: Moment, evidence: Evidence<'_>) -> Result<(), String> {
+        if moment == Moment::Quickly {
+            return Ok(());
+        }
+        let limit = if moment == Moment::End { usize::MAX } else { LOOKED_AT };
+        for (tenant, book) in evidence.ledger.books() {
+            let deletions = book.sets().flat_map(|(tag, set)| {
+                let deleted = set.changes.iter().filter_map(|change| match change {
+                    Change::Delete { subject } => Some(subject.clone()),
+                    _ => None,
+                });
+                deleted.map(move |subject| (tag, set.timestamp, subject))
+            });
+            let mut deletions: Vec<_> = deletions.filter(|(tag, ..)| !book.is_doubtful(*tag)).collect();
+            deletions.sort_by_key(|(_, timestamp, _)| std::cmp::Reverse(*timestamp));
+            deletions.truncate(limit);
+            for (host, rooms) in evidence.stage.running() {
+                let Ok(Some(summary)) = rooms.storage.summary(tenant) else {
+                    continue;
+                };
+                for (tag, _, subject) in &deletions {
+                    if !summary.vector.covers_tag(*tag) {
+                        continue;
+                    }
+                    let Ok(shown) = rooms.storage.get(tenant, subject) else {
+                        continue;
+                    };
+                    if let Some(triple) = shown.first() {
+                        return Err(format!(
+                            "{host} holds the deletion of {subject} at {} and shows its {}",
+                            Told(*tag),
+                            triple.predicate
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

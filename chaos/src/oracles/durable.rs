@@ -1,0 +1,71 @@
+//! Acknowledged is durable: a set that a client was told of is there when all is whole again, unless the only disk that
+//! held it was destroyed and the client's program has ended as well.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use halcyon_core::id::{Tag, TenantId};
+
+use super::{Event, Evidence, Moment, Oracle, ledger::Told};
+use crate::plan::cluster::Client;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Durable {
+    acknowledged: BTreeMap<(TenantId, Tag), Client>,
+    /// Clients whose program died since: what they kept for a second replica is gone.
+    died: BTreeSet<(TenantId, Tag)>,
+}
+
+impl Oracle for Durable {
+    fn name(&self) -> &'static str {
+        "durable"
+    }
+
+    fn hear(&mut self, event: &Event, evidence: Evidence<'_>) -> Result<(), String> {
+        match event {
+            Event::Acknowledged {
+                client, tenant, tag, ..
+            } => {
+                self.acknowledged.insert((*tenant, *tag), *client);
+                let known = evidence.ledger.book(*tenant).and_then(|book| book.set(*tag));
+                if known.is_none() {
+                    return Err(format!(
+                        "{client} was told that its set is at {}, where nothing was committed",
+                        Told(*tag)
+                    ));
+                }
+            }
+            Event::ClientDown(client) => {
+                let of_client = self.acknowledged.iter().filter(|(_, of)| *of == client);
+                self.died.extend(of_client.map(|(at, _)| *at));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn look(&mut self, moment: Moment, evidence: Evidence<'_>) -> Result<(), String> {
+        if moment != Moment::End {
+            return Ok(());
+        }
+        for ((tenant, tag), client) in &self.acknowledged {
+            let Some(vector) = evidence.stage.vector_of(*tenant) else {
+                continue;
+            };
+            let Some(book) = evidence.ledger.book(*tenant) else {
+                continue;
+            };
+            let Some(set) = book.set(*tag) else { continue };
+            let is_there = book.tags_of(set.client(), set.number).any(|tag| vector.covers_tag(tag));
+            let may_be_lost = book.is_doubtful(*tag) && self.died.contains(&(*tenant, *tag));
+            if !is_there && !may_be_lost {
+                return Err(format!(
+                    "{client} was told that its set {} of {tenant} is durable at {}; no replica holds it",
+                    set.number,
+                    Told(*tag)
+                ));
+            }
+        }
+        Ok(())
+    }
+}

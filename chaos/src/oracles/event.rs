@@ -1,0 +1,181 @@
+//! What oracles hear: what a node's probe said, understood; what clients were told; faults.
+
+use halcyon_client::WatchEvent;
+use halcyon_core::{
+    change::ChangeSet,
+    id::{EntityId, OriginId, Predicate, Seq, Tag, TenantId},
+    value::Value,
+};
+
+use crate::{
+    lin::{
+        Operation,
+        register::{Call, Reply},
+    },
+    plan::{
+        cluster::{Client, Host},
+        fault::Fault,
+        time::Millis,
+    },
+    world::machine::Machine,
+};
+
+/// Something that happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A set became durable on a host, its origin's or by gossip.
+    Committed {
+        /// Where.
+        host: Host,
+        /// The tenant.
+        tenant: TenantId,
+        /// Where its origin put it.
+        tag: Tag,
+        /// Hash of the set as the client sent it.
+        hash: u64,
+        /// Without what was superseded.
+        set: ChangeSet,
+    },
+    /// A host erased a tenant.
+    Erased(Host, TenantId),
+    /// A host applied an entry of the control plane's log.
+    Applied {
+        /// Where.
+        host: Host,
+        /// Its place in the log.
+        index: u64,
+        /// Of its content.
+        hash: String,
+    },
+    /// A host's vote is durable.
+    Voted {
+        /// Where.
+        host: Host,
+        /// In which term.
+        term: u64,
+    },
+    /// A client begins to write: from here on its set may be stamped.
+    Writing(Client),
+    /// A client put a set into its outbox.
+    Wrote {
+        /// Who.
+        client: Client,
+        /// The set's number in this life of the client.
+        number: u64,
+    },
+    /// A client was told that a set is durable.
+    Acknowledged {
+        /// Who.
+        client: Client,
+        /// The tenant.
+        tenant: TenantId,
+        /// The set's number in this life of the client.
+        number: u64,
+        /// Where the set is said to be.
+        tag: Tag,
+    },
+    /// A client was told that a set is refused for good.
+    Refused {
+        /// Who.
+        client: Client,
+        /// Why.
+        why: String,
+    },
+    /// A client read an entity.
+    Read {
+        /// Who.
+        client: Client,
+        /// The tenant.
+        tenant: TenantId,
+        /// The entity.
+        subject: EntityId,
+        /// What it was shown.
+        shown: Vec<(Predicate, Value)>,
+    },
+    /// A client's watch begins anew, with nothing.
+    WatchBegan(Client),
+    /// A client's watch told something.
+    Watched(Client, TenantId, WatchEvent),
+    /// An operator was answered, or was not.
+    Controlled {
+        /// The name that it was about.
+        name: String,
+        /// What it asked and heard.
+        operation: Operation<Call<u64>, Reply<u64>>,
+    },
+    /// A fault begins.
+    FaultBegan(Fault),
+    /// A fault ends.
+    FaultEnded(Fault, Millis),
+    /// A host went down.
+    Down(Host),
+    /// A client's program ended.
+    ClientDown(Client),
+    /// What a host's disk holds is not what its node left there.
+    DiskChanged(Host),
+}
+
+/// What a machine's probe said, if oracles care.
+pub fn understand(machine: Machine, kind: &str, detail: &str) -> Option<Event> {
+    let Machine::Host(number) = machine else { return None };
+    let host = Host(number);
+    let mut words = detail.split(' ');
+    match kind {
+        "storage.committed" => committed(host, &mut words),
+        "storage.erased" => Some(Event::Erased(host, detail.parse().ok()?)),
+        "metadata.entry" => Some(Event::Applied {
+            host,
+            index: words.next()?.parse().ok()?,
+            hash: words.next()?.to_owned(),
+        }),
+        "metadata.vote" => Some(Event::Voted {
+            host,
+            term: first_number(detail)?,
+        }),
+        _ => None,
+    }
+}
+
+fn committed<'a>(host: Host, words: &mut impl Iterator<Item = &'a str>) -> Option<Event> {
+    let tenant = words.next()?.parse().ok()?;
+    let origin = bytes_of(words.next()?)?;
+    let origin = OriginId::from_bytes(origin.try_into().ok()?);
+    let seq = Seq(words.next()?.parse().ok()?);
+    let hash = u64::from_str_radix(words.next()?, 16).ok()?;
+    let set = ChangeSet::decode(&bytes_of(words.next()?)?).ok()?;
+    let tag = Tag { origin, seq };
+    Some(Event::Committed {
+        host,
+        tenant,
+        tag,
+        hash,
+        set,
+    })
+}
+
+/// From hexadecimal text.
+fn bytes_of(text: &str) -> Option<Vec<u8>> {
+    let pairs = text.as_bytes().chunks(2);
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    pairs.map(byte).collect()
+}
+
+/// The first number in a text: the term of a vote.
+fn first_number(text: &str) -> Option<u64> {
+    let from = text.find(|c: char| c.is_ascii_digit())?;
+    let digits = text[from..].split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_bytes_are_read_from_text() {
+        assert_eq!(first_number("<T12-N3:Q>"), Some(12));
+        assert_eq!(first_number("none"), None);
+        assert_eq!(bytes_of("00ff7a"), Some(vec![0, 255, 122]));
+        assert_eq!(bytes_of("0x"), None);
+    }
+}

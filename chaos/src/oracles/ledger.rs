@@ -1,0 +1,152 @@
+//! Everything that was ever committed, by tenant: the oracles' common knowledge.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use halcyon_core::{
+    change::ChangeSet,
+    clock::ClientId,
+    id::{NodeId, OriginId, Seq, Tag, TenantId},
+    version_vector::VersionVector,
+};
+
+use super::Event;
+use crate::{model::History, plan::cluster::Host, run::Stage};
+
+/// What was committed to one tenant.
+#[derive(Debug, Default)]
+pub struct Book {
+    sets: BTreeMap<Tag, (u64, ChangeSet)>,
+    /// The same sets by client and number: one that was pushed again has several tags.
+    by_number: BTreeMap<(ClientId, u64), BTreeSet<Tag>>,
+    /// The last seq of each origin.
+    last: BTreeMap<OriginId, Seq>,
+    /// Sets that only a disk held that is gone, or went back: they may be somewhere, in part, or nowhere.
+    doubtful: BTreeSet<Tag>,
+}
+
+impl Book {
+    /// A set, by its tag.
+    pub fn set(&self, tag: Tag) -> Option<&ChangeSet> {
+        self.sets.get(&tag).map(|(_, set)| set)
+    }
+
+    /// All sets, by tag.
+    pub fn sets(&self) -> impl Iterator<Item = (Tag, &ChangeSet)> {
+        self.sets.iter().map(|(tag, (_, set))| (*tag, set))
+    }
+
+    /// Everywhere that a client's set was committed.
+    pub fn tags_of(&self, client: ClientId, number: u64) -> impl Iterator<Item = Tag> + '_ {
+        self.by_number.get(&(client, number)).into_iter().flatten().copied()
+    }
+
+    /// The last seq that an origin gave.
+    pub fn last(&self, origin: OriginId) -> Seq {
+        self.last.get(&origin).copied().unwrap_or_default()
+    }
+
+    /// Whether only a disk held it that is gone or went back.
+    pub fn is_doubtful(&self, tag: Tag) -> bool {
+        self.doubtful.contains(&tag)
+    }
+
+    /// What a replica with this vector holds, and whether that can be said for sure.
+    pub fn covered_by(&self, vector: &VersionVector) -> (History, bool) {
+        let mut history = History::default();
+        let mut is_sure = true;
+        for (tag, (_, set)) in &self.sets {
+            if vector.covers_tag(*tag) {
+                is_sure &= !self.doubtful.contains(tag);
+                // Two contents of one tag were reported when the second came.
+                let _ = history.add(*tag, set.clone());
+            }
+        }
+        (history, is_sure)
+    }
+}
+
+/// All tenants' books.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    books: BTreeMap<TenantId, Book>,
+}
+
+impl Ledger {
+    /// A tenant's.
+    pub fn book(&self, tenant: TenantId) -> Option<&Book> {
+        self.books.get(&tenant)
+    }
+
+    /// Every tenant with anything in it.
+    pub fn books(&self) -> impl Iterator<Item = (TenantId, &Book)> {
+        self.books.iter().map(|(tenant, book)| (*tenant, book))
+    }
+
+    /// An error: a tag that was used for two contents.
+    pub(super) fn hear(&mut self, event: &Event, stage: &Stage) -> Result<(), String> {
+        match event {
+            Event::Committed {
+                host,
+                tenant,
+                tag,
+                hash,
+                set,
+            } => self.commit(*host, *tenant, *tag, (*hash, set)),
+            Event::DiskChanged(host) => {
+                self.doubt(*host, stage);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn commit(&mut self, host: Host, tenant: TenantId, tag: Tag, (hash, set): (u64, &ChangeSet)) -> Result<(), String> {
+        let book = self.books.entry(tenant).or_default();
+        if let Some((held_hash, held)) = book.sets.get(&tag) {
+            if (*held_hash, held) != (hash, set) {
+                return Err(format!(
+                    "{} of {tenant} stands for two contents: {host} took {set:?} and {held:?} was there",
+                    Told(tag)
+                ));
+            }
+            return Ok(());
+        }
+        book.sets.insert(tag, (hash, set.clone()));
+        book.by_number
+            .entry((set.client(), set.number))
+            .or_default()
+            .insert(tag);
+        let last = book.last.entry(tag.origin).or_default();
+        *last = tag.seq.max(*last);
+        Ok(())
+    }
+
+    /// A host's disk is not what it was: what nobody else had is in doubt.
+    fn doubt(&mut self, host: Host, stage: &Stage) {
+        let others: Vec<_> = stage
+            .running()
+            .into_iter()
+            .filter(|(other, _)| *other != host)
+            .collect();
+        for (tenant, book) in &mut self.books {
+            let vectors: Vec<VersionVector> = others
+                .iter()
+                .filter_map(|(_, rooms)| rooms.storage.summary(*tenant).ok().flatten())
+                .map(|summary| summary.vector)
+                .collect();
+            let nodes: BTreeSet<NodeId> = stage.nodes_of(host);
+            let alone = book.sets.keys().filter(|tag| nodes.contains(&tag.origin.node));
+            let alone = alone.filter(|tag| !vectors.iter().any(|vector| vector.covers_tag(**tag)));
+            book.doubtful.extend(alone.copied().collect::<Vec<_>>());
+        }
+    }
+}
+
+/// A tag for people.
+pub(super) struct Told(pub(super) Tag);
+
+impl std::fmt::Display for Told {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.0.origin, self.0.seq)
+    }
+}

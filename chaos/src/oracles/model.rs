@@ -1,0 +1,88 @@
+//! What a replica shows is what the definition says of the sets that its vector covers, whatever the order in which
+//! they came and the way: for every exact replica, at any time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use halcyon_core::{fingerprint::Fingerprint, id::TenantId};
+use halcyon_node::{rpc::Rooms, storage::types::ScanQuery};
+
+use super::{Evidence, Moment, Oracle};
+use crate::model::History;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Model;
+
+impl Oracle for Model {
+    fn name(&self) -> &'static str {
+        "model"
+    }
+
+    fn look(&mut self, moment: Moment, evidence: Evidence<'_>) -> Result<(), String> {
+        if moment == Moment::Quickly {
+            return Ok(());
+        }
+        // Most replicas hold the same: what that must show is computed once.
+        let mut computed: BTreeMap<(TenantId, Vec<u8>), Option<Fingerprint>> = BTreeMap::new();
+        for (host, rooms) in evidence.stage.running() {
+            for (tenant, book) in evidence.ledger.books() {
+                let Ok(Some(summary)) = rooms.storage.summary(tenant) else {
+                    continue;
+                };
+                if !summary.is_exact() {
+                    continue;
+                }
+                let key = (tenant, summary.vector.encode());
+                let must = computed.entry(key).or_insert_with(|| {
+                    let (history, is_sure) = book.covered_by(&summary.vector);
+                    is_sure.then(|| history.state().fingerprint())
+                });
+                if must.is_some_and(|must| must != summary.fingerprint) {
+                    let (history, _) = book.covered_by(&summary.vector);
+                    let difference = difference(&rooms, tenant, &history);
+                    return Err(format!(
+                        "{host} shows {tenant} otherwise than its sets make it: {difference}"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Triples in one look at a tenant.
+const SHOWN_MAX: usize = 10_000;
+
+/// The first triple that is shown and must not be, or must be and is not.
+fn difference(rooms: &Rooms, tenant: TenantId, history: &History) -> String {
+    let query = ScanQuery {
+        limit: SHOWN_MAX,
+        ..ScanQuery::default()
+    };
+    let page = match rooms.storage.scan(tenant, &query) {
+        Ok(page) => page,
+        Err(error) => return error.to_string(),
+    };
+    let shown: BTreeSet<_> = page
+        .triples
+        .into_iter()
+        .map(|one| (one.subject, one.predicate, one.value))
+        .collect();
+    let state = history.state();
+    let must = state.triples().into_iter();
+    let must: BTreeSet<_> = must.map(|(s, p, o)| (s.clone(), p.clone(), o.clone())).collect();
+    let more = shown
+        .difference(&must)
+        .next()
+        .map(|triple| format!("it shows {triple:?}"));
+    let less = || {
+        must.difference(&shown)
+            .next()
+            .map(|triple| format!("it lacks {triple:?}"))
+    };
+    let counts = format!("{} shown, {} due", shown.len(), must.len());
+    more.or_else(less)
+        .map_or(format!("only in a timestamp ({counts})"), |what| {
+            format!("{what} ({counts})")
+        })
+}

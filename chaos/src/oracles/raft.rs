@@ -1,0 +1,74 @@
+//! Raft's own invariants: one leader in a term, a durable vote never falls, what was committed is never another.
+
+use std::collections::BTreeMap;
+
+use halcyon_core::id::NodeId;
+
+use super::{Event, Evidence, Moment, Oracle};
+use crate::plan::cluster::Host;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Raft {
+    leaders: BTreeMap<u64, NodeId>,
+    votes: BTreeMap<Host, u64>,
+    terms: BTreeMap<Host, u64>,
+    log: BTreeMap<u64, (Host, String)>,
+}
+
+impl Oracle for Raft {
+    fn name(&self) -> &'static str {
+        "raft"
+    }
+
+    fn hear(&mut self, event: &Event, _evidence: Evidence<'_>) -> Result<(), String> {
+        match event {
+            Event::Voted { host, term } => {
+                let last = self.votes.entry(*host).or_default();
+                if term < last {
+                    return Err(format!("{host} voted in term {term} after term {last}"));
+                }
+                *last = *term;
+            }
+            Event::Applied { host, index, hash } => {
+                let (first, known) = self.log.entry(*index).or_insert_with(|| (*host, hash.clone()));
+                if known != hash {
+                    return Err(format!("{host} applied another entry at {index} than {first} did"));
+                }
+            }
+            Event::Down(host) => {
+                self.terms.remove(host);
+            }
+            Event::DiskChanged(host) => {
+                self.votes.remove(host);
+                self.terms.remove(host);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn look(&mut self, _moment: Moment, evidence: Evidence<'_>) -> Result<(), String> {
+        for (host, rooms) in evidence.stage.running() {
+            let roles = rooms.metadata.roles();
+            let last = self.terms.entry(host).or_default();
+            if roles.term < *last {
+                return Err(format!("{host} went from term {last} back to term {}", roles.term));
+            }
+            *last = roles.term;
+            if self.votes.get(&host).is_some_and(|vote| roles.term < *vote) {
+                return Err(format!(
+                    "{host} is in term {} after it had voted in a later one",
+                    roles.term
+                ));
+            }
+            if let Some(leader) = roles.leader {
+                let known = self.leaders.entry(roles.term).or_insert(leader);
+                if *known != leader {
+                    return Err(format!("term {} has two leaders, {known} and {leader}", roles.term));
+                }
+            }
+        }
+        Ok(())
+    }
+}

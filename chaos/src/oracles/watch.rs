@@ -1,0 +1,140 @@
+//! A watch misses nothing, invents nothing, gives no set of changes twice, and ends equal to what is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use halcyon_client::WatchEvent;
+use halcyon_core::{
+    change::ChangeSet,
+    id::{NodeId, OriginId, Seq, Tag, TenantId},
+    version_vector::VersionVector,
+};
+
+use super::{Event, Evidence, Moment, Oracle, ledger::Told};
+use crate::{model::History, plan::cluster::Client};
+
+/// Stands for the commits of what was missed, whose own are not told.
+const MISSED: OriginId = OriginId {
+    node: NodeId(u64::MAX),
+    incarnation: 0,
+};
+
+/// What one watch was told since it began.
+#[derive(Debug, Default)]
+struct Watch {
+    tenant: Option<TenantId>,
+    /// All that it was told holds up to here.
+    vector: VersionVector,
+    /// Until what was missed is in, tags come out of order.
+    is_caught_up: bool,
+    told: BTreeSet<Tag>,
+    sets: Vec<(Tag, ChangeSet)>,
+    missed: u64,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Watches {
+    open: BTreeMap<Client, Watch>,
+}
+
+impl Watches {
+    fn hear_watch(
+        &mut self,
+        client: Client,
+        tenant: TenantId,
+        event: &WatchEvent,
+        evidence: Evidence<'_>,
+    ) -> Result<(), String> {
+        let watch = self.open.entry(client).or_default();
+        watch.tenant = Some(tenant);
+        match event {
+            WatchEvent::Missed(set) => {
+                watch.missed += 1;
+                let seq = Seq(watch.missed);
+                let tag = Tag { origin: MISSED, seq };
+                watch.sets.push((tag, set.clone()));
+            }
+            WatchEvent::CaughtUp(vector) => {
+                watch.is_caught_up = true;
+                watch.vector.join(vector);
+            }
+            WatchEvent::Live { tag, set } => {
+                let committed = evidence.ledger.book(tenant).and_then(|book| book.set(*tag));
+                if committed != Some(set) {
+                    return Err(format!(
+                        "{client}'s watch told of {} as {set:?}; committed is {committed:?}",
+                        Told(*tag)
+                    ));
+                }
+                if !watch.told.insert(*tag) {
+                    return Err(format!("{client}'s watch told of {} twice", Told(*tag)));
+                }
+                watch.vector.raise(*tag);
+                watch.sets.push((*tag, set.clone()));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Oracle for Watches {
+    fn name(&self) -> &'static str {
+        "watch"
+    }
+
+    fn hear(&mut self, event: &Event, evidence: Evidence<'_>) -> Result<(), String> {
+        match event {
+            Event::WatchBegan(client) => {
+                self.open.insert(*client, Watch::default());
+                Ok(())
+            }
+            Event::ClientDown(client) => {
+                self.open.remove(client);
+                Ok(())
+            }
+            Event::Watched(client, tenant, event) => self.hear_watch(*client, *tenant, event, evidence),
+            _ => Ok(()),
+        }
+    }
+
+    fn unsettled(&self, evidence: Evidence<'_>) -> Option<String> {
+        self.open.iter().find_map(|(client, watch)| {
+            let held = evidence.stage.vector_of(watch.tenant?)?;
+            let lacks = !watch.vector.covers(&held);
+            lacks.then(|| {
+                format!(
+                    "{client}'s watch has told up to {:?} and the replicas hold {held:?}",
+                    watch.vector
+                )
+            })
+        })
+    }
+
+    fn look(&mut self, moment: Moment, evidence: Evidence<'_>) -> Result<(), String> {
+        if moment != Moment::End {
+            return Ok(());
+        }
+        for (client, watch) in &self.open {
+            let Some(tenant) = watch.tenant else { continue };
+            let Some(book) = evidence.ledger.book(tenant) else {
+                continue;
+            };
+            let Some(vector) = evidence.stage.vector_of(tenant) else {
+                continue;
+            };
+            let (must, is_sure) = book.covered_by(&vector);
+            let mut told = History::default();
+            for (tag, set) in &watch.sets {
+                // A repeated tag was reported when it came.
+                let _ = told.add(*tag, set.clone());
+            }
+            let (must, told) = (must.state(), told.state());
+            if is_sure && must.triples() != told.triples() {
+                let lines = must.differences(&told);
+                let first = lines.first().cloned().unwrap_or_default();
+                return Err(format!("what {client}'s watch told makes something else: {first}"));
+            }
+        }
+        Ok(())
+    }
+}

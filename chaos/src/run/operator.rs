@@ -1,0 +1,190 @@
+//! The first operator: forms the cluster through the admin API as a person with the command line would, then carries
+//! out what the plan changes in it.
+
+use std::{rc::Rc, time::Duration};
+
+use halcyon_client::{AdminClient, AdminError, v1};
+use tokio::time::sleep;
+
+use super::{
+    node::FIRST,
+    stage::{Access, Order, Stage, wait_until},
+};
+use crate::{
+    plan::cluster::{Acknowledgement, Host, Tenant},
+    world::{
+        machine::{self, Machine},
+        trace,
+    },
+};
+
+/// This program's machine.
+const ME: Machine = Machine::Operator(1);
+
+/// Between two attempts at a call that failed.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// An order that fails is tried again so often, half a minute of quick failures; the cluster may be without a quorum.
+const ATTEMPTS: u32 = 150;
+
+/// How long a join token lives: longer than any run, as a host may be started with it at any time.
+const TOKEN_LIFETIME_MS: u64 = 24 * 3_600_000;
+
+pub(super) async fn run(stage: Rc<Stage>) -> turmoil::Result {
+    machine::enter(ME);
+    let admin = connect(&stage, ME).await;
+    let others: Vec<Host> = stage
+        .plan
+        .hosts()
+        .map(|(host, _)| host)
+        .filter(|host| *host != FIRST)
+        .collect();
+    for host in others {
+        join(&stage, &admin, host).await;
+        // One after another, so that their numbers are the hosts'.
+        wait_until(|| stage.rooms(host).is_some()).await;
+    }
+    for (name, value) in &stage.plan.cluster.settings {
+        let (name, value) = (name.clone(), value.clone());
+        let request = v1::SetSettingRequest { name, value };
+        insist(u32::MAX, async || admin.set_setting(request.clone()).await).await;
+    }
+    for number in (1..).take(stage.plan.tenants.len()) {
+        create_tenant(&stage, &admin, Tenant(number)).await;
+    }
+    create_idle_tenants(&stage, &admin).await;
+    stage.set_formed();
+    trace::tell(ME, "operator.formed", String::new());
+    loop {
+        match stage.next_order() {
+            Some(order) => carry_out(&stage, &admin, &order).await,
+            None => sleep(AGAIN).await,
+        }
+    }
+}
+
+/// A client of all nodes, made once the cluster is there.
+pub(crate) async fn connect(stage: &Stage, me: Machine) -> AdminClient {
+    let credential = stage.credential().await;
+    loop {
+        let env = stage.place(me).env.clone();
+        match AdminClient::connect(env, stage.client_addresses(), credential.clone(), None).await {
+            Ok(client) => return client,
+            Err(error) => trace::tell(me, "operator.again", error.to_string()),
+        }
+        sleep(AGAIN).await;
+    }
+}
+
+async fn join(stage: &Stage, admin: &AdminClient, host: Host) -> bool {
+    let request = v1::CreateTokenRequest {
+        lifetime_ms: TOKEN_LIFETIME_MS,
+    };
+    let made = insist(ATTEMPTS, async || admin.create_token(request).await).await;
+    if let Some(made) = &made {
+        stage.set_token(host, made.token.clone());
+    }
+    made.is_some()
+}
+
+async fn create_tenant(stage: &Stage, admin: &AdminClient, tenant: Tenant) {
+    let planned = &stage.plan.tenants[tenant.0 as usize - 1];
+    let name = format!("tenant-{}", tenant.0);
+    let request = v1::CreateTenantRequest {
+        name: name.clone(),
+        regions: planned.regions.iter().map(ToString::to_string).collect(),
+        home: planned.home.to_string(),
+        nodes_per_region: planned.nodes_per_region,
+    };
+    let Some(made) = insist(u32::MAX, async || admin.create_tenant(request.clone()).await).await else {
+        return;
+    };
+    if planned.acknowledgement == Acknowledgement::Region {
+        let request = v1::SetTenantSettingRequest {
+            tenant: name.clone(),
+            name: "acknowledgement".into(),
+            value: planned.acknowledgement.to_string(),
+        };
+        insist(ATTEMPTS, async || admin.set_tenant_setting(request.clone()).await).await;
+    }
+    let (id, key) = (made.id.parse().expect("a node gives good ids"), made.key);
+    let show = v1::TenantRequest { tenant: name.clone() };
+    loop {
+        let shown = insist(u32::MAX, async || admin.show_tenant(show.clone()).await).await;
+        let is_active = |shown: &v1::TenantDescription| {
+            !shown.replicas.is_empty() && shown.replicas.iter().all(|replica| replica.state == "active")
+        };
+        if shown.as_ref().is_some_and(is_active) {
+            break;
+        }
+        sleep(AGAIN).await;
+    }
+    trace::tell(Machine::World, "tenant", format!("{tenant} is {}", made.id));
+    stage.set_access(tenant, Access { id, name, key });
+}
+
+/// Tenants that nobody writes to: what a catch-up costs must not grow with them.
+async fn create_idle_tenants(stage: &Stage, admin: &AdminClient) {
+    let planned = &stage.plan.tenants[0];
+    for number in 1..=stage.plan.work.idle_tenants {
+        let request = v1::CreateTenantRequest {
+            name: format!("idle-{number}"),
+            regions: planned.regions.iter().map(ToString::to_string).collect(),
+            home: planned.home.to_string(),
+            nodes_per_region: planned.nodes_per_region,
+        };
+        insist(ATTEMPTS, async || admin.create_tenant(request.clone()).await).await;
+    }
+}
+
+async fn carry_out(stage: &Stage, admin: &AdminClient, order: &Order) {
+    let node = |host: &Host| stage.node_of(*host).map(|node| node.0);
+    let done = match order {
+        Order::Join(host) => join(stage, admin, *host).await,
+        Order::Drain(host) => match node(host) {
+            Some(node) => insist(ATTEMPTS, async || admin.drain_node(v1::NodeRequest { node }).await)
+                .await
+                .is_some(),
+            None => false,
+        },
+        Order::Remove(host, node) => {
+            let request = v1::RemoveNodeRequest {
+                node: node.0,
+                force: true,
+            };
+            let removed = insist(ATTEMPTS, async || admin.remove_node(request).await).await;
+            stage.removed(*host, *node);
+            removed.is_some()
+        }
+        Order::Place {
+            tenant,
+            regions,
+            home,
+            nodes_per_region,
+        } => {
+            let request = v1::PlaceTenantRequest {
+                tenant: format!("tenant-{}", tenant.0),
+                regions: regions.iter().map(ToString::to_string).collect(),
+                home: home.to_string(),
+                nodes_per_region: *nodes_per_region,
+            };
+            insist(ATTEMPTS, async || admin.place_tenant(request.clone()).await)
+                .await
+                .is_some()
+        }
+    };
+    trace::tell(ME, "operator.did", format!("{order:?}: {done}"));
+    stage.carried_out();
+}
+
+/// Tries again until it works or was tried too often.
+async fn insist<T>(attempts: u32, call: impl AsyncFn() -> Result<T, AdminError>) -> Option<T> {
+    for _ in 0..attempts {
+        match call().await {
+            Ok(answer) => return Some(answer),
+            Err(error) => trace::tell(ME, "operator.again", error.to_string()),
+        }
+        sleep(AGAIN).await;
+    }
+    None
+}

@@ -1,0 +1,96 @@
+//! Whether the cluster is whole again: what must be so within a bound once all faults are gone.
+
+use std::collections::BTreeSet;
+
+use halcyon_node::{metadata::state::ReplicaState, storage::types::Summary};
+
+use super::stage::Stage;
+use crate::plan::cluster::{Host, Tenant};
+
+/// Why it is not, if it is not.
+pub(super) fn check(stage: &Stage) -> Result<(), String> {
+    if !stage.is_idle() {
+        return Err("the operator has not done all that was asked".to_owned());
+    }
+    let lost = stage.lost();
+    for host in stage.all_hosts() {
+        if !lost.contains(&host) && stage.rooms(host).is_none() && stage.has_token(host) {
+            return Err(format!("{host} does not serve"));
+        }
+    }
+    control_plane(stage)?;
+    for (tenant, access) in stage.all_access() {
+        replicas(stage, tenant, access.id)?;
+    }
+    let (finished, clients) = (stage.finished(), stage.plan.clients.len());
+    if finished < clients {
+        return Err(format!("{finished} of {clients} clients have finished"));
+    }
+    stage.unsettled().map_or(Ok(()), Err)
+}
+
+/// One leader that all follow, and the same log everywhere.
+fn control_plane(stage: &Stage) -> Result<(), String> {
+    let roles: Vec<_> = stage
+        .running()
+        .into_iter()
+        .map(|(host, rooms)| (host, rooms.metadata.roles()))
+        .collect();
+    let leaders: BTreeSet<_> = roles.iter().map(|(_, roles)| roles.leader).collect();
+    let indexes: BTreeSet<_> = roles.iter().map(|(_, roles)| roles.index).collect();
+    if leaders.len() != 1 || leaders.contains(&None) {
+        return Err(format!("the nodes follow {leaders:?}"));
+    }
+    if indexes.len() != 1 {
+        return Err(format!("the control plane's log is applied up to {indexes:?}"));
+    }
+    Ok(())
+}
+
+/// All replicas active, exact and equal.
+fn replicas(stage: &Stage, tenant: Tenant, id: halcyon_core::id::TenantId) -> Result<(), String> {
+    let Some(view) = stage.running().into_values().next().map(|rooms| rooms.view) else {
+        return Err("no node runs".to_owned());
+    };
+    let placed = view.tenant(id).ok_or_else(|| format!("{tenant} is unknown"))?;
+    let mut found: Vec<(Host, Summary)> = Vec::new();
+    for (node, state) in &placed.replicas {
+        let host = stage
+            .host_of(*node)
+            .ok_or_else(|| format!("{tenant} is placed on node {node}, which nobody runs"))?;
+        if *state != ReplicaState::Active {
+            return Err(format!("{tenant} is {state:?} on {host}"));
+        }
+        if stage.lost().contains(&host) {
+            continue;
+        }
+        let rooms = stage
+            .rooms(host)
+            .ok_or_else(|| format!("{host} does not serve {tenant}"))?;
+        match rooms.storage.summary(id) {
+            Ok(Some(summary)) => found.push((host, summary)),
+            Ok(None) => return Err(format!("{host} holds nothing of {tenant}")),
+            Err(error) => return Err(format!("{host} cannot read {tenant}: {error}")),
+        }
+    }
+    let Some((first, one)) = found.first() else {
+        return Err(format!("{tenant} has no replica"));
+    };
+    for (host, other) in &found {
+        if !other.is_exact() {
+            return Err(format!("{host} is not exact in {tenant}"));
+        }
+        if other.vector != one.vector {
+            return Err(format!(
+                "{first} and {host} have different vectors of {tenant}: {:?} and {:?}",
+                one.vector, other.vector
+            ));
+        }
+        if other.fingerprint != one.fingerprint {
+            return Err(format!(
+                "{first} and {host} have equal vectors and different fingerprints of {tenant}"
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,8 @@
+//! What the simulated clients and operators do.
+
+mod client;
+mod operator;
+mod web;
+
+pub(crate) use client::{marker, run as client};
+pub(crate) use operator::run as operator;

@@ -1,0 +1,214 @@
+//! A browser: gRPC-web over HTTP/1.1, one call after another on one connection. It pushes a set again until it is
+//! answered, with the same bytes, and stamps it anew only where a node has definitely refused its clock.
+
+use std::{sync::Arc, time::Duration};
+
+use halcyon_core::{
+    change::{Change, ChangeSet},
+    clock::{ClientId, Clock, NTP64},
+    env::Env,
+    id::{EntityId, Predicate, Tag},
+    value::Value,
+    version_vector::VersionVector,
+};
+use halcyon_proto::{
+    convert::{self, Triple},
+    error::ErrorCode,
+    v1::{self, push_result, sync_client::SyncClient},
+};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::{
+    sync::Mutex,
+    time::{sleep, timeout},
+};
+use tonic::body::Body;
+use tonic_web::{GrpcWebCall, GrpcWebClientService};
+
+use crate::run::Access;
+
+/// A call that takes longer is given up, and its connection with it.
+const CALL_PATIENCE: Duration = Duration::from_secs(6);
+
+/// Pause before a call is made again.
+const AGAIN: Duration = Duration::from_millis(300);
+
+/// See the module.
+pub(super) struct Web {
+    env: Env,
+    access: Access,
+    addresses: Vec<String>,
+    at: usize,
+    sender: Option<Arc<Mutex<http1::SendRequest<GrpcWebCall<Body>>>>>,
+    clock: Clock,
+    /// The latest stamp that was taken.
+    floor: NTP64,
+    number: u64,
+    /// What it was told of.
+    seen: VersionVector,
+}
+
+/// What became of a call.
+enum Failed {
+    /// Nobody knows.
+    Lost(String),
+    /// A node said no.
+    Refused(ErrorCode, String),
+}
+
+impl Web {
+    pub(super) fn new(env: Env, access: Access, addresses: Vec<String>) -> Self {
+        let client = ClientId::from_random(env.random_u128());
+        Self {
+            env,
+            access,
+            addresses,
+            at: 0,
+            sender: None,
+            clock: Clock::new(client, NTP64(0)),
+            floor: NTP64(0),
+            number: 0,
+            seen: VersionVector::default(),
+        }
+    }
+
+    /// Pushes until it is taken. Returns the set's number and where it is.
+    pub(super) async fn write(&mut self, changes: Vec<Change>, note: impl Fn(String)) -> (u64, Tag) {
+        self.number += 1;
+        let mut set = ChangeSet {
+            timestamp: self.clock.stamp(self.env.clock.wall()),
+            number: self.number,
+            changes,
+        };
+        let mut may_be_taken = false;
+        loop {
+            let encoded = set.encode();
+            match self.push(encoded).await {
+                Ok(tag) => {
+                    self.seen.raise(tag);
+                    self.floor = *set.timestamp.get_time();
+                    return (self.number, tag);
+                }
+                Err(Failed::Refused(ErrorCode::ClockDrift, _)) if !may_be_taken => {
+                    note("its clock is refused".to_owned());
+                    // The clock may be set right meanwhile; a stamp of the future is of no use any more.
+                    self.clock = Clock::new(set.client(), self.floor);
+                    set.timestamp = self.clock.stamp(self.env.clock.wall());
+                }
+                Err(Failed::Refused(code, text)) => {
+                    note(format!("{code:?}: {text}"));
+                    self.move_on();
+                }
+                Err(Failed::Lost(text)) => {
+                    may_be_taken = true;
+                    note(text);
+                    self.move_on();
+                }
+            }
+            sleep(AGAIN).await;
+        }
+    }
+
+    /// What a node shows of an entity.
+    pub(super) async fn get(&mut self, subject: &EntityId) -> Option<Vec<(Predicate, Value)>> {
+        let request = self.request(v1::GetRequest {
+            tenant: self.access.name.clone(),
+            subject: subject.as_str().to_owned(),
+            forward: true,
+        });
+        let mut client = self.client().await.ok()?;
+        let Ok(Ok(answer)) = timeout(CALL_PATIENCE, client.get(request)).await else {
+            self.move_on();
+            return None;
+        };
+        let triples = answer.into_inner().triples.into_iter().map(Triple::try_from);
+        let shown = triples.map(|triple| triple.map(|triple| (triple.predicate, triple.value)));
+        shown.collect::<Result<_, _>>().ok()
+    }
+
+    async fn push(&mut self, encoded: Vec<u8>) -> Result<Tag, Failed> {
+        let request = self.request(v1::PushRequest {
+            tenant: self.access.name.clone(),
+            change_sets: vec![encoded.into()],
+            vector: convert::vector_bytes(&self.seen),
+            forward: true,
+        });
+        let mut client = self.client().await?;
+        let answer = timeout(CALL_PATIENCE, client.push(request)).await;
+        let answer = answer.map_err(|_| Failed::Lost("no answer in time".to_owned()))?;
+        let answer = answer.map_err(|status| Failed::Lost(status.to_string()))?;
+        let result = answer
+            .into_inner()
+            .results
+            .into_iter()
+            .next()
+            .and_then(|result| result.result);
+        match result {
+            Some(push_result::Result::Taken(taken)) => {
+                convert::tag(&taken.origin, taken.seq).map_err(|error| Failed::Lost(error.to_string()))
+            }
+            Some(push_result::Result::Refused(refused)) => Err(Failed::Refused(refused.code(), refused.message)),
+            None => Err(Failed::Lost("an empty answer".to_owned())),
+        }
+    }
+
+    fn request<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        if let Ok(header) = format!("Bearer {}", self.access.key).parse() {
+            request.metadata_mut().insert("authorization", header);
+        }
+        request
+    }
+
+    async fn client(&mut self) -> Result<SyncClient<GrpcWebClientService<Http1>>, Failed> {
+        let address = self.addresses[self.at].clone();
+        let sender = if let Some(sender) = &self.sender {
+            sender.clone()
+        } else {
+            let opened = timeout(CALL_PATIENCE, open(&self.env, address.clone())).await;
+            let opened = opened.map_err(|_| Failed::Lost("no connection in time".to_owned()));
+            let sender = Arc::new(Mutex::new(opened?.map_err(Failed::Lost)?));
+            self.sender = Some(sender.clone());
+            sender
+        };
+        let origin = format!("http://{address}").parse().map_err(|_| Failed::Lost(address))?;
+        Ok(SyncClient::with_origin(
+            GrpcWebClientService::new(Http1(sender)),
+            origin,
+        ))
+    }
+
+    /// To another node, with a new connection.
+    fn move_on(&mut self) {
+        self.sender = None;
+        self.at = (self.at + 1) % self.addresses.len();
+    }
+}
+
+async fn open(env: &Env, address: String) -> Result<http1::SendRequest<GrpcWebCall<Body>>, String> {
+    let stream = env.network.connect(address).await.map_err(|error| error.to_string())?;
+    let (sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| error.to_string())?;
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+/// One HTTP/1.1 connection as a service.
+#[derive(Clone)]
+pub(super) struct Http1(Arc<Mutex<http1::SendRequest<GrpcWebCall<Body>>>>);
+
+impl tower::Service<http::Request<GrpcWebCall<Body>>> for Http1 {
+    type Response = http::Response<hyper::body::Incoming>;
+    type Error = hyper::Error;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<GrpcWebCall<Body>>) -> Self::Future {
+        let sender = self.0.clone();
+        Box::pin(async move { sender.lock().await.send_request(request).await })
+    }
+}
