@@ -3,6 +3,7 @@
 use std::{path::PathBuf, process::ExitCode, thread};
 
 use clap::Args;
+use tracing_subscriber::EnvFilter;
 
 use super::{
     PlanArgs,
@@ -52,6 +53,7 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, String> {
         line(&plan);
         return Ok(ExitCode::SUCCESS);
     }
+    show_log();
     let shown = plan.clone();
     let outcome = simulate(plan, args.trace.clone())?;
     let replay = format!("chaos run {}", args.plan.words().join(" "));
@@ -76,6 +78,15 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, String> {
     }
     output::flush();
     interpose::leave(u8::from(!outcome.violations.is_empty()));
+}
+
+/// What nodes and clients log, for whoever looks for a bug: `RUST_LOG=halcyon_client=debug`.
+fn show_log() {
+    if let Ok(filter) = EnvFilter::try_from_default_env() {
+        let log = tracing_subscriber::fmt().with_env_filter(filter).without_time();
+        // It fails where a subscriber is set already.
+        let _ = log.with_writer(std::io::stderr).try_init();
+    }
 }
 
 /// On a fresh thread: what an earlier one drew for its hash maps would be left over.

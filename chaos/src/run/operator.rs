@@ -4,6 +4,7 @@
 use std::{rc::Rc, time::Duration};
 
 use halcyon_client::{AdminClient, AdminError, v1};
+use halcyon_proto::error::ErrorCode;
 use tokio::time::sleep;
 
 use super::{
@@ -177,11 +178,23 @@ async fn carry_out(stage: &Stage, admin: &AdminClient, order: &Order) {
     stage.carried_out();
 }
 
-/// Tries again until it works or was tried too often.
+/// Whether a node may say otherwise in a moment.
+const fn is_passing(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::Retry | ErrorCode::Busy | ErrorCode::NoQuorum | ErrorCode::Conflict | ErrorCode::NotYetReplicated
+    )
+}
+
+/// Tries again until it works, was tried too often, or is refused for good.
 async fn insist<T>(attempts: u32, call: impl AsyncFn() -> Result<T, AdminError>) -> Option<T> {
     for _ in 0..attempts {
         match call().await {
             Ok(answer) => return Some(answer),
+            Err(AdminError::Refused(refusal)) if !is_passing(refusal.code) && attempts != u32::MAX => {
+                trace::tell(ME, "operator.refused", refusal.to_string());
+                return None;
+            }
             Err(error) => trace::tell(ME, "operator.again", error.to_string()),
         }
         sleep(AGAIN).await;

@@ -58,11 +58,11 @@ fn replicas(stage: &Stage, tenant: Tenant, id: halcyon_core::id::TenantId) -> Re
         let host = stage
             .host_of(*node)
             .ok_or_else(|| format!("{tenant} is placed on node {node}, which nobody runs"))?;
-        if *state != ReplicaState::Active {
-            return Err(format!("{tenant} is {state:?} on {host}"));
-        }
         if stage.lost().contains(&host) {
             continue;
+        }
+        if *state != ReplicaState::Active {
+            return Err(format!("{tenant} is {state:?} on {host}"));
         }
         let rooms = stage
             .rooms(host)

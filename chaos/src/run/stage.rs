@@ -20,7 +20,7 @@ use super::outcome::Violation;
 use crate::{
     oracles::{Court, Event, Moment},
     plan::{
-        Plan,
+        Plan, budget,
         cluster::{Client, ClockPlan, Host, Tenant},
         fault::Kind,
     },
@@ -453,6 +453,19 @@ impl Stage {
     pub fn client_addresses(&self) -> Vec<String> {
         let hosts = self.plan.hosts();
         hosts.map(|(host, _)| format!("{host}:{CLIENT_PORT}")).collect()
+    }
+
+    /// The same, without hosts that the plan harms or takes away.
+    pub fn kept_addresses(&self) -> Vec<String> {
+        let mut gone = budget::harmed(&self.plan);
+        let drained = self.plan.faults.iter().filter_map(|fault| match fault.kind {
+            Kind::Drain { host } => Some(host),
+            _ => None,
+        });
+        gone.extend(drained);
+        let kept = self.plan.hosts().filter(|(host, _)| !gone.contains(host));
+        let kept: Vec<String> = kept.map(|(host, _)| format!("{host}:{CLIENT_PORT}")).collect();
+        if kept.is_empty() { self.client_addresses() } else { kept }
     }
 
     /// A rule did not hold.

@@ -88,9 +88,10 @@ async fn connect(stage: &Stage, number: Client, access: &Access, plan: &ClientPl
     loop {
         let mut addresses = stage.client_addresses();
         if plan.forward {
-            // It can reach one node only, whichever that is.
-            let at = number.0 as usize % addresses.len();
-            addresses = vec![addresses.swap_remove(at)];
+            // It can reach one node only, whichever that is; not one that the plan takes away for good.
+            let kept = stage.kept_addresses();
+            let at = number.0 as usize % kept.len().max(1);
+            addresses = kept.into_iter().skip(at).take(1).collect();
         }
         let options = ClientOptions {
             addresses,

@@ -114,7 +114,10 @@ impl Network for SimNetwork {
                     format!("{address}: no such host"),
                 ));
             }
-            let stream = TcpStream::connect(address.as_str()).await?;
+            trace::bytes(this.host, "net.connecting", 0, address.as_bytes());
+            let stream = TcpStream::connect(address.as_str()).await.inspect_err(|_| {
+                trace::bytes(this.host, "net.refused", 0, address.as_bytes());
+            })?;
             let peer = stream.peer_addr()?;
             Ok(this.stream(stream, peer))
         })
