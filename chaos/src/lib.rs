@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod lin;
+pub mod local;
 pub mod model;
 pub mod oracles;
 pub mod plan;

@@ -23,7 +23,10 @@ use crate::plan::{
     scenario,
     time::Millis,
 };
-use crate::shrink::Candidate;
+use crate::{
+    local::{self, LocalArgs},
+    shrink::Candidate,
+};
 
 /// The scenario that is none: the seed draws everything.
 const SWARM: &str = "swarm";
@@ -39,7 +42,8 @@ const SWARM: &str = "swarm";
   chaos sweep --seeds 0..200 --jobs 2             many runs, a process each
   chaos shrink --seed 7                           the little that makes a seed fail
   chaos meta --seed 7                             the same run twice must be the same run
-  chaos list                                      the named scenarios"
+  chaos list                                      the named scenarios
+  chaos local --scenario partition-heals          real processes"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -58,6 +62,8 @@ enum Command {
     Shrink(shrink::ShrinkArgs),
     /// The named scenarios, a line each
     List,
+    /// The same stories on real processes, in network namespaces or behind a proxy
+    Local(LocalArgs),
 }
 
 /// Which plan.
@@ -167,6 +173,14 @@ fn fault_ids(text: &str) -> Result<BTreeSet<FaultId>, String> {
     text.split(',').map(id).collect()
 }
 
+fn run_local(args: LocalArgs) -> Result<ExitCode, String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
+    runtime
+        .block_on(Box::pin(local::run(args)))
+        .map_err(|error| format!("{error:#}"))
+}
+
 /// Runs the command.
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
@@ -175,6 +189,7 @@ pub fn main() -> ExitCode {
         Command::Sweep(args) => sweep::run(&args),
         Command::Shrink(args) => shrink::run(&args),
         Command::List => list::run(),
+        Command::Local(args) => run_local(args),
     };
     result.unwrap_or_else(|problem| {
         output::problem(&problem);

@@ -16,7 +16,6 @@ pub mod naive;
 pub mod place;
 pub mod plan;
 pub mod sum;
-#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod text;
 pub mod triples;

@@ -43,8 +43,8 @@ use crate::{
 };
 
 pub use begin::ADMIN_FILE;
-pub use removed::REMOVED_FILE;
 use control::Control;
+pub use removed::REMOVED_FILE;
 
 /// Why a node did not start.
 #[derive(Debug, Error)]

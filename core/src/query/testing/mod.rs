@@ -1,4 +1,4 @@
-//! For tests, here and in other crates (feature `testing`): data written as text, and random schemas, data and queries.
+//! For tests, here and in other crates: data written as text, and random schemas, data and queries.
 
 pub mod blog;
 pub mod choices;
