@@ -31,7 +31,7 @@ fn main() -> ExitCode {
 /// Whether these arguments run nodes: `dev`, or `node start`.
 fn serves(arguments: impl Iterator<Item = impl AsRef<OsStr>>) -> bool {
     let words: Vec<_> = arguments.take(2).collect();
-    let word = |at: usize| words.get(at).map(|word| word.as_ref());
+    let word = |at: usize| words.get(at).map(AsRef::as_ref);
     word(0) == Some(OsStr::new("dev")) || (word(0) == Some(OsStr::new("node")) && word(1) == Some(OsStr::new("start")))
 }
 

@@ -40,6 +40,7 @@ pub(crate) const DRIFT_MAX: Duration = Duration::from_mins(1);
 
 /// What a node does to calls.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fault of its own")]
 pub(crate) struct Faults {
     /// It answers nothing.
     pub(crate) down: bool,

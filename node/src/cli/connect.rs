@@ -80,14 +80,13 @@ pub async fn client_with(globals: &Globals, tenant: &str, env: Env, outbox: Outb
 /// A client that speaks to one node alone, the nearest if none is named; and where that is. For long scans: a cursor is
 /// good at the node that gave it.
 pub async fn client_of_one(globals: &Globals, tenant: &str, at: Option<&str>) -> Result<(Client, String), Failure> {
-    let address = match at {
-        Some(address) => address.to_owned(),
-        None => {
-            let nearest = client(globals, tenant).await?;
-            let address = nearest.status().address;
-            nearest.close().await;
-            address.unwrap_or_else(|| CLUSTER_DEFAULT.to_owned())
-        }
+    let address = if let Some(address) = at {
+        address.to_owned()
+    } else {
+        let nearest = client(globals, tenant).await?;
+        let address = nearest.status().address;
+        nearest.close().await;
+        address.unwrap_or_else(|| CLUSTER_DEFAULT.to_owned())
     };
     let options = ClientOptions {
         addresses: vec![address.clone()],

@@ -265,7 +265,7 @@ mod tests {
             (r#"{"fact":"tombstone","tag":[1,"a",1]}"#, "`subject` is missing"),
             (r#"{"fact":"tombstone","subject":"a"}"#, "`tag`"),
             (r#"{"fact":"comet","tag":[1,"a",1]}"#, "comet"),
-            (r#"[]"#, "not an object"),
+            ("[]", "not an object"),
         ] {
             assert!(line(json).contains(words), "{json}: {}", line(json));
         }

@@ -53,7 +53,6 @@ mod tests {
             node,
             region: region.into(),
             state: state.into(),
-            ..v1::TenantReplica::default()
         };
         v1::TenantDescription {
             name: "shop".into(),
