@@ -406,14 +406,13 @@ impl Stage {
         self.entities.borrow().get(&tenant).cloned().unwrap_or_default()
     }
 
-    /// A client made an entity. It takes the place of another where there are `most`.
-    pub fn add_entity(&self, tenant: Tenant, entity: EntityId, most: usize) {
+    /// A client made entities. They take the place of others where there are `most`.
+    pub fn add_entities(&self, tenant: Tenant, made: Vec<EntityId>, most: usize) {
         let mut entities = self.entities.borrow_mut();
         let entities = entities.entry(tenant).or_default();
-        if entities.len() >= most.max(1) {
-            entities.remove(0);
-        }
-        entities.push(entity);
+        entities.extend(made);
+        let surplus = entities.len().saturating_sub(most.max(1));
+        entities.drain(..surplus);
     }
 
     /// Counts the lives of a client's program, from 1.

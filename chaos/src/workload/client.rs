@@ -173,6 +173,15 @@ fn acknowledged(stage: &Stage, client: Client, (tenant, number, tag): (TenantId,
     });
 }
 
+/// What others hear of once a node has the set: nobody changes what nobody has told of.
+fn created(changes: &[Change]) -> Vec<EntityId> {
+    let created = changes.iter().filter_map(|change| match change {
+        Change::Create { subject } => Some(subject.clone()),
+        _ => None,
+    });
+    created.collect()
+}
+
 /// One life of the program.
 struct Program {
     chance: SmallRng,
@@ -216,16 +225,21 @@ impl Program {
 
     async fn write(&self, client: &Halcyon, changes: Vec<Change>) {
         let me = Machine::Client(self.number.0);
+        let created = created(&changes);
         let pending = match client.write(changes).await {
             Ok(pending) => pending,
             Err(error) => return trace::tell(me, "client.not-written", error.to_string()),
         };
         let number = pending.number();
         let (stage, client, tenant) = (self.stage.clone(), self.number, self.tenant);
+        let (of, most) = (self.plan.tenant, self.mix.entities as usize);
         stage.hear(&Event::Wrote { client, number });
         tokio::task::spawn_local(async move {
             match pending.acknowledged().await {
-                Ok(taken) => acknowledged(&stage, client, (tenant, number, taken.tag)),
+                Ok(taken) => {
+                    acknowledged(&stage, client, (tenant, number, taken.tag));
+                    stage.add_entities(of, created, most);
+                }
                 Err(refused) => {
                     let why = refused.to_string();
                     trace::tell(me, "client.refused", format!("set {number}: {why}"));
@@ -237,12 +251,15 @@ impl Program {
 
     async fn write_from_page(&self, web: &mut Web, changes: Vec<Change>) {
         let me = Machine::Client(self.number.0);
+        let created = created(&changes);
         let (number, tag) = web.write(changes, |why| trace::tell(me, "client.again", why)).await;
         self.stage.hear(&Event::Wrote {
             client: self.number,
             number,
         });
         acknowledged(&self.stage, self.number, (self.tenant, number, tag));
+        self.stage
+            .add_entities(self.plan.tenant, created, self.mix.entities as usize);
     }
 
     async fn read(&mut self, speaker: &mut Speaker) {
@@ -324,8 +341,6 @@ impl Program {
         self.created += 1;
         let name = format!("{}-{}-{}", self.number, self.life, self.created);
         let subject = EntityId::new(&name).expect("a good name");
-        let (tenant, most) = (self.plan.tenant, self.mix.entities as usize);
-        self.stage.add_entity(tenant, subject.clone(), most);
         let create = Change::Create {
             subject: subject.clone(),
         };

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use halcyon_core::{
     change::{Change, ChangeSet},
-    clock::{ClientId, Clock, NTP64},
+    clock::{ClientId, Clock, NTP64, Timestamp, WallTime},
     env::Env,
     id::{EntityId, Predicate, Tag},
     value::Value,
@@ -41,6 +41,8 @@ pub(super) struct Web {
     at: usize,
     sender: Option<Arc<Mutex<http1::SendRequest<GrpcWebCall<Body>>>>>,
     clock: Clock,
+    /// How far ahead a node found the machine's clock.
+    ahead: u64,
     /// The latest stamp that was taken.
     floor: NTP64,
     number: u64,
@@ -54,6 +56,8 @@ enum Failed {
     Lost(String),
     /// A node said no.
     Refused(ErrorCode, String),
+    /// A node says that the clock is ahead, and what the time is.
+    Drift(u64),
 }
 
 impl Web {
@@ -66,6 +70,7 @@ impl Web {
             at: 0,
             sender: None,
             clock: Clock::new(client, NTP64(0)),
+            ahead: 0,
             floor: NTP64(0),
             number: 0,
             seen: VersionVector::default(),
@@ -76,7 +81,7 @@ impl Web {
     pub(super) async fn write(&mut self, changes: Vec<Change>, note: impl Fn(String)) -> (u64, Tag) {
         self.number += 1;
         let mut set = ChangeSet {
-            timestamp: self.clock.stamp(self.env.clock.wall()),
+            timestamp: self.stamp(),
             number: self.number,
             changes,
         };
@@ -89,11 +94,14 @@ impl Web {
                     self.floor = *set.timestamp.get_time();
                     return (self.number, tag);
                 }
-                Err(Failed::Refused(ErrorCode::ClockDrift, _)) if !may_be_taken => {
+                Err(Failed::Drift(wall)) => {
                     note("its clock is refused".to_owned());
-                    // The clock may be set right meanwhile; a stamp of the future is of no use any more.
-                    self.clock = Clock::new(set.client(), self.floor);
-                    set.timestamp = self.clock.stamp(self.env.clock.wall());
+                    self.ahead = self.env.clock.wall().0.0.saturating_sub(wall);
+                    // Where an answer was lost the set may be in, and must stay as it is.
+                    if !may_be_taken {
+                        self.clock = Clock::new(set.client(), self.floor);
+                        set.timestamp = self.stamp();
+                    }
                 }
                 Err(Failed::Refused(code, text)) => {
                     note(format!("{code:?}: {text}"));
@@ -126,6 +134,11 @@ impl Web {
         shown.collect::<Result<_, _>>().ok()
     }
 
+    fn stamp(&mut self) -> Timestamp {
+        let own = self.env.clock.wall().0.0;
+        self.clock.stamp(WallTime(NTP64(own.saturating_sub(self.ahead))))
+    }
+
     async fn push(&mut self, encoded: Vec<u8>) -> Result<Tag, Failed> {
         let request = self.request(v1::PushRequest {
             tenant: self.access.name.clone(),
@@ -146,6 +159,9 @@ impl Web {
         match result {
             Some(push_result::Result::Taken(taken)) => {
                 convert::tag(&taken.origin, taken.seq).map_err(|error| Failed::Lost(error.to_string()))
+            }
+            Some(push_result::Result::Refused(refused)) if refused.code() == ErrorCode::ClockDrift => {
+                Err(Failed::Drift(refused.wall))
             }
             Some(push_result::Result::Refused(refused)) => Err(Failed::Refused(refused.code(), refused.message)),
             None => Err(Failed::Lost("an empty answer".to_owned())),
