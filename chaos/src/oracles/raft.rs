@@ -5,13 +5,17 @@ use std::collections::BTreeMap;
 use halcyon_core::id::NodeId;
 
 use super::{Event, Evidence, Moment, Oracle};
-use crate::plan::cluster::Host;
+use crate::{plan::cluster::Host, world::clock::now};
+
+/// Nanoseconds after which a durable vote must show in a node's own account.
+const SHOWN_AFTER: u64 = 1_000_000_000;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Raft {
     leaders: BTreeMap<u64, NodeId>,
-    votes: BTreeMap<Host, u64>,
+    /// The term of the last durable vote, and when that was told.
+    votes: BTreeMap<Host, (u64, u64)>,
     terms: BTreeMap<Host, u64>,
     log: BTreeMap<u64, (Host, String)>,
 }
@@ -24,11 +28,11 @@ impl Oracle for Raft {
     fn hear(&mut self, event: &Event, _evidence: Evidence<'_>) -> Result<(), String> {
         match event {
             Event::Voted { host, term } => {
-                let last = self.votes.entry(*host).or_default();
+                let (last, told) = self.votes.entry(*host).or_default();
                 if term < last {
                     return Err(format!("{host} voted in term {term} after term {last}"));
                 }
-                *last = *term;
+                (*last, *told) = (*term, now());
             }
             Event::Applied { host, index, hash } => {
                 let (first, known) = self.log.entry(*index).or_insert_with(|| (*host, hash.clone()));
@@ -56,7 +60,8 @@ impl Oracle for Raft {
                 return Err(format!("{host} went from term {last} back to term {}", roles.term));
             }
             *last = roles.term;
-            if self.votes.get(&host).is_some_and(|vote| roles.term < *vote) {
+            let vote = self.votes.get(&host).filter(|(_, told)| *told + SHOWN_AFTER < now());
+            if vote.is_some_and(|(vote, _)| roles.term < *vote) {
                 return Err(format!(
                     "{host} is in term {} after it had voted in a later one",
                     roles.term

@@ -443,9 +443,9 @@ impl Stage {
         self.finished.borrow_mut().insert(client);
     }
 
-    /// Clients that have finished.
-    pub fn finished(&self) -> usize {
-        self.finished.borrow().len()
+    /// Whether a client has done all that it wanted.
+    pub fn has_finished(&self, client: Client) -> bool {
+        self.finished.borrow().contains(&client)
     }
 
     /// Where clients reach all nodes of the plan.

@@ -252,7 +252,8 @@ impl Program {
     async fn write_from_page(&self, web: &mut Web, changes: Vec<Change>) {
         let me = Machine::Client(self.number.0);
         let created = created(&changes);
-        let (number, tag) = web.write(changes, |why| trace::tell(me, "client.again", why)).await;
+        let written = web.write(changes, |why| trace::tell(me, "client.again", why)).await;
+        let Some((number, tag)) = written else { return };
         self.stage.hear(&Event::Wrote {
             client: self.number,
             number,

@@ -30,6 +30,9 @@ use crate::run::Access;
 /// A call that takes longer is given up, and its connection with it.
 const CALL_PATIENCE: Duration = Duration::from_secs(6);
 
+/// The clocks of two nodes are nearer to each other.
+const NODES_APART_MAX: Duration = Duration::from_mins(10);
+
 /// Pause before a call is made again.
 const AGAIN: Duration = Duration::from_millis(300);
 
@@ -77,8 +80,8 @@ impl Web {
         }
     }
 
-    /// Pushes until it is taken. Returns the set's number and where it is.
-    pub(super) async fn write(&mut self, changes: Vec<Change>, note: impl Fn(String)) -> (u64, Tag) {
+    /// Pushes until it is taken, or refused for good. Returns the set's number and where it is.
+    pub(super) async fn write(&mut self, changes: Vec<Change>, note: impl Fn(String)) -> Option<(u64, Tag)> {
         self.number += 1;
         let mut set = ChangeSet {
             timestamp: self.stamp(),
@@ -92,16 +95,21 @@ impl Web {
                 Ok(tag) => {
                     self.seen.raise(tag);
                     self.floor = *set.timestamp.get_time();
-                    return (self.number, tag);
+                    return Some((self.number, tag));
                 }
                 Err(Failed::Drift(wall)) => {
                     note("its clock is refused".to_owned());
                     self.ahead = self.env.clock.wall().0.0.saturating_sub(wall);
-                    // Where an answer was lost the set may be in, and must stay as it is.
-                    if !may_be_taken {
+                    // Where an answer was lost the set may be in, and must stay as it is; unless no node can have taken it.
+                    let ahead = set.timestamp.get_time().0.saturating_sub(wall);
+                    if !may_be_taken || NTP64::from(NODES_APART_MAX).0 < ahead {
                         self.clock = Clock::new(set.client(), self.floor);
                         set.timestamp = self.stamp();
                     }
+                }
+                Err(Failed::Refused(ErrorCode::Limit | ErrorCode::Malformed, text)) => {
+                    note(text);
+                    return None;
                 }
                 Err(Failed::Refused(code, text)) => {
                     note(format!("{code:?}: {text}"));
