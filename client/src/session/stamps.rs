@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use halcyon_core::{
     change::ChangeSet,
-    clock::{ClientId, Clock, NTP64, Timestamp, WallTime, timestamp},
+    clock::{ClientId, Clock, NTP64, Timestamp, WallTime, check_drift, timestamp},
     codec::DecodeError,
 };
 use prost::bytes::Bytes;
@@ -69,6 +69,13 @@ impl Stamps {
     }
 
     pub(super) fn observe(&mut self, theirs: &Timestamp, wall: WallTime) {
+        let corrected = self.corrected(wall);
+        let is_late = check_drift(theirs, corrected, OBSERVED_AHEAD_MAX).is_err();
+        if is_late && self.correction.behind > 0 {
+            // The device's clock was ahead, and has been set right: corrected, it stands in the past, and every stamp
+            // of ours would lose. If it is ahead after all, a node says so again.
+            self.correction = Correction { ahead: 0, behind: 0 };
+        }
         let wall = self.corrected(wall);
         if self.clock.observe(theirs, wall, OBSERVED_AHEAD_MAX).is_ok() {
             self.accepted = self.accepted.max(*theirs.get_time());
@@ -104,5 +111,26 @@ impl Stamps {
     fn corrected(&self, wall: WallTime) -> WallTime {
         let Correction { ahead, behind } = self.correction;
         WallTime(NTP64(wall.0.0.saturating_add(ahead).saturating_sub(behind)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(hours: u64) -> WallTime {
+        WallTime::from_unix(Duration::from_hours(hours))
+    }
+
+    #[test]
+    fn a_correction_goes_when_the_clock_that_needed_it_is_set_right() {
+        let mut stamps = Stamps::new(ClientId::from_random(7), Floor::default());
+        stamps.correct(at(124), at(100), NTP64(0));
+        assert_eq!(stamps.corrected(at(125)), at(101));
+        // A day back. What others write now seems to come from tomorrow.
+        let theirs = timestamp(at(102).0, ClientId::from_random(9));
+        stamps.observe(&theirs, at(102));
+        assert!(theirs < stamps.next(at(102)));
+        assert_eq!(stamps.corrected(at(103)), at(103));
     }
 }
