@@ -6,6 +6,7 @@
 mod child;
 mod list;
 mod meta;
+mod mutants;
 mod output;
 mod run;
 mod shrink;
@@ -60,6 +61,8 @@ enum Command {
     Sweep(sweep::SweepArgs),
     /// Makes a failing plan smaller as long as it fails in the same way
     Shrink(shrink::ShrinkArgs),
+    /// Puts known bugs back, one at a time. Exit code 1: one was not found
+    Mutants(mutants::MutantsArgs),
     /// The named scenarios, a line each
     List,
     /// The same stories on real processes, in network namespaces or behind a proxy
@@ -188,6 +191,7 @@ pub fn main() -> ExitCode {
         Command::Meta(args) => meta::run(&args),
         Command::Sweep(args) => sweep::run(&args),
         Command::Shrink(args) => shrink::run(&args),
+        Command::Mutants(args) => mutants::run(&args),
         Command::List => list::run(),
         Command::Local(args) => run_local(args),
     };

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     io::{self, Write},
+    process::{Command, Stdio},
 };
 
 /// A line of a result. A reader that has gone needs no more lines.
@@ -19,4 +20,15 @@ pub(super) fn problem(text: &str) {
 pub(super) fn flush() {
     let _ = io::stdout().flush();
     let _ = io::stderr().flush();
+}
+
+/// The sources that are checked out here, for whoever replays a failure: a seed means nothing on others.
+pub(super) fn commit() -> String {
+    let asked = Command::new("git")
+        .args(["describe", "--always", "--dirty"])
+        .stdin(Stdio::null())
+        .output();
+    let told = asked.ok().filter(|output| output.status.success());
+    let text = told.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    text.unwrap_or_else(|| "not known: no git work tree here".to_owned())
 }

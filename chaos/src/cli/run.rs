@@ -8,6 +8,7 @@ use tracing_subscriber::EnvFilter;
 use super::{
     PlanArgs,
     child::Report,
+    mutants,
     output::{self, line},
     story,
 };
@@ -44,10 +45,16 @@ pub(super) struct RunArgs {
     /// Writes every event to this file, a line each
     #[arg(long)]
     trace: Option<PathBuf>,
+    /// Puts a known bug back (`chaos mutants`); only in a build with the feature `mutants`
+    #[arg(long)]
+    mutant: Option<String>,
 }
 
 pub(super) fn run(args: &RunArgs) -> Result<ExitCode, String> {
     interpose::without_address_randomisation();
+    if let Some(name) = &args.mutant {
+        mutants::activate(name)?;
+    }
     let plan = args.plan.plan()?;
     if args.dry {
         line(&plan);
@@ -142,5 +149,13 @@ fn show(args: &RunArgs, plan: &Plan, outcome: &Outcome) {
     for fault in &plan.faults {
         line(format_args!("  fault {fault}"));
     }
-    line(format_args!("  replay: chaos run {}", args.plan.words().join(" ")));
+    let mutant = args
+        .mutant
+        .as_ref()
+        .map_or_else(String::new, |name| format!(" --mutant {name}"));
+    line(format_args!("  commit: {}", output::commit()));
+    line(format_args!(
+        "  replay: chaos run {}{mutant}",
+        args.plan.words().join(" ")
+    ));
 }

@@ -17,7 +17,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{
     PlanArgs,
     child::{self, Report},
-    output::line,
+    output::{commit, line},
 };
 use crate::{run::MARKS, world::interpose};
 
@@ -162,6 +162,9 @@ fn show(args: &SweepArgs, sum: &Sum, took: f64) {
         line("every marked path was reached");
     } else {
         line(format_args!("marked paths that no run reached: {}", missed.join(", ")));
+    }
+    if broken > 0 {
+        line(format_args!("commit: {}", commit()));
     }
     let mut failed: Vec<&Report> = sum.failed.iter().collect();
     failed.sort_by_key(|report| report.seed);

@@ -36,7 +36,7 @@ const SETTINGS: [(&str, &[&str]); 7] = [
     ("catch_up_interval", &["100ms", "400ms", "3s"]),
     ("probe_interval", &["200ms", "3s"]),
     ("gossip_queue_bytes_max", &["1048576"]),
-    ("region_ack_deadline", &["500ms", "2s", "20s"]),
+    ("region_ack_deadline", &["500ms", "2s", "10s"]),
 ];
 
 pub(super) fn cluster(stream: &mut Stream, wished: Option<usize>) -> ClusterPlan {
