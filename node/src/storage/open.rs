@@ -17,11 +17,11 @@ use super::{
     group::Origins,
     limits::{FOLD_BYTES, QUEUE_BYTES_MAX, QUEUE_MAX},
     log::{Log, LogError, LogId},
-    rewrite::Generation,
+    rewrite::{Generation, Purge},
     shard::{Published, Shard},
     types::{CommitSink, StorageError},
     work::Names,
-    writer::{Purge, Writer, replay},
+    writer::{Writer, replay},
 };
 
 /// How storage is set up.

@@ -5,7 +5,7 @@
 //! the record is replaced, and whatever file the record does not name is removed by the next open: a crash at any
 //! point leaves one generation that is whole.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use halcyon_core::env::{Access, Disk};
 use redb::{Durability, ReadableDatabase, ReadableTable};
@@ -22,6 +22,25 @@ use super::{
 pub(super) struct Generation {
     shard: usize,
     number: u64,
+}
+
+/// Bytes of erased tenants are to leave the files.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Purge {
+    /// The last frame of the log that may hold any.
+    pub(super) frame: u64,
+    /// When, by the monotonic clock.
+    pub(super) due: Duration,
+}
+
+impl Purge {
+    /// What an earlier run of the process did not finish.
+    pub(super) const fn at_once(frame: u64) -> Self {
+        Self {
+            frame,
+            due: Duration::ZERO,
+        }
+    }
 }
 
 /// A copy that has taken the place of the index.

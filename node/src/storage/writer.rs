@@ -26,7 +26,7 @@ use super::{
     limits::{ERASE_DELAY, FRAME_BYTES_MAX, GROUP_BYTES, IDLE_FOLD, LAYERS_MAX, QUEUE_MAX, REWRITE_RETRY},
     log::{Frames, Log},
     request::{Answer, Queued, Request},
-    rewrite::{Generation, RewriteError, Rewritten, rewrite},
+    rewrite::{Generation, Purge, RewriteError, Rewritten, rewrite},
     shard::{Published, Shard},
     types::{CommitSink, StorageError, StorageEvent},
     work::{Names, Work, damaged},
@@ -61,25 +61,6 @@ pub(super) enum Done {
     Rewritten(Rewritten),
     /// The index is what it was.
     NotRewritten(StorageError),
-}
-
-/// Bytes of erased tenants are to leave the files.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Purge {
-    /// The last frame of the log that may hold any.
-    frame: u64,
-    /// When, by the monotonic clock.
-    due: Duration,
-}
-
-impl Purge {
-    /// What an earlier run of the process did not finish.
-    pub(super) const fn at_once(frame: u64) -> Self {
-        Self {
-            frame,
-            due: Duration::ZERO,
-        }
-    }
 }
 
 /// A group that is merged and not durable yet.
