@@ -10,6 +10,7 @@ pub mod error;
 pub mod eval;
 pub mod json;
 pub mod limits;
+pub mod live;
 pub mod logic;
 pub mod lower;
 pub mod naive;

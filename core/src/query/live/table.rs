@@ -1,0 +1,167 @@
+//! Tables: the bindings of each key, the groups they fall into, and the rows that these make.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::{
+    Budget, EvalError, Query, Rows, Triples, Var,
+    group::Group,
+    probe,
+    trigger::own_variables,
+    window::{AnswerDelta, Change, Item, Key, Window},
+};
+use crate::{
+    query::{
+        answer::{Datum, Row},
+        logic::{Column, Expression, OrderKey, Shape},
+    },
+    value::Value,
+};
+
+#[derive(Debug)]
+pub(super) struct Table {
+    /// The body, with all its own variables as columns.
+    probe: Query,
+    key: Var,
+    key_column: usize,
+    columns: Vec<Expression>,
+    /// Which column of a binding each column reads.
+    reads: Vec<Option<usize>>,
+    order: Vec<OrderKey>,
+    bindings: BTreeMap<Value, Vec<Row>>,
+    held: usize,
+    groups: BTreeMap<Row, Group>,
+    pub(super) window: Window,
+}
+
+impl Table {
+    pub(super) fn open<T: Triples + ?Sized>(
+        query: &Query,
+        columns: &[Column],
+        key: Var,
+        store: &T,
+        budget: Budget,
+    ) -> Result<Self, EvalError> {
+        let own = own_variables(&query.select.body);
+        let place = |var: Var| own.iter().position(|own| *own == var);
+        let columns: Vec<Expression> = columns.iter().map(|column| column.value).collect();
+        let mut table = Self {
+            probe: bindings_of(query, &own),
+            key,
+            key_column: place(key).expect("the body binds its key"),
+            reads: columns.iter().map(|column| column.var().and_then(place)).collect(),
+            order: query.select.order.clone(),
+            bindings: BTreeMap::new(),
+            held: 0,
+            groups: BTreeMap::new(),
+            window: Window::of(query),
+            columns,
+        };
+        let mut first = BTreeMap::new();
+        if table.is_one_group() {
+            table.groups.insert(Row::new(), Group::new(table.columns.len()));
+            first.insert(Row::new(), None);
+        }
+        let found = probe(&table.probe, None, store, budget)?;
+        table.come(found, &mut first);
+        table.tell(first);
+        Ok(table)
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.held + self.window.len()
+    }
+
+    pub(super) fn apply<T: Triples + ?Sized>(
+        &mut self,
+        keys: &[Value],
+        store: &T,
+        budget: Budget,
+    ) -> Result<AnswerDelta, EvalError> {
+        let found = probe(&self.probe, Some((self.key, keys)), store, budget)?;
+        let mut before = BTreeMap::new();
+        for key in keys {
+            for binding in self.bindings.remove(key).unwrap_or_default() {
+                self.held -= 1;
+                self.put(&binding, false, &mut before);
+            }
+        }
+        self.come(found, &mut before);
+        Ok(self.tell(before))
+    }
+
+    fn come(&mut self, found: Rows, before: &mut BTreeMap<Row, Option<Row>>) {
+        let Rows::Table { rows, .. } = found else { return };
+        for binding in rows {
+            self.put(&binding, true, before);
+            self.held += 1;
+            let key = binding[self.key_column].value().expect("no null binds a positive");
+            self.bindings.entry(key.clone()).or_default().push(binding);
+        }
+    }
+
+    /// A binding comes or goes. `before` keeps the row that its group had at first.
+    fn put(&mut self, binding: &Row, comes: bool, before: &mut BTreeMap<Row, Option<Row>>) {
+        let read = |at: &Option<usize>| at.map_or(Datum::Null, |at| binding[at].clone());
+        let values: Row = self.reads.iter().map(read).collect();
+        let plain = self
+            .columns
+            .iter()
+            .zip(&values)
+            .filter(|(column, _)| !column.is_aggregate());
+        let plain: Row = plain.map(|(_, datum)| datum.clone()).collect();
+        if !before.contains_key(&plain) {
+            before.insert(plain.clone(), self.row(&plain));
+        }
+        let group = self.groups.entry(plain);
+        let group = group.or_insert_with(|| Group::new(self.columns.len()));
+        group.put(&self.columns, &values, comes);
+    }
+
+    /// Without plain columns there is one group, be it empty.
+    fn is_one_group(&self) -> bool {
+        self.columns.iter().all(|column| column.is_aggregate())
+    }
+
+    fn row(&self, plain: &Row) -> Option<Row> {
+        let group = self.groups.get(plain)?;
+        (self.is_one_group() || !group.is_empty()).then(|| group.row(&self.columns, plain))
+    }
+
+    fn tell(&mut self, before: BTreeMap<Row, Option<Row>>) -> AnswerDelta {
+        let (mut gone, mut come) = (Vec::new(), BTreeMap::new());
+        for (plain, before) in before {
+            let after = self.row(&plain);
+            if after.is_none() {
+                self.groups.remove(&plain);
+            }
+            if before != after {
+                gone.extend(before.map(|row| Key::of_row(&self.order, &row)));
+                come.extend(after.map(|row| (Key::of_row(&self.order, &row), row)));
+            }
+        }
+        let (left, entered) = self.window.shift(gone, come.keys().cloned().collect());
+        let mut changes: Vec<Change> = left.into_iter().map(Change::Removed).collect();
+        for key in entered {
+            let row = come.remove(&key).unwrap_or_else(|| key.row(self.columns.len()));
+            changes.push(Change::Added(key, Item::Row(row)));
+        }
+        self.window.tell(changes)
+    }
+}
+
+/// A query for all bindings of a body: of its own variables.
+fn bindings_of(query: &Query, own: &BTreeSet<Var>) -> Query {
+    let mut probe = query.clone();
+    let columns = own.iter().map(|var| Column {
+        name: Arc::from(format!("v{}", var.0)),
+        value: Expression::Var(*var),
+    });
+    probe.select.shape = Shape::Table(columns.collect());
+    probe.select.order = Vec::new();
+    probe.select.after = None;
+    probe.select.limit = None;
+    probe
+}

@@ -1,0 +1,168 @@
+//! After each change set, what a consumer holds equals a fresh evaluation and the plainest evaluator.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    change::{Change as Write, ChangeSet},
+    clock::{ClientId, NTP64, timestamp},
+    graph::Graph,
+    id::{NodeId, OriginId, Seq, Tag},
+    query::{
+        eval::answer,
+        lower::lower,
+        naive,
+        testing::{
+            Triple, case, cases,
+            choices::Choices,
+            datalog::Features,
+            schema::{Edit, edit},
+        },
+    },
+};
+
+/// A graph with only the triples that edits leave: what goes is forgotten, so that it may come again.
+#[derive(Default)]
+struct World {
+    graph: Graph,
+    triples: BTreeSet<Triple>,
+    seq: u64,
+}
+
+impl World {
+    fn edit(&mut self, edit: &Edit) -> Delta {
+        let before = self.triples.clone();
+        edit.apply(&mut self.triples);
+        self.seq += 1;
+        let origin = OriginId {
+            node: NodeId(1),
+            incarnation: 1,
+        };
+        let removed = edit.removed.iter().map(|(subject, predicate, value)| Write::Remove {
+            subject: subject.clone(),
+            predicate: predicate.clone(),
+            value: value.clone(),
+        });
+        let added = edit.added.iter().map(|(subject, predicate, value)| Write::Add {
+            subject: subject.clone(),
+            predicate: predicate.clone(),
+            value: value.clone(),
+        });
+        let set = ChangeSet {
+            timestamp: timestamp(NTP64(self.seq), ClientId::from_random(1)),
+            number: self.seq,
+            changes: removed.chain(added).collect(),
+        };
+        let tag = Tag {
+            origin,
+            seq: Seq(self.seq),
+        };
+        let delta = self.graph.apply_set(tag, &set);
+        let changed = before.symmetric_difference(&self.triples).count();
+        assert_eq!(
+            delta.added.len() + delta.removed.len(),
+            changed,
+            "the graph follows the edit"
+        );
+        delta
+    }
+}
+
+static FOLLOWED: AtomicU64 = AtomicU64::new(0);
+static REFUSED: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
+static CHANGED: AtomicU64 = AtomicU64::new(0);
+static SETS: AtomicU64 = AtomicU64::new(0);
+
+fn count_refusal(refused: &Refused) {
+    let place = match refused {
+        Refused::Rule(_) => 0,
+        Refused::PredicateVariable => 1,
+        Refused::NoVariable => 2,
+        Refused::TooLarge(_) | Refused::Eval(_) => 3,
+    };
+    REFUSED[place].fetch_add(1, Relaxed);
+}
+
+fn follow(tape: &[u16]) {
+    let mut choices = Choices::new(tape);
+    let case = case(Features::ALL, &mut choices);
+    let Ok(query) = lower(&case.query) else { return };
+    let query = Arc::new(query);
+    let mut world = World::default();
+    world.edit(&Edit {
+        removed: Vec::new(),
+        added: case.triples.iter().cloned().collect(),
+    });
+    let mut live = match Live::open(&query, &world.graph, Budget::default()) {
+        Ok(live) => live,
+        Err(refused) => return count_refusal(&refused),
+    };
+    FOLLOWED.fetch_add(1, Relaxed);
+    let mut registry = Registry::default();
+    registry.insert(LiveId(1), &live, &world.graph);
+    let mut mirror = live.mirror();
+    for _ in 0..5 {
+        let edit = edit(&case.schema, &world.triples, &mut choices);
+        let delta = world.edit(&edit);
+        let change = live.apply(&delta, &world.graph).unwrap();
+        SETS.fetch_add(1, Relaxed);
+        if !change.is_empty() {
+            CHANGED.fetch_add(1, Relaxed);
+            let mut touched = false;
+            for triple in delta.added.iter().chain(&delta.removed) {
+                registry.touched(triple, |_| touched = true);
+            }
+            assert!(touched, "the registry leads to {}", case.query);
+        }
+        mirror.apply(change);
+        let fresh = answer(&query, &world.graph).unwrap();
+        assert_eq!(
+            mirror.answer(),
+            fresh,
+            "{}\n{edit:#?}\n{:#?}",
+            case.query,
+            world.triples
+        );
+        assert_eq!(live.answer(), fresh, "{}", case.query);
+        let plainest = naive::evaluate(&query, world.triples.iter().cloned());
+        assert_eq!(fresh, plainest, "{}", case.query);
+    }
+}
+
+#[test]
+fn a_live_answer_is_a_fresh_one_after_every_change_set() {
+    let config = ProptestConfig {
+        cases: cases(2_000),
+        max_shrink_iters: 5_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let mut runner = proptest::test_runner::TestRunner::new(config);
+    let result = runner.run(&proptest::collection::vec(any::<u16>(), 0..600), |tape| {
+        follow(&tape);
+        Ok(())
+    });
+    let followed = FOLLOWED.load(Relaxed);
+    let sets = SETS.load(Relaxed);
+    let changed = CHANGED.load(Relaxed);
+    let refused = REFUSED.each_ref().map(|count| count.load(Relaxed));
+    assert!(result.is_ok(), "{}", result.unwrap_err());
+    assert!(
+        followed > 0 && changed * 20 > sets,
+        "{followed} followed, {changed} of {sets} changed"
+    );
+    if let Ok(path) = std::env::var("HALCYON_LIVE_COUNTS") {
+        let text = format!(
+            "followed {followed}, sets {sets}, changed {changed}; refused: rule, predicate, none, other {refused:?}\n"
+        );
+        std::fs::write(path, text).unwrap();
+    }
+}

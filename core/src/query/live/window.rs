@@ -1,0 +1,252 @@
+//! The order of an answer, the part of it that shows, and what a consumer is told of it.
+
+use std::{cmp::Reverse, collections::BTreeMap, ops::Bound, sync::Arc};
+
+use crate::{
+    query::{
+        answer::{Answer, Datum, Object, Row, Rows},
+        logic::{Cursor, OrderBy, OrderKey, Query, Select, Shape},
+    },
+    value::Value,
+};
+
+/// Where a row stands in the order of its answer: the order's keys, then the tie-break. Keys of one query compare.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key(Vec<Part>);
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Up(Datum),
+    Down(Reverse<Datum>),
+}
+
+/// A row of a table, or an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// Of a table.
+    Row(Row),
+    /// Of an entity query.
+    Object(Object),
+}
+
+/// What became of one row or object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// It does not show any more.
+    Removed(Key),
+    /// It shows now.
+    Added(Key, Item),
+    /// An object shows still: it changed, and it moved if the places differ.
+    Changed {
+        /// Where it stood.
+        from: Key,
+        /// Where it stands.
+        to: Key,
+        /// What it is now.
+        item: Item,
+    },
+}
+
+/// What one change set did to an answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AnswerDelta(pub Vec<Change>);
+
+/// An answer as its consumer holds it.
+#[derive(Debug, Clone)]
+pub struct Mirror {
+    columns: Option<Vec<Arc<str>>>,
+    limit: Option<usize>,
+    items: BTreeMap<Key, Item>,
+}
+
+/// All keys of an answer, and the items that show.
+#[derive(Debug)]
+pub(super) struct Window {
+    mirror: Mirror,
+    after: Option<Key>,
+    /// Only with a limit; without one, all that lies behind the cursor shows.
+    index: BTreeMap<Key, ()>,
+}
+
+impl Key {
+    /// Of data, as many of the first as the order has going its way, the rest ascending.
+    pub(super) fn new(order: &[OrderKey], data: impl IntoIterator<Item = Datum>) -> Self {
+        let parts = data.into_iter().enumerate().map(|(at, datum)| {
+            if order.get(at).is_some_and(|key| key.descending) {
+                Part::Down(Reverse(datum))
+            } else {
+                Part::Up(datum)
+            }
+        });
+        Self(parts.collect())
+    }
+
+    /// Of a table's row.
+    pub(super) fn of_row(order: &[OrderKey], row: &Row) -> Self {
+        let first = order.iter().filter_map(|key| match key.by {
+            OrderBy::Column(column) => row.get(column).cloned(),
+            OrderBy::Path(_) | OrderBy::Id => None,
+        });
+        Self::new(order, first.chain(row.iter().cloned()))
+    }
+
+    /// The row of a table of so many columns: what the tie-break holds.
+    pub(super) fn row(&self, columns: usize) -> Row {
+        let mut data = self.data();
+        data.split_off(data.len() - columns)
+    }
+
+    /// The entity that stands there.
+    pub(super) fn id(&self) -> Value {
+        match self.0.last() {
+            Some(Part::Up(Datum::Value(id))) => id.clone(),
+            _ => unreachable!("an entity's key ends with its id"),
+        }
+    }
+
+    fn data(&self) -> Vec<Datum> {
+        let data = self.0.iter().map(|part| match part {
+            Part::Up(datum) | Part::Down(Reverse(datum)) => datum.clone(),
+        });
+        data.collect()
+    }
+}
+
+impl AnswerDelta {
+    /// Whether the answer is what it was.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Mirror {
+    /// Takes in what a change set did.
+    pub fn apply(&mut self, delta: AnswerDelta) {
+        let (mut gone, mut come) = (Vec::new(), Vec::new());
+        for change in delta.0 {
+            match change {
+                Change::Removed(key) => gone.push(key),
+                Change::Added(key, item) => come.push((key, item)),
+                Change::Changed { from, to, item } => {
+                    gone.push(from);
+                    come.push((to, item));
+                }
+            }
+        }
+        for key in gone {
+            self.items.remove(&key);
+        }
+        self.items.extend(come);
+    }
+
+    /// The answer as it stands.
+    pub fn answer(&self) -> Answer {
+        let is_full = self.limit == Some(self.items.len());
+        let last = self.items.last_key_value().filter(|_| is_full);
+        let next = last.map(|(key, item)| match item {
+            Item::Row(row) => Cursor(row.clone()),
+            Item::Object(_) => Cursor(key.data()),
+        });
+        let rows = match &self.columns {
+            Some(columns) => {
+                let rows = self.items.values().filter_map(|item| match item {
+                    Item::Row(row) => Some(row.clone()),
+                    Item::Object(_) => None,
+                });
+                Rows::Table {
+                    columns: columns.clone(),
+                    rows: rows.collect(),
+                }
+            }
+            None => {
+                let objects = self.items.values().filter_map(|item| match item {
+                    Item::Object(object) => Some(object.clone()),
+                    Item::Row(_) => None,
+                });
+                Rows::Entities(objects.collect())
+            }
+        };
+        Answer { rows, next }
+    }
+}
+
+impl Window {
+    pub(super) fn of(query: &Query) -> Self {
+        let Select {
+            shape,
+            order,
+            after,
+            limit,
+            ..
+        } = &query.select;
+        let (columns, after) = match shape {
+            Shape::Table(columns) => (
+                Some(columns.iter().map(|column| Arc::clone(&column.name)).collect()),
+                after.as_ref().map(|cursor| Key::of_row(order, &cursor.0)),
+            ),
+            Shape::Entities { .. } => (None, after.as_ref().map(|cursor| Key::new(order, cursor.0.clone()))),
+        };
+        Self {
+            mirror: Mirror {
+                columns,
+                limit: limit.map(|limit| limit as usize),
+                items: BTreeMap::new(),
+            },
+            after,
+            index: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn mirror(&self) -> Mirror {
+        self.mirror.clone()
+    }
+
+    /// What shows at a key.
+    pub(super) fn item(&self, key: &Key) -> Option<&Item> {
+        self.mirror.items.get(key)
+    }
+
+    /// Keys and items that it holds.
+    pub(super) fn len(&self) -> usize {
+        self.index.len().max(self.mirror.items.len())
+    }
+
+    /// Moves keys: those that show no more, and those that show now and did not. No key both goes and comes.
+    pub(super) fn shift(&mut self, gone: Vec<Key>, come: Vec<Key>) -> (Vec<Key>, Vec<Key>) {
+        let Some(limit) = self.mirror.limit else {
+            let shows = |key: &Key| self.after.as_ref().is_none_or(|after| after < key);
+            let (left, entered) = (gone.into_iter().filter(shows), come.into_iter().filter(shows));
+            return (left.collect(), entered.collect());
+        };
+        for key in &gone {
+            self.index.remove(key);
+        }
+        self.index.extend(come.into_iter().map(|key| (key, ())));
+        let from = self.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut now = self
+            .index
+            .range::<Key, _>((from, Bound::Unbounded))
+            .take(limit)
+            .peekable();
+        let mut before = self.mirror.items.keys().peekable();
+        let (mut left, mut entered) = (Vec::new(), Vec::new());
+        loop {
+            match (before.peek(), now.peek()) {
+                (None, None) => return (left, entered),
+                (Some(a), Some((b, ()))) if *a == *b => {
+                    before.next();
+                    now.next();
+                }
+                (Some(a), b) if b.is_none_or(|(b, ())| *a < *b) => left.extend(before.next().cloned()),
+                _ => entered.extend(now.next().map(|(key, ())| key.clone())),
+            }
+        }
+    }
+
+    /// Shows what changed, to the consumer too.
+    pub(super) fn tell(&mut self, changes: Vec<Change>) -> AnswerDelta {
+        let delta = AnswerDelta(changes);
+        self.mirror.apply(delta.clone());
+        delta
+    }
+}
