@@ -58,7 +58,7 @@ impl Entities {
         }
         let come: Vec<Key> = entities.places.values().cloned().collect();
         let (_, entered) = entities.window.shift(Vec::new(), come);
-        let ids = entered.iter().map(|key| key.id()).collect();
+        let ids = entered.iter().map(Key::id).collect();
         let mut objects = entities.build(&ids, store, budget)?;
         let changes = entered.into_iter().filter_map(|key| {
             let object = objects.remove(&key.id())?;
@@ -99,7 +99,7 @@ impl Entities {
         }
         let (left, entered) = self.window.shift(gone, come);
         stay.retain(|key| self.window.item(key).is_some() && left.binary_search(key).is_err());
-        let ids = stay.iter().chain(&entered).map(|key| key.id()).collect();
+        let ids = stay.iter().chain(&entered).map(Key::id).collect();
         let objects = self.build(&ids, store, budget)?;
         Ok(self.tell(left, entered, stay, objects))
     }

@@ -10,7 +10,7 @@
 //!    positive patterns around it lead from there to keys ([`trigger`], [`solve`]). They are looked up in the union of
 //!    the state before and the state after, without filters. Whatever a binding, a `not` or an optional rested on,
 //!    before or after, is in that union; so no key whose bindings change is missed, self joins and predicates of many
-//!    values included. These are semi-naive delta rules, used to find what to delete and derive again, as DRed does.
+//!    values included. These are semi-naive delta rules, used to find what to delete and derive again, as `DRed` does.
 //! 2. **Derive again.** The evaluator answers the body for the candidates alone, in the new state. What was held for them
 //!    goes, what it finds comes. So `not` and `optional` are exact.
 //! 3. **Groups** count: rows by multiplicity, sums exactly, min, max and collect by ordered multisets ([`group`]).

@@ -66,7 +66,9 @@ impl Registry {
             Slot::Any,
         ];
         for ids in slots.iter().filter_map(|slot| self.slots.get(slot)) {
-            ids.iter().for_each(|id| show(*id));
+            for id in ids {
+                show(*id);
+            }
         }
     }
 }

@@ -166,3 +166,26 @@ fn a_live_answer_is_a_fresh_one_after_every_change_set() {
         std::fs::write(path, text).unwrap();
     }
 }
+
+/// Neither change leads to the comment in what is left: each needs what the other took away.
+#[test]
+fn what_goes_together_is_looked_up_as_it_was_before() {
+    let lines = "@c1 comment/post @p1\n@p1 post/title \"x\"\n@p1 post/author @u1\n@u1 user/age 3";
+    let source =
+        "find ?c where ?c comment/post ?p; ?c comment/post _; ?p post/title _; ?p post/author ?u; ?u user/age _";
+    let query = crate::query::from_text(source).unwrap();
+    let triples = crate::query::testing::triples(lines);
+    let mut world = World::default();
+    world.edit(&Edit {
+        removed: Vec::new(),
+        added: triples.clone(),
+    });
+    let mut live = Live::open(&query, &world.graph, Budget::default()).unwrap();
+    assert_eq!(live.answer().rows.len(), 1);
+    let delta = world.edit(&Edit {
+        removed: vec![triples[1].clone(), triples[3].clone()],
+        added: Vec::new(),
+    });
+    live.apply(&delta, &world.graph).unwrap();
+    assert_eq!(live.answer().rows.len(), 0);
+}

@@ -1,6 +1,11 @@
 //! The order of an answer, the part of it that shows, and what a consumer is told of it.
 
-use std::{cmp::Reverse, collections::BTreeMap, ops::Bound, sync::Arc};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+    sync::Arc,
+};
 
 use crate::{
     query::{
@@ -65,7 +70,7 @@ pub(super) struct Window {
     mirror: Mirror,
     after: Option<Key>,
     /// Only with a limit; without one, all that lies behind the cursor shows.
-    index: BTreeMap<Key, ()>,
+    index: BTreeSet<Key>,
 }
 
 impl Key {
@@ -147,24 +152,22 @@ impl Mirror {
             Item::Row(row) => Cursor(row.clone()),
             Item::Object(_) => Cursor(key.data()),
         });
-        let rows = match &self.columns {
-            Some(columns) => {
-                let rows = self.items.values().filter_map(|item| match item {
-                    Item::Row(row) => Some(row.clone()),
-                    Item::Object(_) => None,
-                });
-                Rows::Table {
-                    columns: columns.clone(),
-                    rows: rows.collect(),
-                }
+        let items = self.items.values();
+        let rows = if let Some(columns) = &self.columns {
+            let rows = items.filter_map(|item| match item {
+                Item::Row(row) => Some(row.clone()),
+                Item::Object(_) => None,
+            });
+            Rows::Table {
+                columns: columns.clone(),
+                rows: rows.collect(),
             }
-            None => {
-                let objects = self.items.values().filter_map(|item| match item {
-                    Item::Object(object) => Some(object.clone()),
-                    Item::Row(_) => None,
-                });
-                Rows::Entities(objects.collect())
-            }
+        } else {
+            let objects = items.filter_map(|item| match item {
+                Item::Object(object) => Some(object.clone()),
+                Item::Row(_) => None,
+            });
+            Rows::Entities(objects.collect())
         };
         Answer { rows, next }
     }
@@ -193,7 +196,7 @@ impl Window {
                 items: BTreeMap::new(),
             },
             after,
-            index: BTreeMap::new(),
+            index: BTreeSet::new(),
         }
     }
 
@@ -221,7 +224,7 @@ impl Window {
         for key in &gone {
             self.index.remove(key);
         }
-        self.index.extend(come.into_iter().map(|key| (key, ())));
+        self.index.extend(come);
         let from = self.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut now = self
             .index
@@ -233,12 +236,12 @@ impl Window {
         loop {
             match (before.peek(), now.peek()) {
                 (None, None) => return (left, entered),
-                (Some(a), Some((b, ()))) if *a == *b => {
+                (Some(a), Some(b)) if *a == *b => {
                     before.next();
                     now.next();
                 }
-                (Some(a), b) if b.is_none_or(|(b, ())| *a < *b) => left.extend(before.next().cloned()),
-                _ => entered.extend(now.next().map(|(key, ())| key.clone())),
+                (Some(a), b) if b.is_none_or(|b| *a < *b) => left.extend(before.next().cloned()),
+                _ => entered.extend(now.next().cloned()),
             }
         }
     }
