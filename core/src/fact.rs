@@ -9,7 +9,8 @@
 use uhlc::Timestamp;
 
 use crate::{
-    clock::{ClientId, read_timestamp, timestamp_to_bytes},
+    change::Change,
+    clock::{ClientId, NTP64, read_timestamp, timestamp, timestamp_to_bytes},
     codec::{DecodeError, Reader, put_bytes, put_varint},
     id::{EntityId, OriginId, Predicate, Seq, Tag},
     limits::{CHANGE_SET_BYTES_MAX, ENTITY_ID_BYTES_MAX, NAME_BYTES_MAX},
@@ -156,6 +157,68 @@ impl Fact {
 }
 
 impl FactBody {
+    /// What it says as a change, with its timestamp; `None` for what only replicas tell each other. A tombstone has no
+    /// timestamp of its own and needs none: a deletion wins whatever its timestamp.
+    pub fn into_change(self) -> Option<(Timestamp, Change)> {
+        Some(match self {
+            Self::Register {
+                subject,
+                predicate,
+                timestamp,
+                value: Some(value),
+            } => (
+                timestamp,
+                Change::Set {
+                    subject,
+                    predicate,
+                    value,
+                },
+            ),
+            Self::Register {
+                subject,
+                predicate,
+                timestamp,
+                value: None,
+            } => (timestamp, Change::Unset { subject, predicate }),
+            Self::Element {
+                subject,
+                predicate,
+                timestamp,
+                value,
+                present: true,
+            } => (
+                timestamp,
+                Change::Add {
+                    subject,
+                    predicate,
+                    value,
+                },
+            ),
+            Self::Element {
+                subject,
+                predicate,
+                timestamp,
+                value,
+                present: false,
+            } => (
+                timestamp,
+                Change::Remove {
+                    subject,
+                    predicate,
+                    value,
+                },
+            ),
+            Self::Tombstone { subject } => (
+                timestamp(NTP64(0), ClientId::from_random(0)),
+                Change::Delete { subject },
+            ),
+            Self::Opaque {
+                timestamp, kind, body, ..
+            } => (timestamp, Change::Opaque { kind, body }),
+            Self::Numbers { .. } => return None,
+        })
+    }
+
     const fn kind(&self) -> u8 {
         match self {
             Self::Register { value: Some(_), .. } => REGISTER,

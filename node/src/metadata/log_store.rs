@@ -24,13 +24,13 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    backend::Backend,
     limits::{APPEND_BYTES_MAX, LOG_CACHE_BYTES, LOG_QUEUE_MAX},
     log_tail::{Tail, is_empty},
     log_writer::{Done, Slot, Work, Writer, closed, lock},
     tables::{LOG, MARKS},
     types::{Entry, LogId, TypeConfig, Vote},
 };
+use crate::env::RedbFile;
 
 /// The file's name in the data directory.
 pub(super) const LOG_FILE: &str = "control.redb";
@@ -217,7 +217,7 @@ fn open_file(env: &Env) -> io::Result<Database> {
     let file = env.disk.open(LOG_FILE)?;
     let database = Database::builder()
         .set_cache_size(LOG_CACHE_BYTES)
-        .create_with_backend(Backend(file))
+        .create_with_backend(RedbFile(file))
         .map_err(io::Error::other)?;
     let write = database.begin_write().map_err(io::Error::other)?;
     write.open_table(LOG).map_err(io::Error::other)?;

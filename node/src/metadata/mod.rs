@@ -9,7 +9,6 @@
 mod apply;
 #[cfg(test)]
 mod apply_tests;
-mod backend;
 
 mod checks;
 pub mod command;

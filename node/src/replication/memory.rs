@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use halcyon_core::{
-    change::{Change, ChangeSet},
-    clock::{ClientId, NTP64, timestamp},
+    change::ChangeSet,
     fact::{Fact, FactBody},
     id::{EntityId, Seq, Tag},
     store::{Entity, MemoryStore},
@@ -147,51 +146,7 @@ impl Replica {
 }
 
 fn apply(store: &mut MemoryStore, fact: &Fact) {
-    let never = timestamp(NTP64(0), ClientId::from_random(0));
-    let (timestamp, change) = match fact.body.clone() {
-        FactBody::Register {
-            subject,
-            predicate,
-            timestamp,
-            value: Some(value),
-        } => (
-            timestamp,
-            Change::Set {
-                subject,
-                predicate,
-                value,
-            },
-        ),
-        FactBody::Register {
-            subject,
-            predicate,
-            timestamp,
-            value: None,
-        } => (timestamp, Change::Unset { subject, predicate }),
-        FactBody::Element {
-            subject,
-            predicate,
-            timestamp,
-            value,
-            present,
-        } => {
-            let change = if present {
-                Change::Add {
-                    subject,
-                    predicate,
-                    value,
-                }
-            } else {
-                Change::Remove {
-                    subject,
-                    predicate,
-                    value,
-                }
-            };
-            (timestamp, change)
-        }
-        FactBody::Tombstone { subject } => (never, Change::Delete { subject }),
-        FactBody::Numbers { .. } | FactBody::Opaque { .. } => return,
-    };
-    store.apply(fact.tag, &timestamp, &change);
+    if let Some((timestamp, change)) = fact.body.clone().into_change() {
+        store.apply(fact.tag, &timestamp, &change);
+    }
 }

@@ -1,9 +1,9 @@
 //! The index: one redb file per shard, written only by folds, each one durable transaction with the log's watermark.
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
 use halcyon_core::{env::File, id::TenantId};
-use redb::{Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, StorageBackend};
+use redb::{Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable};
 
 use super::{
     keys,
@@ -12,6 +12,7 @@ use super::{
     tables::{META, TABLES, TENANTS, Table},
     types::StorageError,
 };
+use crate::env::RedbFile;
 
 /// The version of everything under a storage directory: tables, rows, log.
 pub(super) const FORMAT: u64 = 1;
@@ -92,7 +93,7 @@ impl Index {
     pub(super) fn open(file: Arc<dyn File>, cache_bytes: usize, log_id: u64) -> Result<Opened, OpenError> {
         let mut builder = Database::builder();
         builder.set_cache_size(cache_bytes);
-        let db = builder.create_with_backend(Backend(file)).map_err(disk_error)?;
+        let db = builder.create_with_backend(RedbFile(file)).map_err(disk_error)?;
         let index = Self { db, cache_bytes };
         index.migrate(log_id)?;
         let transaction = index.db.begin_read().map_err(disk_error)?;
@@ -258,30 +259,4 @@ fn remove_erased(transaction: &redb::WriteTransaction, erased: &[Vec<u8>]) -> Re
 /// Any of redb's errors, as ours.
 pub(super) fn disk_error(error: impl Into<redb::Error>) -> StorageError {
     StorageError::Disk(error.into().to_string().into())
-}
-
-/// A file of the environment, as redb wants it.
-#[derive(Debug)]
-struct Backend(Arc<dyn File>);
-
-impl StorageBackend for Backend {
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.sync()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write(offset, data)
-    }
 }

@@ -11,8 +11,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use futures::{Stream, stream};
 use halcyon_core::{
     change::{Change, ChangeSet},
-    clock::{ClientId, NTP64, Timestamp, timestamp},
-    fact::{Fact, FactBody},
+    clock::Timestamp,
+    fact::Fact,
     id::{Seq, Tag, TenantId},
     version_vector::VersionVector,
 };
@@ -165,7 +165,7 @@ fn read(reader: &mut DeltaReader) -> Result<Option<Vec<Bytes>>, StorageError> {
 fn to_sets(facts: impl Iterator<Item = Fact>) -> Vec<Bytes> {
     let mut sets: BTreeMap<(Tag, Timestamp), (Vec<Change>, Vec<Change>)> = BTreeMap::new();
     for fact in facts {
-        let Some((timestamp, change)) = to_change(fact.body) else {
+        let Some((timestamp, change)) = fact.body.into_change() else {
             continue;
         };
         let (registers, elements) = sets.entry((fact.tag, timestamp)).or_default();
@@ -185,65 +185,4 @@ fn to_sets(facts: impl Iterator<Item = Fact>) -> Vec<Bytes> {
         Bytes::from(set.encode())
     };
     sets.into_iter().map(encode).collect()
-}
-
-fn to_change(body: FactBody) -> Option<(Timestamp, Change)> {
-    Some(match body {
-        FactBody::Register {
-            subject,
-            predicate,
-            timestamp,
-            value: Some(value),
-        } => (
-            timestamp,
-            Change::Set {
-                subject,
-                predicate,
-                value,
-            },
-        ),
-        FactBody::Register {
-            subject,
-            predicate,
-            timestamp,
-            value: None,
-        } => (timestamp, Change::Unset { subject, predicate }),
-        FactBody::Element {
-            subject,
-            predicate,
-            timestamp,
-            value,
-            present: true,
-        } => (
-            timestamp,
-            Change::Add {
-                subject,
-                predicate,
-                value,
-            },
-        ),
-        FactBody::Element {
-            subject,
-            predicate,
-            timestamp,
-            value,
-            present: false,
-        } => (
-            timestamp,
-            Change::Remove {
-                subject,
-                predicate,
-                value,
-            },
-        ),
-        // A deletion wins whatever its timestamp, and storage keeps none.
-        FactBody::Tombstone { subject } => (
-            timestamp(NTP64(0), ClientId::from_random(0)),
-            Change::Delete { subject },
-        ),
-        FactBody::Opaque {
-            timestamp, kind, body, ..
-        } => (timestamp, Change::Opaque { kind, body }),
-        FactBody::Numbers { .. } => return None,
-    })
 }

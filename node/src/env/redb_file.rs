@@ -6,9 +6,9 @@ use halcyon_core::env::File;
 
 /// Lets redb keep its pages in one of `Env`'s files, so that the simulator's faulty disk lies under the real code.
 #[derive(Debug)]
-pub(super) struct Backend(pub(super) Arc<dyn File>);
+pub(crate) struct RedbFile(pub(crate) Arc<dyn File>);
 
-impl redb::StorageBackend for Backend {
+impl redb::StorageBackend for RedbFile {
     fn len(&self) -> io::Result<u64> {
         self.0.len()
     }
