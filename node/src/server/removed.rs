@@ -56,7 +56,7 @@ pub(super) async fn run(rooms: Rooms, mut stop: watch::Receiver<bool>) {
 }
 
 async fn until_no_voter(rooms: &Rooms) {
-    while rooms.metadata.roles().voters.contains(&rooms.me) {
+    while rooms.metadata.roles().needed.contains(&rooms.me) {
         sleep(LOOK_INTERVAL).await;
     }
 }

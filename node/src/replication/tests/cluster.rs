@@ -159,8 +159,6 @@ struct Way {
     is_cut: AtomicBool,
     /// Connections are taken, and nothing on them is answered.
     is_silent: AtomicBool,
-    /// After how many messages the next catch-up over it breaks off.
-    catch_up_parts: Arc<AtomicUsize>,
     connections: Mutex<JoinSet<()>>,
     /// Who answers at its end; `None` while that node is down.
     target: Mutex<Option<Replication>>,
@@ -180,11 +178,13 @@ pub(super) struct Cluster {
     dirs: BTreeMap<u64, TempDir>,
     addresses: BTreeMap<(u64, u64), String>,
     ways: BTreeMap<(u64, u64), Arc<Way>>,
+    /// After how many messages the next catch-up of a node breaks off, whomever it asks.
+    catch_up_parts: BTreeMap<u64, Arc<AtomicUsize>>,
     client: Mutex<(Clock, u64)>,
 }
 
 /// How long a test waits for what must come.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Cluster {
     /// Starts nodes, with the tenant on those that are named in `replicas`.
@@ -199,6 +199,10 @@ impl Cluster {
             dirs: nodes.iter().map(|&node| (node, TempDir::new().unwrap())).collect(),
             addresses: BTreeMap::new(),
             ways: BTreeMap::new(),
+            catch_up_parts: nodes
+                .iter()
+                .map(|&node| (node, Arc::new(AtomicUsize::new(usize::MAX))))
+                .collect(),
             client: Mutex::new((Clock::new(ClientId::from_random(77), NTP64(0)), 0)),
         };
         for &to in nodes {
@@ -218,12 +222,12 @@ impl Cluster {
         let way = Arc::new(Way {
             is_cut: AtomicBool::new(false),
             is_silent: AtomicBool::new(false),
-            catch_up_parts: Arc::new(AtomicUsize::new(usize::MAX)),
             connections: Mutex::default(),
             target: Mutex::default(),
         });
         self.addresses.insert((from, to), listener.address());
         self.ways.insert((from, to), Arc::clone(&way));
+        let catch_up_parts = Arc::clone(&self.catch_up_parts[&from]);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 if way.is_silent.load(Ordering::SeqCst) {
@@ -237,7 +241,7 @@ impl Cluster {
                 if let Some(replication) = target
                     && !way.is_cut.load(Ordering::SeqCst)
                 {
-                    let parts = Arc::clone(&way.catch_up_parts);
+                    let parts = Arc::clone(&catch_up_parts);
                     let serving = serve(stream, NodeId(from), replication, parts);
                     way.connections.lock().unwrap().spawn(serving);
                 }
@@ -307,9 +311,9 @@ impl Cluster {
         }
     }
 
-    /// The next catch-up that one node pulls from another breaks off after so many messages.
-    pub(super) fn break_catch_up(&self, from: u64, to: u64, parts: usize) {
-        self.ways[&(from, to)].catch_up_parts.store(parts, Ordering::SeqCst);
+    /// The next catch-up of a node breaks off after so many messages.
+    pub(super) fn break_catch_up(&self, node: u64, parts: usize) {
+        self.catch_up_parts[&node].store(parts, Ordering::SeqCst);
     }
 
     /// The tenant.
