@@ -5,6 +5,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = protox::compile(
         [
             "halcyon/v1/client.proto",
+            "halcyon/v1/query.proto",
+            "halcyon/v1/session.proto",
+            "halcyon/v1/room.proto",
             "halcyon/v1/admin.proto",
             "halcyon/v1/peer.proto",
         ],

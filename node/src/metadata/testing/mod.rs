@@ -182,7 +182,7 @@ pub(crate) fn eventually(what: &'static str, done: impl Fn() -> bool) -> impl Fu
         }
     };
     async move {
-        let in_time = tokio::time::timeout(Duration::from_secs(60), waiting).await;
+        let in_time = tokio::time::timeout(Duration::from_mins(1), waiting).await;
         assert!(in_time.is_ok(), "in vain: {what}");
     }
 }
