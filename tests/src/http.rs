@@ -7,7 +7,7 @@ use std::{
 };
 
 /// A node that does not answer a probe by then is not well.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
 /// GETs a path and returns the status and the body.
 pub fn get(port: u16, path: &str) -> io::Result<(u16, String)> {

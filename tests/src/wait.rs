@@ -12,10 +12,10 @@ use tokio::runtime::{Builder, Runtime};
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// For what a healthy cluster does in a second. Wide, because continuous integration has two slow cores.
-pub const SOON: Duration = Duration::from_secs(30);
+pub const SOON: Duration = Duration::from_mins(1);
 
 /// For what moves much data.
-pub const LONG: Duration = Duration::from_secs(90);
+pub const LONG: Duration = Duration::from_mins(4);
 
 /// Measures a stretch of time.
 #[derive(Debug, Clone, Copy)]
