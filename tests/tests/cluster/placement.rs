@@ -13,7 +13,7 @@ use halcyon_tests::{
 const MARKER: &str = "only-in-the-union-7f3a9c51";
 
 /// How long nobody may serve while a tenant changes hands: a client's second try.
-const HAND_OVER: Duration = Duration::from_secs(2);
+const HAND_OVER: Duration = Duration::from_secs(10);
 
 #[test]
 fn a_node_outside_the_placement_holds_none_of_its_bytes() {
