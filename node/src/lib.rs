@@ -14,5 +14,6 @@ pub mod replication;
 pub mod routing;
 pub mod rpc;
 pub mod server;
+pub mod session;
 pub mod storage;
 pub mod tenant;

@@ -109,7 +109,7 @@ impl Default for Metrics {
 }
 
 /// The services that a node has.
-const SERVICES: [&str; 3] = ["Sync", "Admin", "Peer"];
+const SERVICES: [&str; 4] = ["Sync", "Sessions", "Admin", "Peer"];
 
 /// 100 us to 26 s.
 fn call_buckets() -> Histogram {

@@ -12,7 +12,10 @@ use tonic::metadata::MetadataMap;
 use super::{listener::Caller, rooms::Rooms};
 use crate::{
     config::is_loopback,
-    metadata::{settings::TenantSettings, state::Tenant},
+    metadata::{
+        settings::TenantSettings,
+        state::{SecretHash, Tenant},
+    },
     peers::secret::{Credential, Kind},
 };
 
@@ -29,6 +32,15 @@ pub(super) enum Standing {
 impl Rooms {
     /// The tenant of that id or name, if the call carries one of its keys and comes from a page that it allows.
     pub(super) async fn authorize(&self, metadata: &MetadataMap, tenant: &str) -> Result<Arc<Tenant>, Refusal> {
+        Ok(self.authorize_key(metadata, tenant).await?.0)
+    }
+
+    /// The same, with the key's hash.
+    pub(super) async fn authorize_key(
+        &self,
+        metadata: &MetadataMap,
+        tenant: &str,
+    ) -> Result<(Arc<Tenant>, SecretHash), Refusal> {
         let credential = bearer(metadata)?;
         let refused = |text: &str| Refusal::new(ErrorCode::Unauthenticated, text);
         if credential.kind() != Kind::AccessKey {
@@ -60,7 +72,7 @@ impl Rooms {
                     tenant.name
                 ),
             )),
-            _ => Ok(tenant),
+            _ => Ok((tenant, hash)),
         }
     }
 

@@ -15,6 +15,7 @@ pub mod listener;
 mod peer;
 mod removal;
 mod rooms;
+mod sessions;
 mod status;
 mod sync;
 

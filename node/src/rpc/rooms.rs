@@ -22,6 +22,7 @@ use crate::{
     peers::Pool,
     replication::Replication,
     routing::Routing,
+    session::Sessions,
     storage::Storage,
     tenant::Tenants,
 };
@@ -49,6 +50,8 @@ pub struct Rooms {
     pub tenants: Tenants,
     /// Other replicas.
     pub replication: Replication,
+    /// Clients' streams.
+    pub sessions: Sessions,
     /// Distances.
     pub routing: Routing,
     /// Connections to peers.

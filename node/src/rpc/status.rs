@@ -13,6 +13,7 @@ use super::rooms::Rooms;
 use crate::{
     metadata::{self, RaftRpcError, WriteError, state::Tenant},
     replication::PeerCallError,
+    session::{End, SessionError},
     storage::types::{AdmitError, StorageError},
     tenant::{PushError, ReadError, admit},
 };
@@ -156,6 +157,28 @@ impl Tell for AdmitError {
             Self::NumbersFull => Refusal::limit("client_number_ranges", text),
             Self::Busy => named("write_queue", Refusal::busy(text, SOON)),
             Self::Storage(error) => error.tell(),
+        }
+    }
+}
+
+impl Tell for SessionError {
+    fn tell(self) -> Refusal {
+        let text = self.to_string();
+        match self {
+            Self::Unknown => Refusal::new(ErrorCode::NotFound, text),
+            Self::NotYours => Refusal::new(ErrorCode::Forbidden, text),
+            Self::TooMany(_) => named("sessions", Refusal::busy(text, Duration::from_secs(1))),
+        }
+    }
+}
+
+impl Tell for End {
+    fn tell(self) -> Refusal {
+        let text = self.to_string();
+        match self {
+            Self::Slow => named("session_buffer", Refusal::busy(text, SOON)),
+            Self::Lost => Refusal::new(ErrorCode::NotFound, text),
+            Self::NotServed => Refusal::new(ErrorCode::Unauthenticated, text),
         }
     }
 }

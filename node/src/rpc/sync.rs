@@ -380,7 +380,7 @@ fn triple(live: LiveTriple) -> v1::Triple {
     .into()
 }
 
-fn held_message(own: &VersionVector, second: &VersionVector) -> v1::HeldResponse {
+pub(super) fn held_message(own: &VersionVector, second: &VersionVector) -> v1::HeldResponse {
     v1::HeldResponse {
         own: convert::vector_bytes(own),
         second: convert::vector_bytes(second),

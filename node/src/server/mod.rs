@@ -38,6 +38,7 @@ use crate::{
         listener::{Port, Side},
         peer_router,
     },
+    session::Sessions,
     storage::{self, OpenError, Storage},
     tenant::{Tenants, feed::Feed},
 };
@@ -171,6 +172,7 @@ impl Node {
         tasks.spawn(rooms.routing.clone().run(stopped.clone()));
         tasks.spawn(readiness::run(rooms.clone(), readiness.clone(), stopped.clone()));
         tasks.spawn(removed::run(rooms.clone(), stopped.clone()));
+        tasks.spawn(rooms.sessions.clone().run(stopped.clone()));
         let announced = announce(
             rooms.clone(),
             bound.client_address.clone(),
@@ -325,6 +327,7 @@ async fn open_rooms(
         storage,
         tenants,
         replication,
+        sessions: Sessions::new(env),
         routing,
         pool,
         metrics,

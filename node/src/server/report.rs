@@ -24,6 +24,7 @@ pub(super) fn samples(rooms: &Rooms) -> Vec<Sample> {
     samples.extend(control_plane(rooms));
     samples.extend(paths(rooms));
     samples.extend(lag(rooms));
+    samples.extend(sessions(rooms));
     samples
 }
 
@@ -44,6 +45,23 @@ fn gauge(name: &'static str, help: &'static str, value: u64) -> Sample {
         labels: Vec::new(),
         value: SampleValue::Gauge(value as f64),
     }
+}
+
+fn sessions(rooms: &Rooms) -> Vec<Sample> {
+    let figures = rooms.sessions.figures();
+    vec![
+        gauge("sessions", "Clients' sessions", figures.open as u64),
+        gauge(
+            "sessions_connected",
+            "Of these, those with a stream",
+            figures.connected as u64,
+        ),
+        gauge(
+            "session_bytes",
+            "Bytes of events that sessions keep",
+            figures.bytes as u64,
+        ),
+    ]
 }
 
 fn storage(rooms: &Rooms) -> Vec<Sample> {

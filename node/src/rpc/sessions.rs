@@ -1,0 +1,190 @@
+//! The Sessions service: one stream to each client, and what it follows.
+
+use std::{pin::Pin, sync::Arc};
+
+use futures::{Stream, StreamExt, stream};
+use halcyon_core::clock::ClientId;
+use halcyon_proto::{
+    error::{ErrorCode, Refusal},
+    v1::{self, connect_response::Event, sessions_server},
+};
+use tonic::{Request, Response, Status};
+
+use super::{rooms::Rooms, status::refusal, sync::held_message};
+use crate::{
+    metadata::state::Tenant,
+    session::{Connected, End, Events, Next, Owner, Session, SessionId, limits::GRACE},
+};
+
+/// See there.
+#[derive(Debug)]
+pub(super) struct SessionsService {
+    rooms: Rooms,
+}
+
+impl SessionsService {
+    pub(super) const fn new(rooms: Rooms) -> Self {
+        Self { rooms }
+    }
+}
+
+type Connection = Pin<Box<dyn Stream<Item = Result<v1::ConnectResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl sessions_server::Sessions for SessionsService {
+    type ConnectStream = Connection;
+
+    async fn connect(&self, request: Request<v1::ConnectRequest>) -> Result<Response<Connection>, Status> {
+        let message = request.get_ref();
+        let (_, owner) = self.rooms.enter(request.metadata(), &message.tenant).await?;
+        let asked = match &*message.session {
+            [] => None,
+            bytes => Some((session_id(bytes)?, message.after)),
+        };
+        let client = match &*message.client {
+            [] => None,
+            bytes => Some(client_id(bytes)?),
+        };
+        let connected = self.rooms.sessions.connect(owner, client, asked).map_err(refusal)?;
+        let events = Opened::new(self.rooms.clone(), connected).into_stream();
+        Ok(Response::new(events.take_until(Box::pin(self.rooms.stopped())).boxed()))
+    }
+
+    async fn subscribe(
+        &self,
+        request: Request<v1::SubscribeRequest>,
+    ) -> Result<Response<v1::SubscribeResponse>, Status> {
+        let message = request.get_ref();
+        let (_, owner) = self.rooms.enter(request.metadata(), &message.tenant).await?;
+        let _session = self.rooms.session(owner, &message.session)?;
+        Err(Refusal::new(ErrorCode::Internal, "live queries are not built yet").into())
+    }
+
+    async fn unsubscribe(
+        &self,
+        request: Request<v1::UnsubscribeRequest>,
+    ) -> Result<Response<v1::UnsubscribeResponse>, Status> {
+        let message = request.get_ref();
+        let (_, owner) = self.rooms.enter(request.metadata(), &message.tenant).await?;
+        let _session = self.rooms.session(owner, &message.session)?;
+        Ok(Response::new(v1::UnsubscribeResponse {}))
+    }
+}
+
+impl Rooms {
+    /// The tenant and whose call it is; refused where this node does not serve the tenant.
+    pub(super) async fn enter(
+        &self,
+        metadata: &tonic::metadata::MetadataMap,
+        tenant: &str,
+    ) -> Result<(Arc<Tenant>, Owner), Refusal> {
+        let (tenant, key) = self.authorize_key(metadata, tenant).await?;
+        if !self.serves(&tenant) {
+            return Err(self.wrong_region(&tenant));
+        }
+        self.until_open(tenant.id).await;
+        let owner = Owner { tenant: tenant.id, key };
+        Ok((tenant, owner))
+    }
+
+    /// The caller's session of that id.
+    pub(super) fn session(&self, owner: Owner, id: &[u8]) -> Result<Session, Refusal> {
+        self.sessions.require(session_id(id)?, owner).map_err(refusal)
+    }
+
+    /// A sign of life: what is durable. Refused once the tenant or the key is served here no more.
+    fn beat(&self, owner: Owner) -> Result<v1::HeldResponse, Refusal> {
+        let gone = || refusal(End::NotServed);
+        let tenant = self.view.tenant(owner.tenant).ok_or_else(gone)?;
+        if !self.serves(&tenant) {
+            return Err(self.wrong_region(&tenant));
+        }
+        if !tenant.keys.values().any(|key| key.hash == owner.key) {
+            return Err(gone());
+        }
+        let held = self
+            .tenants
+            .check(tenant.id)
+            .and_then(|()| self.tenants.held(tenant.id));
+        let (own, second) = held.map_err(|error| self.read_refusal(&tenant, error))?;
+        Ok(held_message(&own, &second))
+    }
+}
+
+/// What a stream says first, its events, and whether it has ended.
+struct Opened {
+    rooms: Rooms,
+    first: Option<v1::ConnectResponse>,
+    events: Events,
+    owner: Owner,
+    session: SessionId,
+}
+
+impl Opened {
+    fn new(rooms: Rooms, connected: Connected) -> Self {
+        let opened = v1::SessionOpened {
+            session: connected.session.id().0.to_vec().into(),
+            resumed: connected.resumed,
+            grace_ms: u32::try_from(GRACE.as_millis()).unwrap_or(u32::MAX),
+            metadata_index: rooms.view.index(),
+        };
+        let first = message(connected.events.last_taken(), Event::Opened(opened));
+        Self {
+            rooms,
+            first: Some(first),
+            owner: connected.session.owner(),
+            session: connected.session.id(),
+            events: connected.events,
+        }
+    }
+
+    /// The next message; the error that ends the stream; or its quiet end.
+    async fn next(&mut self) -> Option<Result<v1::ConnectResponse, Status>> {
+        if let Some(first) = self.first.take() {
+            return Some(Ok(first));
+        }
+        match self.events.next().await {
+            Next::Event(number, event) => Some(Ok(message(number, event))),
+            Next::Beat(number) => Some(match self.rooms.beat(self.owner) {
+                Ok(held) => Ok(message(number, Event::Held(held))),
+                Err(refused) => {
+                    self.rooms.sessions.end(self.session, End::NotServed);
+                    Err(refused.into())
+                }
+            }),
+            Next::Over(end) => Some(Err(refusal(end).into())),
+            Next::Replaced => None,
+        }
+    }
+
+    fn into_stream(self) -> impl Stream<Item = Result<v1::ConnectResponse, Status>> + Send {
+        stream::unfold(Some(self), |opened| async {
+            let mut opened = opened?;
+            let item = opened.next().await?;
+            let goes_on = item.is_ok();
+            Some((item, goes_on.then_some(opened)))
+        })
+    }
+}
+
+const fn message(number: u64, event: Event) -> v1::ConnectResponse {
+    v1::ConnectResponse {
+        number,
+        event: Some(event),
+    }
+}
+
+fn session_id(bytes: &[u8]) -> Result<SessionId, Refusal> {
+    SessionId::from_bytes(bytes).ok_or_else(|| {
+        Refusal::new(
+            ErrorCode::Malformed,
+            "a session has 16 bytes; take them from its first event",
+        )
+    })
+}
+
+fn client_id(bytes: &[u8]) -> Result<ClientId, Refusal> {
+    let malformed = || Refusal::new(ErrorCode::Malformed, "a client has 16 bytes, or none");
+    let bytes = bytes.try_into().map_err(|_| malformed())?;
+    ClientId::from_bytes(bytes).map_err(refusal)
+}

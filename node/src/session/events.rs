@@ -1,0 +1,95 @@
+//! The stream of a session: takes events as they come, and leaves the session behind when it goes.
+
+use std::sync::Arc;
+
+use halcyon_core::env::Env;
+use tokio::{sync::Notify, time::timeout};
+
+use super::{End, Event, Session, limits::HEARTBEAT};
+
+/// What comes next on a stream.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// An event with its number.
+    Event(u64, Event),
+    /// Nothing for a while; the number of the last event.
+    Beat(u64),
+    /// The session is over.
+    Over(End),
+    /// Another stream took the session over.
+    Replaced,
+}
+
+/// The one stream of a session.
+pub struct Events {
+    env: Env,
+    session: Session,
+    filled: Arc<Notify>,
+}
+
+impl Events {
+    pub(super) fn attach(env: &Env, session: Session) -> Self {
+        let filled = Arc::new(Notify::new());
+        let before = session.state().stream.replace(Arc::clone(&filled));
+        if let Some(before) = before {
+            before.notify_one();
+        }
+        Self {
+            env: env.clone(),
+            session,
+            filled,
+        }
+    }
+
+    /// The next event, in time for the heartbeat.
+    pub async fn next(&mut self) -> Next {
+        loop {
+            if let Some(next) = self.ready() {
+                return next;
+            }
+            if timeout(HEARTBEAT, self.filled.notified()).await.is_err() {
+                let mut state = self.session.state();
+                state.buffer.prune(self.env.clock.monotonic());
+                return Next::Beat(state.buffer.last_taken());
+            }
+        }
+    }
+
+    /// The number of the last event that was taken.
+    pub fn last_taken(&self) -> u64 {
+        self.session.state().buffer.last_taken()
+    }
+
+    /// What is there already.
+    pub fn ready(&mut self) -> Option<Next> {
+        let mut state = self.session.state();
+        if let Some(end) = state.end {
+            return Some(Next::Over(end));
+        }
+        if !is_same(state.stream.as_ref(), &self.filled) {
+            return Some(Next::Replaced);
+        }
+        let (number, event) = state.buffer.take(self.env.clock.monotonic())?;
+        Some(Next::Event(number, event))
+    }
+}
+
+fn is_same(stream: Option<&Arc<Notify>>, ours: &Arc<Notify>) -> bool {
+    stream.is_some_and(|stream| Arc::ptr_eq(stream, ours))
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        let mut state = self.session.state();
+        if is_same(state.stream.as_ref(), &self.filled) {
+            state.stream = None;
+            state.left_at = self.env.clock.monotonic();
+        }
+    }
+}
+
+impl std::fmt::Debug for Events {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Events({:?})", self.session)
+    }
+}

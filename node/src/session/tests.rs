@@ -1,0 +1,119 @@
+//! Sessions go on where they were, belong to one key, end when they are slow, and say so.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use halcyon_proto::v1;
+
+use super::{
+    limits::{WAITING_BYTES_MAX, WAITING_EVENTS_MAX},
+    *,
+};
+
+fn owner(key: u8) -> Owner {
+    Owner {
+        tenant: TenantId::generate(|count| vec![1; count]),
+        key: [key; 32],
+    }
+}
+
+fn sessions() -> (tempfile::TempDir, Sessions) {
+    let directory = tempfile::tempdir().unwrap();
+    let env = crate::env::system(directory.path()).unwrap();
+    let sessions = Sessions::new(&env);
+    (directory, sessions)
+}
+
+fn event(number: u8, bytes: usize) -> Event {
+    Event::Commit(v1::Commit {
+        vector: vec![number; bytes].into(),
+        deltas: Vec::new(),
+    })
+}
+
+#[tokio::test]
+async fn a_session_goes_on_behind_the_last_event_that_arrived() {
+    let (_directory, sessions) = sessions();
+    let mut first = sessions.connect(owner(1), None, None).unwrap();
+    assert!(!first.resumed);
+    let id = first.session.id();
+    for number in 1..=3 {
+        sessions.send(id, event(number, 8)).unwrap();
+    }
+    assert_eq!(first.events.next().await, Next::Event(1, event(1, 8)));
+    assert_eq!(first.events.next().await, Next::Event(2, event(2, 8)));
+    drop(first);
+    sessions.send(id, event(4, 8)).unwrap();
+    let mut again = sessions.connect(owner(1), None, Some((id, 1))).unwrap();
+    assert!(again.resumed);
+    for number in 2..=4 {
+        let expected = Next::Event(number.into(), event(number, 8));
+        assert_eq!(again.events.next().await, expected);
+    }
+    // Event 1 is gone: what lacks it opens another session.
+    let other = sessions.connect(owner(1), None, Some((id, 0))).unwrap();
+    assert!(!other.resumed && other.session.id() != id);
+    assert_eq!(sessions.send(id, event(5, 8)), Err(Gone));
+    assert_eq!(again.events.next().await, Next::Over(End::Lost));
+}
+
+#[tokio::test]
+async fn a_second_stream_takes_the_session_over() {
+    let (_directory, sessions) = sessions();
+    let mut first = sessions.connect(owner(1), None, None).unwrap();
+    let id = first.session.id();
+    let mut second = sessions.connect(owner(1), None, Some((id, 0))).unwrap();
+    assert_eq!(first.events.next().await, Next::Replaced);
+    drop(first);
+    sessions.send(id, event(1, 8)).unwrap();
+    assert_eq!(second.events.next().await, Next::Event(1, event(1, 8)));
+    assert_eq!(sessions.figures().connected, 1);
+}
+
+#[tokio::test]
+async fn a_session_belongs_to_its_key_and_tenant() {
+    let (_directory, sessions) = sessions();
+    let id = sessions.connect(owner(1), None, None).unwrap().session.id();
+    assert_eq!(sessions.require(id, owner(2)).unwrap_err(), SessionError::NotYours);
+    let stolen = sessions.connect(owner(2), None, Some((id, 0)));
+    assert_eq!(stolen.unwrap_err(), SessionError::NotYours);
+    assert!(sessions.require(id, owner(1)).is_ok());
+}
+
+#[tokio::test]
+async fn a_slow_session_ends_and_those_who_asked_are_told() {
+    static TOLD: AtomicUsize = AtomicUsize::new(0);
+    let (_directory, sessions) = sessions();
+    let mut slow = sessions.connect(owner(1), None, None).unwrap();
+    let id = slow.session.id();
+    let told = || {
+        TOLD.fetch_add(1, Ordering::SeqCst);
+    };
+    sessions.on_end(id, Box::new(told)).unwrap();
+    let ended = sessions.ended(id);
+    let sent = (0..=WAITING_EVENTS_MAX)
+        .take_while(|_| sessions.send(id, event(1, WAITING_BYTES_MAX / 64)).is_ok())
+        .count();
+    assert!((32..64).contains(&sent), "{sent} were taken");
+    assert_eq!(TOLD.load(Ordering::SeqCst), 1);
+    ended.await;
+    assert_eq!(slow.events.next().await, Next::Over(End::Slow));
+    sessions.sweep();
+    assert_eq!(sessions.figures(), SessionFigures::default());
+    let again = sessions.connect(owner(1), None, Some((id, 0))).unwrap();
+    assert!(!again.resumed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_without_a_stream_hears_nothing_and_one_with_a_stream_beats() {
+    let (_directory, sessions) = sessions();
+    let mut connected = sessions.connect(owner(1), None, None).unwrap();
+    assert_eq!(connected.events.next().await, Next::Beat(0));
+    let id = connected.session.id();
+    drop(connected);
+    // The grace has not passed.
+    sessions.sweep();
+    assert!(sessions.get(id).is_some());
+    sessions.get(id).unwrap().state().left_at = Duration::ZERO;
+    sessions.end(id, End::Lost);
+    assert_eq!(sessions.send(id, event(1, 8)), Err(Gone));
+}
