@@ -28,6 +28,17 @@ impl Delta {
         self.added.is_empty() && self.removed.is_empty()
     }
 
+    /// What several did together, in this order.
+    #[must_use]
+    pub fn joined(parts: impl IntoIterator<Item = Self>) -> Self {
+        let mut joined = Self::default();
+        for part in parts {
+            joined.added.extend(part.added);
+            joined.removed.extend(part.removed);
+        }
+        joined.net()
+    }
+
     /// Takes out what came and went.
     pub(super) fn net(mut self) -> Self {
         if self.removed.is_empty() || self.added.is_empty() {

@@ -26,6 +26,7 @@
 mod cells;
 mod delta;
 mod dictionary;
+mod held;
 mod ordered;
 mod origins;
 mod overlay;

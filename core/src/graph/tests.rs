@@ -306,3 +306,38 @@ fn many_entries_stay_in_order_through_splits_and_joins() {
     }
     assert_eq!((index.len(), index.objects()), (0, 0));
 }
+
+proptest! {
+    /// What a node sends of an entity makes another graph merge as it does, whatever comes later, late writes too.
+    #[test]
+    fn what_is_confirmed_of_an_entity_stands_for_all_that_made_it(
+        first in proptest::collection::vec(any_set(), 0..8),
+        later in proptest::collection::vec(any_set(), 0..4),
+    ) {
+        let mut graph = Graph::default();
+        for (at, set) in first.iter().enumerate() {
+            graph.apply_set(tag(at), set);
+        }
+        let mut copy = Graph::default();
+        let mut sum = crate::fingerprint::Fingerprint::default();
+        let numbers = 0..u32::try_from(graph.dictionary().entities()).unwrap();
+        for entity in numbers.map(EntityNumber) {
+            graph.confirmed(entity, |at, change| {
+                assert!(graph.holds(&at, &change) || matches!(change, Change::Delete { .. }));
+                copy.apply(tag(0), &at, &change);
+            });
+            sum = sum.plus(graph.fingerprint_of_entity(entity));
+        }
+        prop_assert_eq!(sum, graph.fingerprint());
+        prop_assert_eq!(copy.fingerprint(), graph.fingerprint());
+        for (at, set) in later.iter().enumerate() {
+            let at = first.len() + at;
+            graph.apply_set(tag(at), set);
+            // Of what comes, only what holds is sent on.
+            for change in set.changes.iter().filter(|change| graph.holds(&set.timestamp, change)) {
+                copy.apply(tag(at), &set.timestamp, change);
+            }
+            prop_assert_eq!(copy.fingerprint(), graph.fingerprint());
+        }
+    }
+}

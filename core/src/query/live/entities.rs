@@ -168,7 +168,7 @@ impl Entities {
     }
 }
 
-fn objects_of(rows: Rows) -> impl Iterator<Item = Object> {
+pub(super) fn objects_of(rows: Rows) -> impl Iterator<Item = Object> {
     match rows {
         Rows::Entities(objects) => objects,
         Rows::Table { .. } => Vec::new(),

@@ -31,6 +31,7 @@
 //! After each [`Live::apply`] that is `Ok`, [`Live::answer`] equals a fresh evaluation, and so does a consumer's
 //! [`Mirror`] that took in each [`AnswerDelta`]. After an error the state is lost: open the query again.
 
+mod coverage;
 mod entities;
 mod group;
 mod registry;
@@ -55,6 +56,7 @@ use super::{
 };
 use crate::{graph::Delta, value::Value};
 
+pub use coverage::{Coverage, CoverageChange};
 pub use registry::{LiveId, Registry};
 pub use window::{AnswerDelta, Change, Item, Key, Mirror};
 
@@ -73,6 +75,9 @@ pub enum Refused {
     /// It holds too much.
     #[error("following the query takes more than {0} bindings; make it more selective")]
     TooLarge(usize),
+    /// Its answer rests on too many entities.
+    #[error("the query's answer rests on more than {0} entities; make it more selective, or run it once instead")]
+    TooManyEntities(usize),
     /// It cannot be answered.
     #[error(transparent)]
     Eval(#[from] EvalError),
@@ -87,6 +92,9 @@ pub enum Lost {
     /// The answer outgrew its budget.
     #[error("following the query takes more than {0} bindings now; make it more selective")]
     TooLarge(usize),
+    /// The answer rests on too many entities by now.
+    #[error("the query's answer rests on more than {0} entities now; make it more selective, or run it once instead")]
+    TooManyEntities(usize),
     /// An evaluation ended.
     #[error(transparent)]
     Eval(#[from] EvalError),

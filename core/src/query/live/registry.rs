@@ -6,7 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Live, trigger::Trigger};
+use super::{
+    Coverage, Live,
+    trigger::{Trigger, Triggers},
+};
 use crate::{
     graph::Triple,
     query::{
@@ -27,6 +30,16 @@ enum Slot {
     Any,
 }
 
+/// Where a live query stands in the index.
+#[derive(Debug, Default)]
+pub(super) struct Slots(BTreeSet<Slot>);
+
+impl Slots {
+    pub(super) fn of<T: Triples + ?Sized>(triggers: &Triggers, store: &T) -> Self {
+        Self(triggers.all.iter().map(|trigger| slot(trigger, store)).collect())
+    }
+}
+
 /// The index.
 #[derive(Debug, Default)]
 pub struct Registry {
@@ -37,8 +50,16 @@ pub struct Registry {
 impl Registry {
     /// Adds a live query.
     pub fn insert<T: Triples + ?Sized>(&mut self, id: LiveId, live: &Live, store: &T) {
+        self.put(id, Slots::of(&live.triggers, store));
+    }
+
+    /// Adds a coverage.
+    pub fn insert_coverage<T: Triples + ?Sized>(&mut self, id: LiveId, coverage: &Coverage, store: &T) {
+        self.put(id, coverage.slots(store));
+    }
+
+    fn put(&mut self, id: LiveId, Slots(slots): Slots) {
         self.remove(id);
-        let slots: BTreeSet<Slot> = live.triggers.all.iter().map(|trigger| slot(trigger, store)).collect();
         for slot in &slots {
             self.slots.entry(*slot).or_default().insert(id);
         }

@@ -31,14 +31,14 @@ use crate::{
 
 /// A graph with only the triples that edits leave: what goes is forgotten, so that it may come again.
 #[derive(Default)]
-struct World {
-    graph: Graph,
-    triples: BTreeSet<Triple>,
+pub(super) struct World {
+    pub(super) graph: Graph,
+    pub(super) triples: BTreeSet<Triple>,
     seq: u64,
 }
 
 impl World {
-    fn edit(&mut self, edit: &Edit) -> Delta {
+    pub(super) fn edit(&mut self, edit: &Edit) -> Delta {
         let before = self.triples.clone();
         edit.apply(&mut self.triples);
         self.seq += 1;
@@ -86,7 +86,7 @@ fn count_refusal(refused: &Refused) {
         Refused::Rule(_) => 0,
         Refused::PredicateVariable => 1,
         Refused::NoVariable => 2,
-        Refused::TooLarge(_) | Refused::Eval(_) => 3,
+        Refused::TooLarge(_) | Refused::TooManyEntities(_) | Refused::Eval(_) => 3,
     };
     REFUSED[place].fetch_add(1, Relaxed);
 }

@@ -144,6 +144,11 @@ impl Mirror {
         self.items.extend(come);
     }
 
+    /// Where its rows stand, in their order.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.items.keys()
+    }
+
     /// The answer as it stands.
     pub fn answer(&self) -> Answer {
         let is_full = self.limit == Some(self.items.len());

@@ -1,0 +1,249 @@
+//! A store of the covered entities alone answers as the whole store does, and coverage that follows changes is the one
+//! that is found anew.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use proptest::prelude::*;
+
+use super::super::{LiveId, Registry, tests::World};
+use super::*;
+use crate::{
+    coverage::ENTITIES_MAX,
+    graph::Graph,
+    query::{
+        eval::answer,
+        lower::lower,
+        testing::{
+            Case, Triple, case, cases,
+            choices::Choices,
+            datalog::Features,
+            schema::{Edit, edit},
+        },
+    },
+};
+
+static COVERED: AtomicU64 = AtomicU64::new(0);
+static REFUSED: AtomicU64 = AtomicU64::new(0);
+static SETS: AtomicU64 = AtomicU64::new(0);
+static CHANGED: AtomicU64 = AtomicU64::new(0);
+static NARROW: AtomicU64 = AtomicU64::new(0);
+
+fn store(triples: impl Iterator<Item = Triple>) -> Graph {
+    let mut world = World::default();
+    world.edit(&Edit {
+        removed: Vec::new(),
+        added: triples.collect(),
+    });
+    world.graph
+}
+
+/// The covered entities by name.
+fn names(coverage: &Coverage, world: &World) -> BTreeSet<EntityId> {
+    let dictionary = world.graph.dictionary();
+    let entities = coverage.entities();
+    entities
+        .into_iter()
+        .map(|entity| dictionary.entity(entity).clone())
+        .collect()
+}
+
+/// Answers from covered entities, and from a few more, as from all.
+#[track_caller]
+fn check_sufficient(coverage: &Coverage, query: &Arc<Query>, world: &World, case: &Case, more: u64) {
+    let covered = names(coverage, world);
+    let whole = answer(query, &world.graph).unwrap();
+    for more in [0, more] {
+        let is_more = |name: &EntityId| name.as_str().bytes().any(|byte| more >> (byte % 16) & 1 == 1);
+        let is_held = |triple: &&Triple| covered.contains(&triple.0) || is_more(&triple.0);
+        let held = store(world.triples.iter().filter(is_held).cloned());
+        assert_eq!(
+            answer(query, &held).unwrap(),
+            whole,
+            "{}\ncovered {covered:?}, more {more:x}\n{:#?}",
+            case.query,
+            world.triples
+        );
+    }
+    let subjects: BTreeSet<&EntityId> = world.triples.iter().map(|triple| &triple.0).collect();
+    if subjects.iter().any(|subject| !covered.contains(*subject)) {
+        NARROW.fetch_add(1, Relaxed);
+    }
+}
+
+fn follow(tape: &[u16]) {
+    let mut choices = Choices::new(tape);
+    let case = case(Features::ALL, &mut choices);
+    let Ok(query) = lower(&case.query) else { return };
+    let query = Arc::new(query);
+    let mut world = World::default();
+    world.edit(&Edit {
+        removed: Vec::new(),
+        added: case.triples.iter().cloned().collect(),
+    });
+    let mut coverage = match Coverage::open(&query, &world.graph, Budget::default(), ENTITIES_MAX) {
+        Ok(coverage) => coverage,
+        Err(_) => {
+            REFUSED.fetch_add(1, Relaxed);
+            return;
+        }
+    };
+    COVERED.fetch_add(1, Relaxed);
+    let mut registry = Registry::default();
+    registry.insert_coverage(LiveId(1), &coverage, &world.graph);
+    check_sufficient(&coverage, &query, &world, &case, choices.below(1 << 16) as u64);
+    for _ in 0..4 {
+        let before = names(&coverage, &world);
+        let edit = edit(&case.schema, &world.triples, &mut choices);
+        let delta = world.edit(&edit);
+        let change = coverage.apply(&delta, &world.graph).unwrap();
+        SETS.fetch_add(1, Relaxed);
+        let fresh = Coverage::open(&query, &world.graph, Budget::default(), ENTITIES_MAX).unwrap();
+        let after = names(&coverage, &world);
+        assert_eq!(
+            after,
+            names(&fresh, &world),
+            "{}\n{edit:#?}\n{:#?}",
+            case.query,
+            world.triples
+        );
+        assert_eq!(coverage.counts, fresh.counts, "{}", case.query);
+        let dictionary = world.graph.dictionary();
+        let named = |entities: &[EntityNumber]| -> BTreeSet<EntityId> {
+            entities
+                .iter()
+                .map(|entity| dictionary.entity(*entity).clone())
+                .collect()
+        };
+        assert_eq!(named(&change.entered), &after - &before, "{}", case.query);
+        assert_eq!(named(&change.left), &before - &after, "{}", case.query);
+        if change != CoverageChange::default() {
+            CHANGED.fetch_add(1, Relaxed);
+            let mut touched = false;
+            for triple in delta.added.iter().chain(&delta.removed) {
+                registry.touched(triple, |_| touched = true);
+            }
+            assert!(touched, "the registry leads to {}", case.query);
+        }
+        check_sufficient(&coverage, &query, &world, &case, choices.below(1 << 16) as u64);
+    }
+}
+
+#[test]
+fn the_covered_entities_answer_as_all_do_after_every_change_set() {
+    let config = ProptestConfig {
+        cases: cases(2_000),
+        max_shrink_iters: 5_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let mut runner = proptest::test_runner::TestRunner::new(config);
+    let result = runner.run(&proptest::collection::vec(any::<u16>(), 0..600), |tape| {
+        follow(&tape);
+        Ok(())
+    });
+    assert!(result.is_ok(), "{}", result.unwrap_err());
+    let count = |counter: &AtomicU64| counter.load(Relaxed);
+    let (sets, changed, narrow) = (count(&SETS), count(&CHANGED), count(&NARROW));
+    assert!(
+        changed * 20 > sets && narrow * 4 > sets,
+        "{changed} of {sets} changed, {narrow} narrow"
+    );
+    if let Ok(path) = std::env::var("HALCYON_LIVE_COUNTS") {
+        let (covered, refused) = (count(&COVERED), count(&REFUSED));
+        let text = format!("covered {covered}, refused {refused}, sets {sets}, changed {changed}, narrow {narrow}\n");
+        std::fs::write(path, text).unwrap();
+    }
+}
+
+#[track_caller]
+fn check(query: &str, lines: &str, covered: &str) {
+    let query = crate::query::from_text(query).unwrap();
+    let world = {
+        let mut world = World::default();
+        world.edit(&Edit {
+            removed: Vec::new(),
+            added: crate::query::testing::triples(lines),
+        });
+        world
+    };
+    let coverage = Coverage::open(&query, &world.graph, Budget::default(), ENTITIES_MAX).unwrap();
+    let names = names(&coverage, &world);
+    let names: Vec<&str> = names.iter().map(EntityId::as_str).collect();
+    assert_eq!(names.join(" "), covered);
+}
+
+const BLOG: &str = r#"
+    @p1 post/title "one"
+    @p1 post/author @u1
+    @p1 post/rank 1
+    @p2 post/title "two"
+    @p2 post/author @u2
+    @p2 post/rank 2
+    @p2 post/hidden true
+    @p3 post/rank 3
+    @u1 user/age 30
+    @u2 user/age 40
+    @u2 user/banned true
+    @c1 comment/post @p1
+    @c1 comment/at 1
+    @c2 comment/post @p1
+    @c2 comment/at 2
+    @c2 comment/by @u2
+"#;
+
+#[test]
+fn what_an_answer_rests_on_is_covered_and_no_more() {
+    check("post", BLOG, "p1 p2 p3");
+    check("post where rank > 1", BLOG, "p2 p3");
+    check("post where author.age > 30", BLOG, "p2 u2");
+    check("post where author.age > 30 or rank = 3", BLOG, "p2 p3 u2");
+    // Kept out by what it holds itself: not needed.
+    check("post where not hidden = true", BLOG, "p1 p3");
+    // Kept out by what another holds: both are needed.
+    check("post where not author.banned = true", BLOG, "p1 p2 p3 u2");
+    check("post order by rank desc limit 1", BLOG, "p3");
+    // The order rests on others: all of them are needed to know who is first.
+    check("post order by author.age desc limit 1", BLOG, "p1 p2 p3 u1 u2");
+    check("post where rank = 1 { title, author { age } }", BLOG, "p1 u1");
+    check(
+        "post where rank = 1 { <comment.post order by at desc limit 1 { at } }",
+        BLOG,
+        "c2 p1",
+    );
+    check(
+        "post where rank = 1 { <comment.post where by.age > 1 { at } }",
+        BLOG,
+        "c2 p1 u2",
+    );
+    check("find count(?p) where ?p post/rank ?r; ?r < 3", BLOG, "p1 p2");
+    check(
+        "find ?p, ?r where ?p post/rank ?r order by ?r desc limit 2",
+        BLOG,
+        "p2 p3",
+    );
+    check("find ?t where @p1 post/author ?u; ?u user/age ?t", BLOG, "p1 u1");
+    check(
+        "find ?p, ?a where ?p post/rank 3; optional (?p post/author ?u; ?u user/age ?a)",
+        BLOG,
+        "p3",
+    );
+}
+
+#[test]
+fn what_cannot_be_covered_is_refused_with_the_reason() {
+    let refused = |query: &str, max: usize| {
+        let query = crate::query::from_text(query).unwrap();
+        let graph = store(crate::query::testing::triples(BLOG).into_iter());
+        Coverage::open(&query, &graph, Budget::default(), max).unwrap_err()
+    };
+    assert_eq!(refused("post", 2), Refused::TooManyEntities(2));
+    assert_eq!(refused("find ?a where @p1 ?a ?v", 9), Refused::PredicateVariable);
+    let rule = "rule r(?a): ?a post/rank 1 find ?a where r(?a)";
+    assert_eq!(refused(rule, 9), Refused::Rule("r".into()));
+}
