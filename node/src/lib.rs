@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod env;
 pub mod limits;
+pub mod live;
 pub mod metadata;
 pub mod metrics;
 pub mod peers;

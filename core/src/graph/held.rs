@@ -47,11 +47,15 @@ impl Graph {
         };
         let cell = self.confirmed_cells(entity).of(predicate);
         let is_element = matches!(change, Change::Add { .. } | Change::Remove { .. });
+        let is_present = matches!(change, Change::Set { .. } | Change::Add { .. });
         let term = change.value().and_then(|value| self.dictionary.term(value));
-        let slot = cell.iter().find(|slot| {
-            slot.is_element() == is_element && (!is_element || term.is_some_and(|term| slot.term() == term))
-        });
-        slot.is_some_and(|slot| self.origins.timestamp(slot.stamp()) == *at)
+        let is_same = |slot: &&Slot| {
+            slot.is_element() == is_element
+                && slot.is_present() == is_present
+                && (term.is_none() || term == Some(slot.term()))
+                && self.origins.timestamp(slot.stamp()) == *at
+        };
+        cell.iter().any(|slot| is_same(&slot))
     }
 
     /// The sum over the confirmed live facts of an entity.

@@ -125,6 +125,12 @@ pub const CLUSTER: &[Spec] = &[
         "Change sets that a node takes for one tenant in a second",
     ),
     number(
+        "live_bytes_per_tenant_max",
+        "2147483648",
+        (1 << 20, 1 << 40),
+        "Bytes of memory that the live queries of one tenant may take on a node",
+    ),
+    number(
         "push_bytes_max",
         "4194304",
         (1 << 10, 4 << 20),
@@ -177,6 +183,7 @@ pub struct Settings {
     pub probe_interval: Duration,
     pub gossip_queue_bytes_max: u64,
     pub push_sets_per_second_max: u64,
+    pub live_bytes_per_tenant_max: u64,
     pub push_bytes_max: u64,
     pub scan_limit_max: u64,
     pub region_ack_deadline: Duration,
@@ -198,6 +205,7 @@ impl Settings {
             probe_interval: read.duration("probe_interval"),
             gossip_queue_bytes_max: read.number("gossip_queue_bytes_max"),
             push_sets_per_second_max: read.number("push_sets_per_second_max"),
+            live_bytes_per_tenant_max: read.number("live_bytes_per_tenant_max"),
             push_bytes_max: read.number("push_bytes_max"),
             scan_limit_max: read.number("scan_limit_max"),
             region_ack_deadline: read.duration("region_ack_deadline"),

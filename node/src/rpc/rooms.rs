@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::{alarms::Alarms, removal::Removal};
 use crate::{
+    live::Live,
     metadata::{
         Metadata, View,
         state::{ReplicaState, Tenant},
@@ -52,6 +53,8 @@ pub struct Rooms {
     pub replication: Replication,
     /// Clients' streams.
     pub sessions: Sessions,
+    /// What they follow.
+    pub live: Live,
     /// Distances.
     pub routing: Routing,
     /// Connections to peers.

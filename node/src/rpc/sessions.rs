@@ -1,10 +1,15 @@
 //! The Sessions service: one stream to each client, and what it follows.
 
-use std::{pin::Pin, sync::Arc};
+use std::{collections::BTreeMap, pin::Pin, sync::Arc};
 
 use futures::{Stream, StreamExt, stream};
-use halcyon_core::clock::ClientId;
+use halcyon_core::{
+    clock::ClientId,
+    coverage::{BUCKETS, Digest, ENTITIES_MAX},
+    id::EntityId,
+};
 use halcyon_proto::{
+    convert,
     error::{ErrorCode, Refusal},
     v1::{self, connect_response::Event, sessions_server},
 };
@@ -12,6 +17,7 @@ use tonic::{Request, Response, Status};
 
 use super::{rooms::Rooms, status::refusal, sync::held_message};
 use crate::{
+    live::{self, Ask},
     metadata::state::Tenant,
     session::{Connected, End, Events, Next, Owner, Session, SessionId, limits::GRACE},
 };
@@ -55,9 +61,15 @@ impl sessions_server::Sessions for SessionsService {
         request: Request<v1::SubscribeRequest>,
     ) -> Result<Response<v1::SubscribeResponse>, Status> {
         let message = request.get_ref();
-        let (_, owner) = self.rooms.enter(request.metadata(), &message.tenant).await?;
-        let _session = self.rooms.session(owner, &message.session)?;
-        Err(Refusal::new(ErrorCode::Internal, "live queries are not built yet").into())
+        let (tenant, owner) = self.rooms.enter(request.metadata(), &message.tenant).await?;
+        let session = self.rooms.session(owner, &message.session)?;
+        let ask = ask(session, message)?;
+        let subscribed = self.rooms.live.subscribe(ask).await;
+        let subscribed = subscribed.map_err(|error| self.rooms.subscribe_refusal(&tenant, error))?;
+        Ok(Response::new(v1::SubscribeResponse {
+            differing: subscribed.differing.into_iter().map(u32::from).collect(),
+            buckets: u32::try_from(BUCKETS).unwrap_or(u32::MAX),
+        }))
     }
 
     async fn unsubscribe(
@@ -66,7 +78,9 @@ impl sessions_server::Sessions for SessionsService {
     ) -> Result<Response<v1::UnsubscribeResponse>, Status> {
         let message = request.get_ref();
         let (_, owner) = self.rooms.enter(request.metadata(), &message.tenant).await?;
-        let _session = self.rooms.session(owner, &message.session)?;
+        let session = self.rooms.session(owner, &message.session)?;
+        // One that is not there has ended already.
+        self.rooms.live.unsubscribe(&session, message.subscription).await;
         Ok(Response::new(v1::UnsubscribeResponse {}))
     }
 }
@@ -172,6 +186,43 @@ const fn message(number: u64, event: Event) -> v1::ConnectResponse {
         number,
         event: Some(event),
     }
+}
+
+/// A subscription's call, checked.
+fn ask(session: Session, message: &v1::SubscribeRequest) -> Result<Ask, Refusal> {
+    let query = live::read(&message.query).map_err(|text| Refusal::new(ErrorCode::Malformed, text))?;
+    let digest = match &*message.digest {
+        [] => None,
+        buckets => Some(Digest::decode(buckets).map_err(refusal)?),
+    };
+    let held = match &*message.held {
+        [] => None,
+        buckets => Some(held(buckets)?),
+    };
+    Ok(Ask {
+        session,
+        number: message.subscription,
+        query,
+        vector: convert::vector(&message.vector).map_err(refusal)?,
+        digest,
+        held,
+    })
+}
+
+fn held(buckets: &[v1::BucketEntities]) -> Result<BTreeMap<u8, Vec<EntityId>>, Refusal> {
+    let count: usize = buckets.iter().map(|bucket| bucket.entities.len()).sum();
+    if count > ENTITIES_MAX {
+        let text = format!("a subscription covers {ENTITIES_MAX} entities at the most; the client names {count}");
+        return Err(Refusal::limit("entities_per_subscription", text));
+    }
+    let mut held = BTreeMap::new();
+    for of_bucket in buckets {
+        let bucket = u8::try_from(of_bucket.bucket)
+            .map_err(|_| Refusal::new(ErrorCode::Malformed, format!("there are {BUCKETS} buckets")))?;
+        let entities = of_bucket.entities.iter().map(|name| EntityId::new(name));
+        held.insert(bucket, entities.collect::<Result<Vec<_>, _>>().map_err(refusal)?);
+    }
+    Ok(held)
 }
 
 fn session_id(bytes: &[u8]) -> Result<SessionId, Refusal> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use halcyon_core::{codec::DecodeError, id::IdError};
+use halcyon_core::{codec::DecodeError, id::IdError, query::live::Refused};
 use halcyon_proto::{
     convert::ConvertError,
     error::{ErrorCode, Refusal},
@@ -11,6 +11,7 @@ use tonic::Status;
 
 use super::rooms::Rooms;
 use crate::{
+    live::SubscribeError,
     metadata::{self, RaftRpcError, WriteError, state::Tenant},
     replication::PeerCallError,
     session::{End, SessionError},
@@ -218,6 +219,25 @@ impl Rooms {
             | admit::Refusal::NumberZero
             | admit::Refusal::Reserved(_)
             | admit::Refusal::NotUnderstood(_) => Refusal::new(ErrorCode::Malformed, text),
+        }
+    }
+
+    /// Why a query is not followed.
+    pub(super) fn subscribe_refusal(&self, tenant: &Tenant, error: SubscribeError) -> Refusal {
+        let text = error.to_string();
+        match error {
+            SubscribeError::Refused(Refused::TooLarge(_) | Refused::TooManyEntities(_) | Refused::Eval(_)) => {
+                Refusal::limit("live_query", text)
+            }
+            SubscribeError::Refused(_) => Refusal::new(ErrorCode::Malformed, text),
+            SubscribeError::NumberInUse(_) | SubscribeError::NotResuming(_) => Refusal::new(ErrorCode::Conflict, text),
+            SubscribeError::TooMany(_) => Refusal::limit("subscriptions_per_session", text),
+            SubscribeError::TooManyPlans(_) => Refusal::limit("live_queries_per_tenant", text),
+            SubscribeError::Memory(_) => Refusal::limit("live_bytes_per_tenant_max", text),
+            SubscribeError::Busy => named("session_buffer", Refusal::busy(text, SOON)),
+            SubscribeError::Gone => Refusal::new(ErrorCode::NotFound, text),
+            SubscribeError::Read(error) => self.read_refusal(tenant, error),
+            SubscribeError::Closed => Refusal::retry(text, SOON),
         }
     }
 

@@ -28,6 +28,7 @@ use crate::{
     config::{Config, LogFormat},
     env::read_given_file,
     limits::UNREADY_NOTICE,
+    live::Live,
     metadata::{BootstrapError, Metadata, StartError, command::Command},
     metrics::Metrics,
     peers::{Identity, IdentityError, Pool, authority::AuthorityError, tls},
@@ -316,6 +317,7 @@ async fn open_rooms(
     let replication = Replication::start(env, me, storage.clone(), control.clone(), pool.clone(), &feed)?;
     let tenants = Tenants::new(env, me, storage.clone(), replication.clone(), control, feed);
     let routing = Routing::new(env.clone(), me, pool.clone(), view.clone());
+    let live = Live::new(env, tenants.clone(), view.clone(), stopping.clone());
     let rooms = Rooms {
         env: env.clone(),
         me,
@@ -328,6 +330,7 @@ async fn open_rooms(
         tenants,
         replication,
         sessions: Sessions::new(env),
+        live,
         routing,
         pool,
         metrics,

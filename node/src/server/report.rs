@@ -49,7 +49,20 @@ fn gauge(name: &'static str, help: &'static str, value: u64) -> Sample {
 
 fn sessions(rooms: &Rooms) -> Vec<Sample> {
     let figures = rooms.sessions.figures();
+    let live = rooms.live.figures();
     vec![
+        gauge("live_plans", "Different queries that are followed", live.plans as u64),
+        gauge("live_subscribers", "Subscriptions of them", live.subscribers as u64),
+        gauge(
+            "live_triples",
+            "Triples that are in memory for live queries",
+            live.triples as u64,
+        ),
+        gauge(
+            "live_bytes",
+            "About what live queries take in memory",
+            live.bytes as u64,
+        ),
         gauge("sessions", "Clients' sessions", figures.open as u64),
         gauge(
             "sessions_connected",

@@ -3,6 +3,7 @@
 
 pub mod admit;
 pub mod feed;
+mod follow;
 pub mod limits;
 pub mod rate;
 mod watch;
@@ -26,8 +27,11 @@ use halcyon_core::{
 use prost::bytes::Bytes;
 use thiserror::Error;
 
-pub use self::watch::WatchEvent;
 use self::{admit::Refusal, feed::Feed, rate::Rates};
+pub use self::{
+    follow::{Followed, Follower},
+    watch::WatchEvent,
+};
 use crate::{
     metadata::{
         settings::{Acknowledgement, Settings, TenantSettings},
@@ -313,6 +317,11 @@ impl Tenants {
         vector: VersionVector,
     ) -> impl Stream<Item = Result<WatchEvent, ReadError>> + use<> {
         watch::watch(self.clone(), tenant.id, vector)
+    }
+
+    /// All that the tenant took in, fact by fact, then all that it takes in from now on.
+    pub fn follow(&self, tenant: TenantId) -> Follower {
+        Follower::new(self.clone(), tenant, VersionVector::EMPTY)
     }
 
     /// What is durable here, and of every origin how far another replica is known to have it durable.

@@ -4,6 +4,7 @@ mod clients;
 mod consistency;
 mod edges;
 mod figures;
+mod live;
 mod removal;
 mod stops;
 

@@ -1,0 +1,84 @@
+//! One query that is followed, and who follows it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use halcyon_core::{
+    coverage::{Digest, bucket_of},
+    graph::Graph,
+    id::EntityId,
+    query::live::Coverage,
+    version_vector::VersionVector,
+};
+use prost::bytes::Bytes;
+
+use super::delta::Drafts;
+use crate::session::{Session, SessionId};
+
+/// Who follows a query: the session, and its number for the subscription.
+pub(super) type Follows = (SessionId, u32);
+
+/// A query that is kept up to date.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// Tells equal queries.
+    pub(super) key: u128,
+    pub(super) coverage: Coverage,
+    pub(super) subscribers: BTreeMap<Follows, Subscriber>,
+    /// Since when nobody follows it.
+    pub(super) idle_since: Duration,
+}
+
+/// One who follows it.
+#[derive(Debug)]
+pub(super) struct Subscriber {
+    pub(super) session: Session,
+    /// It is to say what it holds of these buckets; until when.
+    pub(super) resuming: Option<(BTreeSet<u8>, Duration)>,
+    /// It has seen more than the node had: this.
+    pub(super) ahead: Option<VersionVector>,
+}
+
+/// The entities that a client holds in buckets that differ.
+pub(super) type Held = BTreeMap<u8, Vec<EntityId>>;
+
+impl Plan {
+    /// The digest of all that it covers.
+    pub(super) fn digest(&self, graph: &Graph) -> Digest {
+        let mut digest = Digest::default();
+        for entity in self.coverage.entities() {
+            digest.add(graph.dictionary().entity(entity), graph.fingerprint_of_entity(entity));
+        }
+        digest
+    }
+
+    /// All that it covers, or only what is in some buckets.
+    pub(super) fn load(&self, graph: &Graph, buckets: Option<&BTreeSet<u8>>) -> Vec<Bytes> {
+        self.parts(graph, buckets, None)
+    }
+
+    /// What is in some buckets, and what a client holds there that is not covered.
+    pub(super) fn repair(&self, graph: &Graph, buckets: &BTreeSet<u8>, held: &Held) -> Vec<Bytes> {
+        self.parts(graph, Some(buckets), Some(held))
+    }
+
+    fn parts(&self, graph: &Graph, buckets: Option<&BTreeSet<u8>>, held: Option<&Held>) -> Vec<Bytes> {
+        let mut drafts = Drafts::default();
+        let dictionary = graph.dictionary();
+        for entity in self.coverage.entities() {
+            let is_asked = |buckets: &BTreeSet<u8>| buckets.contains(&bucket_of(dictionary.entity(entity)));
+            if buckets.is_none_or(is_asked) {
+                drafts.enter(graph, entity);
+            }
+        }
+        for name in held.into_iter().flat_map(|held| held.values().flatten()) {
+            let number = dictionary.entity_number(name);
+            if !number.is_some_and(|number| self.coverage.contains(number)) {
+                drafts.leave(name.as_str());
+            }
+        }
+        drafts.finish()
+    }
+}
