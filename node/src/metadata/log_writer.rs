@@ -1,7 +1,7 @@
 //! The one task that writes the Raft log's file, in the order in which the work came.
 //!
 //! All work that waits goes into one redb commit with one fsync. Raft does not wait meanwhile: a leader's entries
-//! travel to the followers while they go to its own disk.
+//! travel to the followers while they go to its own disk, and leave before this disk is touched.
 
 use std::{
     io,
@@ -58,6 +58,9 @@ impl Writer {
         let mut batch = Vec::with_capacity(LOG_BATCH_MAX);
         while self.queue.recv_many(&mut batch, LOG_BATCH_MAX).await > 0 {
             let closing = batch.iter().any(|work| matches!(work, Work::Close(_)));
+            // What is runnable goes first, so that the followers' disks work at the same time as this one: handing this
+            // thread's tasks to another takes 0.2 ms on a busy machine, about what an fsync takes.
+            tokio::task::yield_now().await;
             let (slot, tail, works) = (&self.slot, &self.tail, &batch);
             let result = self.env.run_blocking(move || commit(slot, tail, works)).await;
             if closing {

@@ -1,14 +1,14 @@
 //! Raft's calls to other nodes, over the pool's connections. Bodies are postcard.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
-use futures::stream;
+use futures::{Stream, future::BoxFuture, stream};
 use halcyon_core::id::NodeId;
 use halcyon_proto::v1::RaftMessage;
 use openraft::{
     AnyError, OptionalSend, RaftNetworkFactory,
     errors::{ReplicationClosed, StreamingError, Unreachable},
-    network::{RPCOption, v2::RaftNetworkV2},
+    network::{RPCOption, stream_append_sequential, v2::RaftNetworkV2},
     raft::{
         AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse,
         VoteRequest, VoteResponse,
@@ -16,9 +16,10 @@ use openraft::{
 };
 use prost::bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
-use tonic::{Response, Status};
+use tonic::{Code, Response, Status};
 
 use super::{
+    append_stream::{self, Answers, AppendRequest, Unanswered},
     limits::{SNAPSHOT_CHUNK_BYTES, TRANSFER_BYTES_PER_SECOND_MIN},
     log_store::{decode, encode},
     types::{RpcError, Snapshot, SnapshotBytes, TypeConfig, Vote},
@@ -38,6 +39,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
         Peer {
             pool: self.pool.clone(),
             target: NodeId(target),
+            streams: true,
         }
     }
 }
@@ -47,6 +49,8 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 pub(super) struct Peer {
     pool: Pool,
     target: NodeId,
+    /// Whether it takes appends as a stream. A release before that did not.
+    streams: bool,
 }
 
 impl Peer {
@@ -65,8 +69,7 @@ impl Peer {
         let client = self.pool.client(self.target).map_err(|error| unreachable(&error))?;
         let body = encode(request).map_err(|error| unreachable(&error))?;
         // Large bodies get the time that a slow path needs; else they would be cut off and sent again for ever.
-        let transfer =
-            Duration::from_secs(body.len() as u64) / u32::try_from(TRANSFER_BYTES_PER_SECOND_MIN).unwrap_or(1);
+        let transfer = transfer_time(body.len());
         let message = RaftMessage { body: body.into() };
         let answer = tokio::time::timeout(deadline + transfer, call(client, message))
             .await
@@ -104,7 +107,38 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
         let call = |mut client: PeerClient, message| async move { client.raft_append(message).await };
-        self.call(&request, option.hard_ttl(), call).await
+        let answer = self.call(&request, option.hard_ttl(), call).await;
+        // It may be away because it is being upgraded.
+        self.streams |= answer.is_err();
+        answer
+    }
+
+    /// The next entries do not wait for the answer to the last, nor for that to the notice of a commit.
+    fn stream_append<'s, S>(
+        &'s mut self,
+        requests: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<Answers<'s>, RpcError>>
+    where
+        S: Stream<Item = AppendRequest> + OptionalSend + Unpin + 'static,
+    {
+        if !self.streams {
+            return stream_append_sequential(self, requests, option);
+        }
+        let deadline = option.hard_ttl();
+        Box::pin(async move {
+            let mut client = self.pool.client(self.target).map_err(|error| unreachable(&error))?;
+            let unanswered = Arc::new(Unanswered::default());
+            let messages = append_stream::messages(requests, Arc::clone(&unanswered));
+            let opened = tokio::time::timeout(deadline, client.raft_stream(messages)).await;
+            match opened.map_err(|error| unreachable(&error))? {
+                Ok(answers) => Ok(append_stream::answers(answers.into_inner(), unanswered, deadline)),
+                Err(status) => {
+                    self.streams = status.code() != Code::Unimplemented;
+                    Err(unreachable(&status))
+                }
+            }
+        })
     }
 
     async fn vote(
@@ -157,7 +191,12 @@ impl RaftNetworkV2<TypeConfig> for Peer {
     }
 }
 
+/// What the slowest path takes for a body.
+pub(super) fn transfer_time(bytes: usize) -> Duration {
+    Duration::from_secs(bytes as u64) / u32::try_from(TRANSFER_BYTES_PER_SECOND_MIN).unwrap_or(1)
+}
+
 /// openraft backs off from a peer that is unreachable, and tries again.
-fn unreachable(error: &(impl std::error::Error + 'static)) -> RpcError {
+pub(super) fn unreachable(error: &(impl std::error::Error + 'static)) -> RpcError {
     RpcError::Unreachable(Unreachable::new(error))
 }

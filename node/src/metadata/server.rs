@@ -15,6 +15,7 @@ use tonic::Status;
 
 use super::{
     Metadata,
+    append_stream::AppendRequest,
     limits::SNAPSHOT_BYTES_MAX,
     log_store::{decode, encode},
     types::{Snapshot, SnapshotBytes, SnapshotMeta, Vote},
@@ -68,6 +69,30 @@ impl Metadata {
         let answer = self.inner.raft.append_entries(decode(&body)?).await.map_err(stopped)?;
         self.inner.heard.note(&self.inner.env);
         answered(&answer)
+    }
+
+    /// The same as a stream: what comes is with Raft before the one before it is on disk, and is answered in order. It
+    /// ends where Raft says no, and with a message that cannot be read: then the leader starts anew.
+    pub fn on_append_stream(
+        &self,
+        bodies: impl Stream<Item = Result<Bytes, Status>> + Send + 'static,
+    ) -> impl Stream<Item = Result<Bytes, RaftRpcError>> + Send + 'static {
+        let requests = bodies.map(|body| {
+            let request = body.map_err(|status| status.to_string()).and_then(|body| {
+                let request: io::Result<AppendRequest> = decode(&body);
+                request.map_err(|error| error.to_string())
+            });
+            let ended = |error: &String| tracing::debug!(error, "a stream of the leader ended");
+            request.inspect_err(ended).ok()
+        });
+        let requests = requests.take_while(|request| std::future::ready(request.is_some()));
+        let requests = requests.filter_map(std::future::ready);
+        let this = self.clone();
+        self.inner.raft.stream_append(requests).map(move |answer| {
+            let answer = answer.map_err(stopped)?;
+            this.inner.heard.note(&this.inner.env);
+            answered(&answer)
+        })
     }
 
     /// A candidate asks for a vote.

@@ -116,6 +116,27 @@ async fn three_nodes_agree_whoever_is_written_to() {
     assert_eq!(cluster.at(2).write(create(4, &["b"])).await, Ok(Reply::Done));
 }
 
+/// Two releases side by side: the older one knows appends only one by one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_goes_on_with_followers_that_know_no_stream_and_streams_once_they_do() {
+    let mut cluster = Cluster::new(&["a"], patient()).await;
+    cluster.old = [NodeId(2), NodeId(3)].into();
+    cluster.join("b").await;
+    cluster.join("c").await;
+    voters_are(&cluster, 1, &[1, 2, 3]).await;
+    assert_eq!(cluster.at(1).write(create(1, &["a"])).await, Ok(Reply::Done));
+    cluster.old.clear();
+    for (number, id) in [(2, 2), (3, 3)] {
+        cluster.stop(NodeId(id)).await;
+        cluster.start(NodeId(id)).await;
+        assert_eq!(cluster.at(1).write(create(number, &["a"])).await, Ok(Reply::Done));
+    }
+    for id in 1..=3 {
+        cluster.at(id).read_barrier().await.unwrap();
+        assert_eq!(cluster.at(id).view().read(|state| state.tenants.len()), 3);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_leader_is_replaced_and_the_write_finds_the_new_one() {
     let mut cluster = Cluster::new(&["a", "b", "c"], patient()).await;

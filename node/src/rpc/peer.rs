@@ -65,6 +65,26 @@ impl peer_server::Peer for PeerService {
         self.rooms.metadata.on_append(body).await.map(raft).map_err(refuse)
     }
 
+    type RaftStreamStream = Answers<v1::RaftMessage>;
+
+    async fn raft_stream(
+        &self,
+        request: Request<Streaming<v1::RaftMessage>>,
+    ) -> Result<Response<Self::RaftStreamStream>, Status> {
+        self.certified(&request)?;
+        let rooms = self.rooms.clone();
+        // As with gossip: whoever was removed meanwhile is heard no more.
+        let (_, extensions, bodies) = request.into_parts();
+        let bodies = bodies.map(move |message| {
+            rooms.authorize_peer(&extensions, Standing::Certified)?;
+            Ok(message?.body)
+        });
+        let bodies = bodies.take_until(Box::pin(self.rooms.closed()));
+        let answers = self.rooms.metadata.on_append_stream(bodies);
+        let answers = answers.map(|body| body.map(|body| v1::RaftMessage { body }).map_err(refuse));
+        Ok(Response::new(Box::pin(answers)))
+    }
+
     async fn raft_vote(&self, request: Request<v1::RaftMessage>) -> Result<Response<v1::RaftMessage>, Status> {
         self.certified(&request)?;
         let body = request.into_inner().body;

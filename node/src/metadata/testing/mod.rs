@@ -4,7 +4,7 @@ mod service;
 mod world;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     sync::{
         Arc,
@@ -50,6 +50,8 @@ pub(crate) struct Cluster {
     pub(crate) running: BTreeMap<NodeId, Running>,
     addresses: BTreeMap<NodeId, String>,
     options: Options,
+    /// Nodes of a release that takes no appends as a stream, when they start next.
+    pub(crate) old: BTreeSet<NodeId>,
 }
 
 /// The token that all nodes of test clusters join with.
@@ -63,6 +65,7 @@ impl Cluster {
             running: BTreeMap::new(),
             addresses: BTreeMap::new(),
             options,
+            old: BTreeSet::new(),
         };
         let (first, others) = regions.split_first().unwrap();
         let first_node = NodeId(1);
@@ -132,7 +135,7 @@ impl Cluster {
             pool.set_address(*peer, address.clone());
         }
         let metadata = Metadata::start(&env, id, pool, self.options.clone()).await.unwrap();
-        let (stop, server) = service::serve(metadata.clone(), cut.clone(), listener);
+        let (stop, server) = service::serve(metadata.clone(), cut.clone(), self.old.contains(&id), listener);
         let running = Running {
             metadata,
             cut,

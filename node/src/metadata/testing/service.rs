@@ -5,7 +5,10 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use futures::{StreamExt, stream};
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 use halcyon_proto::v1::{self, RaftMessage, peer_server};
 use prost::bytes::Bytes;
 use tokio::{sync::watch, task::JoinHandle};
@@ -16,6 +19,8 @@ use crate::metadata::{Metadata, RaftRpcError};
 struct Service {
     metadata: Metadata,
     cut: Arc<AtomicBool>,
+    is_old: bool,
+    stopped: watch::Receiver<bool>,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -24,15 +29,21 @@ type Answer<T> = Result<Response<T>, Status>;
 pub(super) fn serve(
     metadata: Metadata,
     cut: Arc<AtomicBool>,
+    is_old: bool,
     listener: tokio::net::TcpListener,
 ) -> (watch::Sender<bool>, JoinHandle<()>) {
-    let service = peer_server::PeerServer::new(Service { metadata, cut });
+    let (stop, mut stopped) = watch::channel(false);
+    let service = peer_server::PeerServer::new(Service {
+        metadata,
+        cut,
+        is_old,
+        stopped: stopped.clone(),
+    });
     let incoming = stream::unfold(listener, |listener| async move {
         let accepted = listener.accept().await.map(|(stream, _)| stream);
         let _ = accepted.as_ref().map(|stream| stream.set_nodelay(true));
         Some((accepted, listener))
     });
-    let (stop, mut stopped) = watch::channel(false);
     let server = tokio::spawn(async move {
         let stopping = async move {
             let _ = stopped.changed().await;
@@ -70,6 +81,25 @@ impl peer_server::Peer for Service {
     async fn raft_append(&self, request: Request<RaftMessage>) -> Answer<RaftMessage> {
         self.reachable()?;
         answered(self.metadata.on_append(request.into_inner().body).await)
+    }
+
+    type RaftStreamStream = BoxStream<'static, Result<RaftMessage, Status>>;
+
+    async fn raft_stream(&self, request: Request<Streaming<RaftMessage>>) -> Answer<Self::RaftStreamStream> {
+        self.reachable()?;
+        if self.is_old {
+            return Err(Status::unimplemented("no such call"));
+        }
+        let cut = Arc::clone(&self.cut);
+        let reachable = move |_: &Result<RaftMessage, Status>| std::future::ready(!cut.load(Ordering::Relaxed));
+        let mut stopped = self.stopped.clone();
+        let stopped = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
+        let messages = request.into_inner().take_while(reachable).take_until(Box::pin(stopped));
+        let bodies = messages.map(|message| message.map(|message| message.body));
+        let answers = self.metadata.on_append_stream(bodies);
+        let answers = answers.map(|body| body.map(|body| RaftMessage { body }));
+        let answers = answers.map(|answer| answer.map_err(|error| Status::internal(error.to_string())));
+        Ok(Response::new(answers.boxed()))
     }
 
     async fn raft_vote(&self, request: Request<RaftMessage>) -> Answer<RaftMessage> {

@@ -114,6 +114,15 @@ impl Peer for TestPeer {
         Err(elsewhere())
     }
 
+    type RaftStreamStream = Pin<Box<dyn Stream<Item = Result<v1::RaftMessage, Status>> + Send>>;
+
+    async fn raft_stream(
+        &self,
+        _: Request<Streaming<v1::RaftMessage>>,
+    ) -> Result<Response<Self::RaftStreamStream>, Status> {
+        Err(elsewhere())
+    }
+
     async fn raft_vote(&self, _: Request<v1::RaftMessage>) -> Result<Response<v1::RaftMessage>, Status> {
         Err(elsewhere())
     }
