@@ -79,7 +79,9 @@ pub(super) async fn take(shared: &Arc<Shared>, from: NodeId, sets: Vec<GossipSet
     let outcomes = match shared.storage.take_gossip(from, sets.clone()).await {
         Ok(outcomes) => outcomes,
         Err(error) => {
-            tracing::warn!(%from, %error, "gossip was not taken");
+            if let Some(left_out) = shared.gossip_refused.on_event(shared.now()) {
+                tracing::warn!(%from, %error, left_out, "gossip was not taken");
+            }
             return;
         }
     };

@@ -113,6 +113,9 @@ pub(super) const LATE_ACKS_MAX: usize = 256;
 /// Origins acknowledged to each peer after one catch-up.
 pub(super) const LATE_ACK_ORIGINS_MAX: usize = 1_024;
 
+/// A warning that would come with each message is told this often: a failed disk refuses thousands a second.
+pub(super) const WARN_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Calls that wait for another region at once.
 pub(super) const REGION_WAITERS_MAX: usize = 65_536;
 

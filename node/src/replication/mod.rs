@@ -26,6 +26,7 @@ mod memory;
 mod model;
 mod outbox;
 mod pull;
+mod seldom;
 mod serve;
 mod shared;
 mod tasks;

@@ -26,6 +26,7 @@ use super::{
     engine::{Engine, GossipPlan, Standing},
     limits::{ALARMS_MAX, PARKED_BYTES_MAX, SERVED_MAX},
     outbox::Outbox,
+    seldom::Seldom,
     waiters::Waiters,
     wire,
 };
@@ -114,6 +115,8 @@ pub(super) struct Shared {
     pub hurry: Notify,
     pub served: Arc<Semaphore>,
     pub counters: Counters,
+    /// Gossip that storage did not take, as far as the log hears of it.
+    pub gossip_refused: Seldom,
     /// The setting, read again when the control plane's view moves.
     queue_bytes_max: AtomicUsize,
     engine: Mutex<Engine>,
@@ -153,6 +156,7 @@ impl Shared {
             hurry: Notify::new(),
             served: Arc::new(Semaphore::new(SERVED_MAX)),
             counters: Counters::default(),
+            gossip_refused: Seldom::default(),
             queue_bytes_max,
             engine: Mutex::new(Engine::new(me)),
             links: RwLock::default(),
