@@ -89,36 +89,44 @@ impl Readiness {
     }
 }
 
-/// The edge of one port.
+/// The edge of one port. Every call gets several copies of what its layers hold, so it is one pointer.
 #[derive(Debug, Clone)]
 pub(super) struct Edge {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
     env: Env,
     metrics: Metrics,
-    calls: Arc<Semaphore>,
+    calls: Semaphore,
 }
 
 impl Edge {
     pub(super) fn new(env: Env, metrics: Metrics) -> Self {
-        let calls = Arc::new(Semaphore::new(CALLS_MAX));
-        Self { env, metrics, calls }
+        let calls = Semaphore::new(CALLS_MAX);
+        Self {
+            inner: Arc::new(Inner { env, metrics, calls }),
+        }
     }
 }
 
 /// Wraps every gRPC call.
 pub(super) async fn guard(State(edge): State<Edge>, request: Request, next: Next) -> Response {
+    let edge = &*edge.inner;
     let start = edge.env.clock.monotonic();
     let path = request.uri().path().to_owned();
     let response = match admit(request.headers()) {
-        Ok(()) => bounded(&edge, &path, next.run(request)).await,
+        Ok(()) => bounded(edge, &path, next.run(request)).await,
         Err(refusal) => Status::from(refusal).into_http::<Body>(),
     };
     let took = edge.env.clock.monotonic().saturating_sub(start);
     edge.metrics.on_call(&path, outcome(&response), took);
-    refused_by_limit(&edge, response)
+    refused_by_limit(edge, response)
 }
 
 /// Counts what a limit refused, and gives tonic's own limit on a message the form of ours.
-fn refused_by_limit(edge: &Edge, response: Response) -> Response {
+fn refused_by_limit(edge: &Inner, response: Response) -> Response {
     let status = Status::from_header_map(response.headers()).filter(|status| status.code() != Code::Ok);
     let Some(status) = status else { return response };
     if let Some(refusal) = Refusal::from_status(&status) {
@@ -145,7 +153,7 @@ fn admit(headers: &HeaderMap) -> Result<(), Refusal> {
         .map_err(|error| Refusal::new(ErrorCode::WireVersion, error.to_string()))
 }
 
-async fn bounded(edge: &Edge, path: &str, call: impl Future<Output = Response>) -> Response {
+async fn bounded(edge: &Inner, path: &str, call: impl Future<Output = Response>) -> Response {
     if LONG_CALLS.contains(&path) {
         return call.await;
     }
