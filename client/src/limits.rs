@@ -56,6 +56,16 @@ pub(crate) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// How long that ping may take.
 pub(crate) const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A node that has not answered a call for this long, beside what the call's bytes may take, is asked whether it is
+/// there at all: another may be. A ping finds that out too, but pinging each second would keep a phone's radio awake.
+pub(crate) const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long the answer to that may take. It waits for nothing but the path, and is asked again after each patience.
+pub(crate) const PRESENCE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// The slowest path on which a call's bytes still count as under way.
+pub(crate) const PATH_BYTES_PER_SECOND_MIN: u64 = 64 << 10;
+
 /// The first wait after a failure.
 pub(crate) const BACKOFF_MIN: Duration = Duration::from_millis(20);
 

@@ -7,6 +7,7 @@ use halcyon_proto::{
     error::Refusal,
     v1,
 };
+use prost::bytes::Bytes;
 
 use crate::{
     limits::{BACKOFF_MAX, BACKOFF_MIN, HELD_INTERVAL, MEASURE_INTERVAL, PUSH_DEADLINE, QUICK_DEADLINE},
@@ -95,8 +96,11 @@ async fn send(shared: &Shared, push: Push) -> (Answer, Option<Route>, Option<Hel
         vector: convert::vector_bytes(&push.vector),
         forward: shared.forward,
     };
-    let request = shared.navigator.transport.request(message, Some(PUSH_DEADLINE));
-    match within(PUSH_DEADLINE, client.push(request)).await {
+    let transport = &shared.navigator.transport;
+    let bytes = message.change_sets.iter().map(Bytes::len).sum();
+    let request = transport.request(message, Some(PUSH_DEADLINE));
+    let answer = transport.answer((&route.address, bytes), PUSH_DEADLINE, client.push(request));
+    match answer.await {
         Ok(response) => {
             shared.navigator.on_worked(&route.address);
             let second = convert::vector(&response.held).unwrap_or_default();

@@ -13,7 +13,7 @@ use crate::{
     error::{ConnectError, ReadError},
     limits::{BACKOFF_MAX, BACKOFF_MIN, READ_DEADLINE},
     shared::Shared,
-    transport::{CallError, within},
+    transport::CallError,
 };
 
 /// Makes a call that changes nothing, again elsewhere where it fails, until the client's read deadline has passed.
@@ -29,7 +29,9 @@ where
         }
         let mut pause = BACKOFF_MIN;
         if let Some((route, client)) = shared.navigator.route() {
-            match within(READ_DEADLINE.min(shared.read_deadline), attempt(client)).await {
+            let deadline = READ_DEADLINE.min(shared.read_deadline);
+            let transport = &shared.navigator.transport;
+            match transport.answer((&route.address, 0), deadline, attempt(client)).await {
                 Ok(answer) => {
                     shared.navigator.on_worked(&route.address);
                     return Ok(answer);

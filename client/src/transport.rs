@@ -30,7 +30,10 @@ use tonic::{
 
 use crate::{
     error::ConnectError,
-    limits::{CHANNELS_MAX, CONNECT_DEADLINE, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, QUICK_DEADLINE},
+    limits::{
+        ANSWER_PATIENCE, CHANNELS_MAX, CONNECT_DEADLINE, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT,
+        PATH_BYTES_PER_SECOND_MIN, PRESENCE_DEADLINE, QUICK_DEADLINE,
+    },
 };
 
 /// HTTP/2 flow-control windows: a full message may be on its way without waiting for the other side.
@@ -129,11 +132,7 @@ impl Transport {
 
     /// The first call on a connection.
     pub(crate) async fn hello(&self, address: &str) -> Result<v1::HelloResponse, CallError> {
-        let message = v1::HelloRequest {
-            versions: Some(WIRE),
-            agent: concat!("halcyon-client ", env!("CARGO_PKG_VERSION")).to_owned(),
-        };
-        let request = self.request(message, Some(QUICK_DEADLINE));
+        let request = self.request(hello_message(), Some(QUICK_DEADLINE));
         let mut client = self.sync(address);
         let answer = within(QUICK_DEADLINE, client.hello(request)).await?;
         if answer.version < WIRE.oldest || answer.version > WIRE.newest {
@@ -144,6 +143,35 @@ impl Transport {
             return Err(CallError::Refused(Refusal::new(v1::ErrorCode::WireVersion, message)));
         }
         Ok(answer)
+    }
+
+    /// Waits for the answer to a call of `bytes`, but not forever, and not for a node that is frozen or cut off: one that
+    /// keeps a caller waiting has to say that it is there.
+    pub(crate) async fn answer<T>(
+        &self,
+        (address, bytes): (&str, usize),
+        deadline: Duration,
+        call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+    ) -> Result<T, CallError> {
+        tokio::select! {
+            biased;
+            answer = within(deadline, call) => answer,
+            reason = self.absent(address, transfer_time(bytes)) => Err(CallError::Lost(reason)),
+        }
+    }
+
+    /// Returns when the node does not say any more that it is there.
+    async fn absent(&self, address: &str, mut transfer: Duration) -> String {
+        loop {
+            tokio::time::sleep(ANSWER_PATIENCE + transfer).await;
+            transfer = Duration::ZERO;
+            let request = self.request(hello_message(), Some(PRESENCE_DEADLINE));
+            let mut client = self.sync(address);
+            // Whatever it says, it is there.
+            if let Err(CallError::Lost(reason)) = within(PRESENCE_DEADLINE, client.hello(request)).await {
+                return format!("it does not say that it is there: {reason}");
+            }
+        }
     }
 
     /// Closes the connection to `address`; the next call opens a new one.
@@ -182,6 +210,18 @@ impl Transport {
             .initial_connection_window_size(WINDOW_BYTES)
             .connect_with_connector_lazy(connector)
     }
+}
+
+fn hello_message() -> v1::HelloRequest {
+    v1::HelloRequest {
+        versions: Some(WIRE),
+        agent: concat!("halcyon-client ", env!("CARGO_PKG_VERSION")).to_owned(),
+    }
+}
+
+/// What the slowest path takes.
+fn transfer_time(bytes: usize) -> Duration {
+    Duration::from_millis(bytes as u64 * 1_000 / PATH_BYTES_PER_SECOND_MIN)
 }
 
 /// Waits for an answer, but not forever.
