@@ -1,12 +1,15 @@
-//! Acknowledged is durable: a set that a client was told of is there when all is whole again, unless the only disk that
-//! held it was destroyed and the client's program has ended as well.
+//! Acknowledged is durable: a set that a client was told of is there when all is whole again.
+//!
+//! One disk alone may have held it, and be destroyed. Then the client has it: it keeps a set until it hears of a second
+//! replica, and pushes it again elsewhere once its node is removed. So it may be lacking only if the client's program has
+//! ended as well, or as long as nobody has removed the node.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use halcyon_core::id::{Tag, TenantId};
+use halcyon_core::id::{NodeId, Tag, TenantId};
 
 use super::{Event, Evidence, Moment, Oracle, ledger::Told};
-use crate::plan::cluster::Client;
+use crate::{plan::cluster::Client, run::Stage};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -57,7 +60,8 @@ impl Oracle for Durable {
             };
             let Some(set) = book.set(*tag) else { continue };
             let is_there = book.tags_of(set.client(), set.number).any(|tag| vector.covers_tag(tag));
-            let may_be_lost = book.is_doubtful(*tag) && self.died.contains(&(*tenant, *tag));
+            let is_kept = is_awaited(tag.origin.node, evidence.stage);
+            let may_be_lost = book.is_doubtful(*tag) && (is_kept || self.died.contains(&(*tenant, *tag)));
             if !is_there && !may_be_lost {
                 return Err(format!(
                     "{client} was told that its set {} of {tenant} is durable at {}; no replica holds it",
@@ -68,4 +72,11 @@ impl Oracle for Durable {
         }
         Ok(())
     }
+}
+
+/// Whether a node is gone for good and still a member: for all that its clients know it may come back.
+fn is_awaited(node: NodeId, stage: &Stage) -> bool {
+    let is_lost = stage.host_of(node).is_some_and(|host| stage.lost().contains(&host));
+    let mut running = stage.running().into_values();
+    is_lost && running.any(|rooms| rooms.view.node(node).is_some())
 }

@@ -88,6 +88,18 @@ pub fn harmed(plan: &Plan) -> BTreeSet<Host> {
     plan.faults.iter().flat_map(|fault| harmed_by(plan, fault)).collect()
 }
 
+/// The hosts that a plan neither harms nor takes away, and where they are; all hosts where it leaves none.
+pub fn kept(plan: &Plan) -> Vec<(Host, Region)> {
+    let mut gone = harmed(plan);
+    gone.extend(plan.faults.iter().filter_map(|fault| match fault.kind {
+        Kind::Drain { host } => Some(host),
+        _ => None,
+    }));
+    let all = || plan.hosts().map(|(host, planned)| (host, planned.region));
+    let kept: Vec<_> = all().filter(|(host, _)| !gone.contains(host)).collect();
+    if kept.is_empty() { all().collect() } else { kept }
+}
+
 /// Voters of a cluster with so many hosts.
 const fn voters(hosts: usize) -> usize {
     let most = if hosts > 5 { 5 } else { hosts };

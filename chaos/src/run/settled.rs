@@ -57,12 +57,20 @@ fn replicas(stage: &Stage, tenant: Tenant, id: halcyon_core::id::TenantId) -> Re
         return Err("no node runs".to_owned());
     };
     let placed = view.tenant(id).ok_or_else(|| format!("{tenant} is unknown"))?;
+    let lost = stage.lost();
+    let waits_for_lost = placed.replicas.iter().any(|(node, state)| {
+        *state == ReplicaState::Active && stage.host_of(*node).is_some_and(|host| lost.contains(&host))
+    });
     let mut found: Vec<(Host, Summary)> = Vec::new();
     for (node, state) in &placed.replicas {
         let host = stage
             .host_of(*node)
             .ok_or_else(|| format!("{tenant} is placed on node {node}, which nobody runs"))?;
-        if stage.lost().contains(&host) {
+        if lost.contains(&host) {
+            continue;
+        }
+        // It keeps what it has until every active replica holds it; of one that is gone it waits for the removal.
+        if *state == ReplicaState::Leaving && waits_for_lost {
             continue;
         }
         if *state != ReplicaState::Active {

@@ -456,15 +456,14 @@ impl Stage {
 
     /// The same, without hosts that the plan harms or takes away.
     pub fn kept_addresses(&self) -> Vec<String> {
-        let mut gone = budget::harmed(&self.plan);
-        let drained = self.plan.faults.iter().filter_map(|fault| match fault.kind {
-            Kind::Drain { host } => Some(host),
-            _ => None,
-        });
-        gone.extend(drained);
-        let kept = self.plan.hosts().filter(|(host, _)| !gone.contains(host));
-        let kept: Vec<String> = kept.map(|(host, _)| format!("{host}:{CLIENT_PORT}")).collect();
-        if kept.is_empty() { self.client_addresses() } else { kept }
+        let kept = budget::kept(&self.plan).into_iter();
+        kept.map(|(host, _)| format!("{host}:{CLIENT_PORT}")).collect()
+    }
+
+    /// A region of which the plan leaves a host.
+    pub fn kept_region(&self) -> Region {
+        let kept = budget::kept(&self.plan).into_iter().next();
+        kept.map_or(self.plan.cluster.hosts[0].region, |(_, region)| region)
     }
 
     /// A rule did not hold.

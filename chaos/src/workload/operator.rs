@@ -32,7 +32,8 @@ pub(crate) async fn run(stage: Rc<Stage>, number: u32) -> turmoil::Result {
     stage.until(Phase::Working).await;
     let admin = connect_operator(&stage, me).await;
     let mut chance = chance::stream(stage.plan.seed, Purpose::Workload, me);
-    let region = stage.plan.cluster.hosts[0].region.name().to_owned();
+    // A region without a node has no tenants.
+    let region = stage.kept_region().name().to_owned();
     let mut count = u64::from(number) << 32;
     while stage.phase() == Phase::Working {
         sleep(Duration::from_millis(
@@ -61,7 +62,7 @@ pub(crate) async fn run(stage: Rc<Stage>, number: u32) -> turmoil::Result {
             Err(AdminError::Refused(refusal)) => match refusal.code {
                 ErrorCode::Exists => Some(Reply::Refused),
                 // As it should be after a deletion.
-                ErrorCode::NotFound => Some(Reply::Done),
+                ErrorCode::NotFound if call == Call::Delete => Some(Reply::Done),
                 // Nobody knows whether it will be carried out.
                 _ => None,
             },

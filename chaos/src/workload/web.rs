@@ -55,6 +55,8 @@ pub(super) struct Web {
 
 /// What became of a call.
 enum Failed {
+    /// There was no connection to ask over.
+    Unsent(String),
     /// Nobody knows.
     Lost(String),
     /// A node said no.
@@ -113,6 +115,10 @@ impl Web {
                 }
                 Err(Failed::Refused(code, text)) => {
                     note(format!("{code:?}: {text}"));
+                    self.move_on();
+                }
+                Err(Failed::Unsent(text)) => {
+                    note(text);
                     self.move_on();
                 }
                 Err(Failed::Lost(text)) => {
@@ -190,12 +196,14 @@ impl Web {
             sender.clone()
         } else {
             let opened = timeout(CALL_PATIENCE, open(&self.env, address.clone())).await;
-            let opened = opened.map_err(|_| Failed::Lost("no connection in time".to_owned()));
-            let sender = Arc::new(Mutex::new(opened?.map_err(Failed::Lost)?));
+            let opened = opened.map_err(|_| Failed::Unsent("no connection in time".to_owned()));
+            let sender = Arc::new(Mutex::new(opened?.map_err(Failed::Unsent)?));
             self.sender = Some(sender.clone());
             sender
         };
-        let origin = format!("http://{address}").parse().map_err(|_| Failed::Lost(address))?;
+        let origin = format!("http://{address}")
+            .parse()
+            .map_err(|_| Failed::Unsent(address))?;
         Ok(SyncClient::with_origin(
             GrpcWebClientService::new(Http1(sender)),
             origin,
