@@ -23,6 +23,10 @@ pub const APPEND_BYTES_MAX: usize = 256 << 10;
 /// The slowest path over which Raft makes progress. A call with entries gets so much longer than an empty one.
 pub const TRANSFER_BYTES_PER_SECOND_MIN: u64 = 64 << 10;
 
+/// A call with entries has at least this long, whatever the heartbeat: a round trip around the world on a bad day, a lost
+/// segment on the way, and the other's disk.
+pub const APPEND_DEADLINE: Duration = Duration::from_secs(3);
+
 /// One chunk of a snapshot on its way to another node.
 pub const SNAPSHOT_CHUNK_BYTES: usize = 256 << 10;
 

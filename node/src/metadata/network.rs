@@ -20,7 +20,7 @@ use tonic::{Code, Response, Status};
 
 use super::{
     append_stream::{self, Answers, AppendRequest, Unanswered},
-    limits::{SNAPSHOT_CHUNK_BYTES, TRANSFER_BYTES_PER_SECOND_MIN},
+    limits::{APPEND_DEADLINE, SNAPSHOT_CHUNK_BYTES, TRANSFER_BYTES_PER_SECOND_MIN},
     log_store::{decode, encode},
     types::{RpcError, Snapshot, SnapshotBytes, TypeConfig, Vote},
 };
@@ -107,7 +107,14 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
         let call = |mut client: PeerClient, message| async move { client.raft_append(message).await };
-        let answer = self.call(&request, option.hard_ttl(), call).await;
+        // openraft gives entries no more time than a heartbeat. On a path where that is not enough, the same entries
+        // would be sent and given up for ever.
+        let deadline = if request.entries.is_empty() {
+            option.hard_ttl()
+        } else {
+            option.hard_ttl().max(APPEND_DEADLINE)
+        };
+        let answer = self.call(&request, deadline, call).await;
         // It may be away because it is being upgraded.
         self.streams |= answer.is_err();
         answer
@@ -125,7 +132,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         if !self.streams {
             return stream_append_sequential(self, requests, option);
         }
-        let deadline = option.hard_ttl();
+        let deadline = option.hard_ttl().max(APPEND_DEADLINE);
         Box::pin(async move {
             let mut client = self.pool.client(self.target).map_err(|error| unreachable(&error))?;
             let unanswered = Arc::new(Unanswered::default());
