@@ -126,7 +126,10 @@ impl State {
         else {
             unreachable!("apply passes this variant only")
         };
-        if let Some((_, node)) = self.joins.iter().find(|(joined, _)| *joined == request) {
+        let asked_before = self.joins.iter().find(|(joined, _)| *joined == request);
+        if let Some((_, node)) = asked_before
+            && self.nodes.contains_key(node)
+        {
             return Ok(Reply::Joined(*node));
         }
         let expires_ms = *self.tokens.get(&token).ok_or(Refusal::TokenUnknown)?;
@@ -145,6 +148,8 @@ impl State {
             state: NodeState::Active,
         };
         self.nodes.insert(id, Arc::new(node));
+        // What was removed meanwhile joins as another.
+        self.joins.retain(|(joined, _)| *joined != request);
         self.joins.push_back((request, id));
         while self.joins.len() > JOINS_REMEMBERED_MAX {
             self.joins.pop_front();

@@ -6,7 +6,7 @@ use halcyon_core::id::{NodeId, RegionName, TenantId, TenantName};
 use proptest::{collection::vec, prelude::*};
 
 use super::{
-    command::{Command, Placement},
+    command::{Command, Placement, Reply},
     log_store::{decode, encode},
     placement,
     state::{Node, NodeState, ReplicaState, State, Tenant},
@@ -178,6 +178,28 @@ fn check_epochs(before: &State, state: &State) {
         assert!(old.placement_epoch <= tenant.placement_epoch && old.collection_epoch <= tenant.collection_epoch);
         assert!(old.replicas == tenant.replicas || old.placement_epoch < tenant.placement_epoch);
     }
+}
+
+#[test]
+fn a_node_that_asks_again_to_join_keeps_its_number_until_it_is_removed() {
+    let mut state = start();
+    let join = |state: &mut State| {
+        let join = Command::Join {
+            request: 7,
+            token: TOKEN,
+            now_ms: 1,
+            region: region(1),
+            client_address: "second".to_owned(),
+            peer_address: "second".to_owned(),
+        };
+        state.apply(join).unwrap()
+    };
+    assert_eq!(join(&mut state), Reply::Joined(NodeId(2)));
+    assert_eq!(join(&mut state), Reply::Joined(NodeId(2)));
+    let (node, force) = (NodeId(2), true);
+    state.apply(Command::RemoveNode { node, force }).unwrap();
+    assert_eq!(join(&mut state), Reply::Joined(NodeId(3)));
+    assert_eq!(join(&mut state), Reply::Joined(NodeId(3)));
 }
 
 proptest! {

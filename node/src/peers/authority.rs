@@ -146,6 +146,18 @@ impl SigningRequest {
         })
     }
 
+    /// One that was made before, from its key (PKCS#8) and its DER.
+    pub fn restore(key: &[u8], request: Vec<u8>) -> Result<Self, AuthorityError> {
+        let key = PrivatePkcs8KeyDer::from(key.to_vec());
+        let key = KeyPair::try_from(&key).map_err(AuthorityError::Request)?;
+        Ok(Self { key, request })
+    }
+
+    /// PKCS#8 of the key.
+    pub fn key(&self) -> &[u8] {
+        self.key.serialized_der()
+    }
+
     /// DER of the request.
     pub fn der(&self) -> &[u8] {
         &self.request

@@ -1,11 +1,14 @@
 //! A new node's first call: by token, to any node of the cluster, for its number and its certificate.
 //!
 //! It trusts the CA fingerprint in the token and nothing else; it sends its token to nobody who cannot show that CA.
+//!
+//! The cluster knows a node that asks again by its signing request. So that is kept until the answer is: a node that
+//! died while it joined, or whose answer was lost, is the same node at its next start.
 
 use std::{io, sync::Arc};
 
 use halcyon_core::{
-    env::{BoxStream, Env},
+    env::{Access, BoxStream, Env},
     id::{NodeId, RegionName},
 };
 use halcyon_proto::{
@@ -14,6 +17,7 @@ use halcyon_proto::{
     version::{AGENT, WIRE},
 };
 use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -56,6 +60,9 @@ pub enum JoinError {
     /// Our own TLS could not be set up.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// The disk said no.
+    #[error("the file `{PENDING_FILE}`: {0}")]
+    Disk(#[from] io::Error),
 }
 
 /// Where a node that joins will be found.
@@ -78,9 +85,50 @@ pub struct Joined {
     pub peers: Vec<(NodeId, String)>,
 }
 
+/// A join that is on its way.
+const PENDING_FILE: &str = "join";
+
+/// What was drawn for it, and for what.
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
+struct Pending {
+    cluster: String,
+    region: String,
+    peer_address: String,
+    key: Vec<u8>,
+    request: Vec<u8>,
+}
+
+/// The request of an earlier try to join the same cluster at the same place, or a new one.
+fn signing_request(env: &Env, token: &JoinToken, place: &Place) -> Result<SigningRequest, JoinError> {
+    if let Some(bytes) = env.disk.read_small(PENDING_FILE)?
+        // What cannot be read is drawn again.
+        && let Ok(pending) = postcard::from_bytes::<Pending>(&bytes)
+        && (&pending.cluster, &pending.peer_address) == (&token.cluster, &place.peer_address)
+        && pending.region == place.region.as_str()
+    {
+        return Ok(SigningRequest::restore(&pending.key, pending.request)?);
+    }
+    let request = SigningRequest::create()?;
+    let pending = Pending {
+        cluster: token.cluster.clone(),
+        region: place.region.to_string(),
+        peer_address: place.peer_address.clone(),
+        key: request.key().to_vec(),
+        request: request.der().to_vec(),
+    };
+    let bytes = postcard::to_allocvec(&pending).expect("a struct of texts and bytes is encodable");
+    env.disk.write_small(PENDING_FILE, &bytes, Access::Secret)?;
+    Ok(request)
+}
+
+/// The identity is kept: what was drawn for the join can go.
+pub fn forget_request(env: &Env) -> io::Result<()> {
+    env.disk.remove(PENDING_FILE)
+}
+
 /// Asks one node of the token after the other.
 pub async fn join(env: &Env, token: &JoinToken, place: &Place) -> Result<Joined, JoinError> {
-    let request = SigningRequest::create()?;
+    let request = signing_request(env, token, place)?;
     let tls = TlsConnector::from(Arc::new(tls::joining_config(env, token.ca_fingerprint)?));
     let message = v1::JoinRequest {
         token: token.reveal(),
@@ -234,5 +282,33 @@ fn peer_address(node: &crate::metadata::state::Node) -> v1::PeerAddress {
         region: node.region.to_string(),
         peer_address: node.peer_address.clone(),
         client_address: node.client_address.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_tries_again_at_the_same_place_asks_with_the_same_request() {
+        let directory = tempfile::tempdir().unwrap();
+        let env = crate::env::system(directory.path()).unwrap();
+        let token = |cluster: &str| JoinToken::draw(&env, cluster.to_owned(), [0; 32], vec!["h1:1".to_owned()]);
+        let place = |port: u16| Place {
+            region: RegionName::new("eu-west").unwrap(),
+            client_address: "h2:1".to_owned(),
+            peer_address: format!("h2:{port}"),
+        };
+        let ask = |cluster, port| {
+            let request = signing_request(&env, &token(cluster), &place(port)).unwrap();
+            (request.key().to_vec(), request.der().to_vec())
+        };
+        let first = ask("a", 2);
+        assert_eq!(ask("a", 2), first, "an answer may have been lost");
+        let elsewhere = ask("a", 3);
+        assert_ne!(elsewhere, first, "another place is another node");
+        assert_ne!(ask("b", 3), elsewhere, "and so is one of another cluster");
+        forget_request(&env).unwrap();
+        assert_ne!(ask("b", 3), elsewhere, "one that has joined is done");
     }
 }

@@ -22,7 +22,7 @@ mod sync;
 pub use alarms::Alarms;
 pub use edge::Readiness;
 pub use http::client_router;
-pub use join::{JoinError, Joined, Place, join};
+pub use join::{JoinError, Joined, Place, forget_request, join};
 pub use peer::peer_router;
 pub use removal::Removal;
 pub use rooms::Rooms;

@@ -21,7 +21,7 @@ use crate::{
         authority::Authority,
         secret::{Credential, Kind},
     },
-    rpc::{Place, join},
+    rpc::{Place, forget_request, join},
 };
 
 /// The admin credential that bootstrap leaves in the data directory, for its owner alone.
@@ -89,6 +89,7 @@ pub(super) async fn begin(
         Start::Join(token) => {
             let joined = join(env, token, &place).await?;
             joined.identity.save(env)?;
+            forget_request(env).map_err(IdentityError::from)?;
             Ok(Begun {
                 identity: joined.identity,
                 peers: joined.peers,
