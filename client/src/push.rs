@@ -12,7 +12,7 @@ use prost::bytes::Bytes;
 use crate::{
     limits::{BACKOFF_MAX, BACKOFF_MIN, HELD_INTERVAL, MEASURE_INTERVAL, PUSH_DEADLINE, QUICK_DEADLINE},
     routing::Route,
-    session::{Answer, Held, Next, Push},
+    session::{Answer, Held, Next, Push, backoff},
     shared::Shared,
     transport::{CallError, within},
 };
@@ -31,6 +31,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 
 /// Looks around whenever something failed, and from time to time.
 pub(crate) async fn keep_near(shared: Arc<Shared>) {
+    let mut failures = 0;
     loop {
         tokio::select! {
             biased;
@@ -41,19 +42,24 @@ pub(crate) async fn keep_near(shared: Arc<Shared>) {
         tokio::select! {
             biased;
             () = shared.until_closed() => return,
-            () = look_around(&shared) => {}
+            () = look_around(&shared, &mut failures) => {}
         }
     }
 }
 
-async fn look_around(shared: &Shared) {
-    if let Err(error) = shared.navigator.find().await {
-        tracing::debug!(%error, "the tenant was not located");
+async fn look_around(shared: &Shared, failures: &mut u32) {
+    match shared.navigator.find().await {
+        Ok(_) => *failures = 0,
+        Err(error) => {
+            tracing::debug!(%error, "the tenant was not located");
+            *failures = failures.saturating_add(1);
+        }
     }
     shared.navigator.measure().await;
     shared.work.notify_one();
-    // Failures come in flocks; one look answers them all.
-    tokio::time::sleep(BACKOFF_MIN).await;
+    // Failures come in flocks; one look answers them all. While nobody answers (the device is offline, say) every read
+    // and every push asks for another look, and each dials all nodes: so the looks become rarer.
+    tokio::time::sleep(BACKOFF_MIN.max(backoff(*failures, shared.env.entropy.next()))).await;
 }
 
 /// One push, or a wait for one.

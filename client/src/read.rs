@@ -12,6 +12,7 @@ use tonic::{Response, Status, transport::Channel};
 use crate::{
     error::{ConnectError, ReadError},
     limits::{BACKOFF_MAX, BACKOFF_MIN, READ_DEADLINE},
+    session::backoff,
     shared::Shared,
     transport::CallError,
 };
@@ -23,6 +24,7 @@ where
 {
     let start = shared.env.clock.monotonic();
     let mut last = "no replica is known".to_owned();
+    let mut failures = 0_u32;
     loop {
         if shared.is_closed() {
             return Err(ReadError::Closed);
@@ -52,7 +54,8 @@ where
         if waited >= shared.read_deadline {
             return Err(ReadError::Unreachable { waited, last });
         }
-        tokio::time::sleep(pause).await;
+        failures = failures.saturating_add(1);
+        tokio::time::sleep(pause.max(backoff(failures, shared.env.entropy.next()))).await;
     }
 }
 
