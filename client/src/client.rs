@@ -251,7 +251,8 @@ impl Client {
 
     /// All that the tenant took in after `from`, then all that it takes in, without end. The stream connects anew by
     /// itself, also to other nodes, without a gap, and gives no set of changes twice. Only what was missed may come
-    /// again where an interruption fell among it and the data changed meanwhile.
+    /// again where an interruption fell among it and the data changed meanwhile, and everything after
+    /// [`WatchEvent::Anew`].
     ///
     /// An error ends the stream: it means that nodes refuse the watch.
     pub fn watch(&self, from: VersionVector) -> impl Stream<Item = Result<WatchEvent, ReadError>> + Send + use<> {

@@ -83,6 +83,9 @@ pub struct ScanPage {
 /// What a watch tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WatchEvent {
+    /// Forget what this watch told: it was away for so long that deletions of that time are no longer known. All that
+    /// holds follows.
+    Anew,
     /// A part of what was missed: no order, only the changes that still hold, not whole before `CaughtUp`.
     Missed(ChangeSet),
     /// All that was missed is in. The watcher holds this vector now.

@@ -2,7 +2,8 @@
 //!
 //! The watcher keeps the vector of what it delivered and goes on from there after every interruption. A live set that
 //! the vector covers was delivered; one that leaves a hole in its origin's sequence means that something was lost, and
-//! the watch connects anew. What was missed carries no tags: an interruption among it is bridged by content hashes.
+//! the watch connects anew. What was missed carries no tags: an interruption among it is bridged by content hashes. A
+//! watch that was away while deletions were collected is told to begin anew.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -129,6 +130,12 @@ impl Watching {
             self.pause().await;
             return Ok(());
         };
+        // With an empty vector the node takes us for new, and says nothing of what was deleted and forgotten since we
+        // were told the first part of everything.
+        if self.vector.is_empty() && !self.missed.is_empty() {
+            self.begin_anew();
+        }
+        let navigator = &self.shared.navigator;
         let message = v1::WatchRequest {
             tenant: navigator.tenant.clone(),
             vector: convert::vector_bytes(&self.vector),
@@ -172,12 +179,22 @@ impl Watching {
 
     fn take_in(&mut self, event: Option<Event>) -> Result<(), ConvertError> {
         match event {
+            Some(Event::Anew(_)) => {
+                self.begin_anew();
+                Ok(())
+            }
             Some(Event::Missed(missed)) => self.on_missed(missed),
             Some(Event::CaughtUp(caught_up)) => self.on_caught_up(&caught_up),
             Some(Event::Live(live)) => self.on_live(&live),
             // A sign of life (the push task asks for itself), or a kind that only a newer release knows.
             Some(Event::Held(_)) | None => Ok(()),
         }
+    }
+
+    fn begin_anew(&mut self) {
+        self.vector = VersionVector::EMPTY;
+        self.missed.clear();
+        self.ready.push_back(WatchEvent::Anew);
     }
 
     fn on_missed(&mut self, missed: v1::Missed) -> Result<(), ConvertError> {

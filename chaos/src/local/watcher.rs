@@ -123,6 +123,10 @@ fn take_in(event: WatchEvent, place: usize, merged: &Mutex<Merged>, book: &Book)
     let heard = clock::now();
     let mut merged = merged.lock().unwrap_or_else(PoisonError::into_inner);
     let set = match event {
+        WatchEvent::Anew => {
+            *merged = Merged::default();
+            return;
+        }
         WatchEvent::CaughtUp(_) => return,
         WatchEvent::Missed(set) => set,
         WatchEvent::Live { tag, set } => {

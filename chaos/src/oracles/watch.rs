@@ -1,11 +1,14 @@
 //! A watch misses nothing, invents nothing, gives no set of changes twice, and ends equal to what is there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+};
 
 use halcyon_client::WatchEvent;
 use halcyon_core::{
     change::ChangeSet,
-    id::{NodeId, OriginId, Seq, Tag, TenantId},
+    id::{EntityId, NodeId, OriginId, Seq, Tag, TenantId},
     version_vector::VersionVector,
 };
 
@@ -48,6 +51,14 @@ impl Watches {
         let watch = self.open.entry(client).or_default();
         watch.tenant = Some(tenant);
         match event {
+            // What was deleted while it was away is forgotten, so it is told everything again.
+            WatchEvent::Anew => {
+                *watch = Watch {
+                    tenant: watch.tenant,
+                    missed: watch.missed,
+                    ..Watch::default()
+                };
+            }
             WatchEvent::Missed(set) => {
                 watch.missed += 1;
                 let seq = Seq(watch.missed);
@@ -128,13 +139,44 @@ impl Oracle for Watches {
                 // A repeated tag was reported when it came.
                 let _ = told.add(*tag, set.clone());
             }
-            let (must, told) = (must.state(), told.state());
-            if is_sure && must.triples() != told.triples() {
-                let lines = must.differences(&told);
-                let first = lines.first().cloned().unwrap_or_default();
+            if is_sure && let Some(first) = first_difference(&must, &told) {
                 return Err(format!("what {client}'s watch told makes something else: {first}"));
             }
         }
         Ok(())
     }
+}
+
+/// A watch is not told under which tags things were committed, so only what shows is compared.
+fn first_difference(must: &History, told: &History) -> Option<String> {
+    let (must_be, is) = (must.state(), told.state());
+    let (must_be, is) = (must_be.triples(), is.triples());
+    let missing = must_be.iter().find(|triple| !is.contains(triple));
+    let surplus = is.iter().find(|triple| !must_be.contains(triple));
+    let (what, (subject, predicate, value)) = match (missing, surplus) {
+        (Some(missing), _) => ("lacks", missing),
+        (None, Some(surplus)) => ("has too much:", surplus),
+        (None, None) => return None,
+    };
+    let (committed, heard) = (about(must, subject), about(told, subject));
+    Some(format!(
+        "it {what} {subject} {predicate} {value:?}\ncommitted of it:{committed}\ntold of it:{heard}"
+    ))
+}
+
+/// Every change of an entity, a line each.
+fn about(history: &History, subject: &EntityId) -> String {
+    let mut lines = String::new();
+    for (tag, set) in history.sets() {
+        for change in set.changes.iter().filter(|change| change.subject() == Some(subject)) {
+            let at = if tag.origin == MISSED {
+                "missed".to_owned()
+            } else {
+                Told(tag).to_string()
+            };
+            // Writing to a text does not fail.
+            let _ = write!(lines, "\n  {at} {} {change:?}", set.timestamp);
+        }
+    }
+    lines
 }

@@ -26,8 +26,8 @@ Examples:
   halcyon watch --tenant demo --from VECTOR   (as an earlier --json run printed it)
 
 Without --all or --from it begins with what happens from now on. It reconnects by itself and loses nothing.
-With --json each line is an event: missed (a part of what is behind the vector), caught-up (all of it is in), live. The
-vector of the last caught-up or live event is where a later run goes on, without gap or repeat.")]
+With --json each line is an event: missed (a part of what is behind the vector), caught-up (all of it is in), live, and
+anew (it was away for so long that deletions are forgotten: drop what was printed before, everything follows). The vector of the last caught-up or live event is where a later run goes on, without gap or repeat.")]
 pub struct WatchArgs {
     #[command(flatten)]
     tenant: TenantArg,
@@ -62,6 +62,10 @@ pub async fn run(args: WatchArgs, globals: &Globals) -> Result<(), Failure> {
         };
         let Some(event) = event else { break };
         match event.map_err(connect::read_failure)? {
+            WatchEvent::Anew => {
+                held = VersionVector::EMPTY;
+                anew(globals);
+            }
             WatchEvent::Missed(set) => {
                 left -= 1;
                 show(globals, None, &set);
@@ -143,6 +147,14 @@ fn sentence(change: &Change) -> String {
         Change::Create { .. } => format!("{subject}  created"),
         Change::Delete { .. } => format!("{subject}  deleted"),
         Change::Opaque { kind, .. } => format!("a change of kind {kind}, which this release does not know"),
+    }
+}
+
+fn anew(globals: &Globals) {
+    if globals.json {
+        output::json(&json!({ "event": "anew" }));
+    } else {
+        output::note("away for too long: what was shown before may have been deleted since; everything follows");
     }
 }
 

@@ -193,6 +193,7 @@ fn watched(
 fn watch_message(event: WatchEvent) -> v1::watch_response::Event {
     use v1::watch_response::Event;
     match event {
+        WatchEvent::Anew => Event::Anew(v1::Anew {}),
         WatchEvent::Missed(change_sets) => Event::Missed(v1::Missed { change_sets }),
         WatchEvent::CaughtUp(vector) => Event::CaughtUp(v1::CaughtUp {
             vector: convert::vector_bytes(&vector),

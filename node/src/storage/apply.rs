@@ -40,6 +40,9 @@ impl Work<'_> {
             Command::Erase => self.erase(tenant),
             Command::SetAdmitting(admitting) => self.on_tenant(tenant, |work| {
                 work.state.summary.admitting = *admitting;
+                if *admitting {
+                    work.state.note_filled();
+                }
                 Ok(())
             }),
             Command::Commit(commit) => self.on_tenant(tenant, |work| work.commit(commit)),

@@ -83,6 +83,13 @@ impl DeltaReader {
         self.state.summary.collection_epoch
     }
 
+    /// Whether somebody with this vector has heard of everything that was collected up to the snapshot. Whoever has not
+    /// keeps for good what was deleted meanwhile: it has to begin anew.
+    pub fn tells_all_to(&self, theirs: &VersionVector) -> bool {
+        let collected = self.state.collected.as_ref();
+        theirs.is_empty() || collected.is_some_and(|collected| theirs.covers(collected))
+    }
+
     /// The next facts, whole commits, about `bytes_max` of them or one commit; `None` at the end.
     pub fn next_batch(&mut self, bytes_max: usize) -> Result<Option<Vec<Fact>>, StorageError> {
         let snapshot = self.snapshot.clone();

@@ -181,6 +181,7 @@ impl TenantWork<'_, '_> {
         let Some(tomb) = self.tomb(id)? else { return Ok(()) };
         let tenant = self.number();
         let place = Place::Tombstone(id);
+        self.note_collected(tomb.tag)?;
         self.remove(Table::ByOrigin, place.origin_key(tenant, tomb.tag.origin, tomb.tag.seq));
         self.remove(Table::Collectable, place.collectable_key(tenant, tomb.received));
         self.remove(Table::Tombstones, keys::key(tenant, &[u64::from(id)]));
@@ -200,8 +201,18 @@ impl TenantWork<'_, '_> {
         if held.live {
             return Ok(());
         }
+        self.note_collected(held.tag)?;
         self.unindex(cell, element, &held, &[])?;
         self.remove(Table::Cells, key);
+        Ok(())
+    }
+
+    /// Whoever has not heard of this commit will not hear any more of all that it took away.
+    fn note_collected(&mut self, tag: LocalTag) -> Result<(), StorageError> {
+        let tag = self.full_tag(tag)?;
+        if let Some(collected) = &mut self.state.collected {
+            collected.raise(tag);
+        }
         Ok(())
     }
 

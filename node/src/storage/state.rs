@@ -21,6 +21,9 @@ pub(super) struct TenantState {
     pub(super) deleted: u64,
     pub(super) token: Option<Arc<ResumeToken>>,
     pub(super) prepared: Option<Arc<Prepared>>,
+    /// All that was ever collected, in this replica or before it was filled, has a tag that this covers. `None` while a
+    /// replica that is being filled cannot know.
+    pub(super) collected: Option<VersionVector>,
     /// The numbers that the next names get.
     pub(super) next: Next,
 }
@@ -43,7 +46,7 @@ pub(super) struct Prepared {
     pub(super) cells: Vec<CellKey>,
 }
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 impl TenantState {
     /// A tenant that holds nothing yet.
@@ -71,7 +74,15 @@ impl TenantState {
             deleted: 0,
             token: None,
             prepared: None,
+            collected: (collection_epoch == 0).then_some(VersionVector::EMPTY),
             next,
+        }
+    }
+
+    /// It was filled: what others collected before has been covered by their vectors, and so by this one's.
+    pub(super) fn note_filled(&mut self) {
+        if self.collected.is_none() {
+            self.collected = Some(self.summary.vector.clone());
         }
     }
 
@@ -113,13 +124,17 @@ impl TenantState {
             put_varint(&mut out, prepared.epoch);
             super::command::put_cells(&mut out, &prepared.cells);
         }
+        out.push(u8::from(self.collected.is_some()));
+        if let Some(collected) = &self.collected {
+            collected.encode_to(&mut out);
+        }
         out
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         let version = reader.byte("a tenant's record")?;
-        if version != VERSION {
+        if version == 0 || version > VERSION {
             return Err(DecodeError::UnknownVersion {
                 field: "a tenant's record",
                 version,
@@ -150,6 +165,15 @@ impl TenantState {
         };
         let token = read_token(&mut reader)?;
         let prepared = read_prepared(&mut reader)?;
+        let collected = match version {
+            // Before, nobody noted what was collected.
+            1 => Some(if collection_epoch == 0 {
+                VersionVector::EMPTY
+            } else {
+                summary.vector.clone()
+            }),
+            _ => read_collected(&mut reader)?,
+        };
         reader.finish("a tenant's record")?;
         Ok(Self {
             number,
@@ -157,6 +181,7 @@ impl TenantState {
             deleted,
             token,
             prepared,
+            collected,
             next: Next {
                 subject,
                 predicate,
@@ -190,4 +215,11 @@ fn read_prepared(reader: &mut Reader<'_>) -> Result<Option<Arc<Prepared>>, Decod
         epoch: reader.varint("a prepared collection")?,
         cells: super::command::read_cells(reader)?,
     })))
+}
+
+fn read_collected(reader: &mut Reader<'_>) -> Result<Option<VersionVector>, DecodeError> {
+    match reader.byte("what was collected")? {
+        0 => Ok(None),
+        _ => Ok(Some(VersionVector::read(reader)?)),
+    }
 }

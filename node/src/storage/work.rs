@@ -9,12 +9,12 @@ use std::{
 use halcyon_core::{
     clock::{ClientId, timestamp},
     codec::{DecodeError, Reader as Bytes},
-    id::{EntityId, OriginId, Predicate, TenantId},
+    id::{EntityId, OriginId, Predicate, Seq, Tag, TenantId},
     numbers::TakenNumbers,
 };
 
 use super::{
-    facts::LocalTime,
+    facts::{LocalTag, LocalTime},
     keys::{self, NameKind},
     layer::{KeyValue, Layer, Reader},
     limits::NAMES_CACHED_MAX,
@@ -313,6 +313,13 @@ impl TenantWork<'_, '_> {
             halcyon_core::clock::NTP64(at.time),
             self.client_id(at.client)?,
         ))
+    }
+
+    pub(super) fn full_tag(&mut self, tag: LocalTag) -> Result<Tag, StorageError> {
+        Ok(Tag {
+            origin: self.origin_id(tag.origin)?,
+            seq: Seq(tag.seq),
+        })
     }
 
     /// Notes that an entity has a field of a type.

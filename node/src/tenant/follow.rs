@@ -22,6 +22,9 @@ use crate::storage::{
 /// What a follower hears.
 #[derive(Debug)]
 pub enum Followed {
+    /// What was heard before no longer counts: all that holds follows. Deletions were collected in the meantime that
+    /// nobody can tell any more.
+    Anew,
     /// A part of what was missed. Not whole before [`Self::Whole`].
     Facts(Vec<Fact>),
     /// All that was missed is in; [`Follower::vector`] says what is held.
@@ -83,6 +86,10 @@ impl Follower {
             Phase::Open => {
                 self.tenants.check(self.tenant)?;
                 let reader = self.tenants.storage.open_delta(self.tenant, &self.vector, None)?;
+                if !reader.tells_all_to(&self.vector) {
+                    self.vector = VersionVector::EMPTY;
+                    return Ok(Some(Followed::Anew));
+                }
                 self.phase = Phase::Reading(Box::new(reader));
                 Ok(None)
             }

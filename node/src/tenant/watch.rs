@@ -1,5 +1,8 @@
 //! Watching a tenant from a version vector: what was missed, then every set as it comes, without a gap or a repeat.
 //!
+//! A watcher who was away while deletions were collected cannot be told of them any more: it is told to begin anew, and
+//! then everything.
+//!
 //! Deletions come as `delete` changes. What tombstones know besides never leaves.
 
 use std::collections::BTreeMap;
@@ -24,6 +27,8 @@ use super::{
 /// What a watcher hears.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WatchEvent {
+    /// What was heard before no longer counts: all that holds follows.
+    Anew,
     /// A part of what was missed: encoded change sets with what still holds of them. Not whole before `CaughtUp`.
     Missed(Vec<Bytes>),
     /// All that was missed is in: the watcher now holds this.
@@ -82,6 +87,7 @@ impl Watcher {
             };
             match step {
                 None => {}
+                Some(Followed::Anew) => return Ok(WatchEvent::Anew),
                 Some(Followed::Facts(facts)) => return Ok(WatchEvent::Missed(to_sets(facts))),
                 Some(Followed::Whole) => return Ok(WatchEvent::CaughtUp(self.follower.vector().clone())),
                 Some(Followed::Commit(commit)) => {

@@ -163,6 +163,7 @@ impl Followed {
 
     fn on_event(&mut self, event: WatchEvent) {
         match event {
+            WatchEvent::Anew => *self = Self::default(),
             WatchEvent::Missed(set) => self.missed.extend(titles_of(&set)),
             WatchEvent::CaughtUp(_) => {
                 let missed = std::mem::take(&mut self.missed);

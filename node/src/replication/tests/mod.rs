@@ -318,7 +318,7 @@ async fn a_watcher_hears_of_every_set_once_through_gaps_and_catch_ups() {
         match event {
             WatchEvent::Missed(sets) => sets.iter().for_each(|set| take(set)),
             WatchEvent::Live { change_set, .. } => take(&change_set),
-            WatchEvent::CaughtUp(_) | WatchEvent::Held { .. } => {}
+            WatchEvent::Anew | WatchEvent::CaughtUp(_) | WatchEvent::Held { .. } => {}
         }
     }
     let heard = subjects.len();

@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 use halcyon_core::{
     change::{Change, ChangeSet},
     clock::{ClientId, NTP64, WallTime, timestamp},
-    id::{NodeId, Predicate, Tag},
+    id::{NodeId, Predicate, Seq, Tag},
     store::MemoryStore,
     value::Value,
     version_vector::VersionVector,
@@ -142,6 +142,12 @@ fn what_every_replica_holds_as_gone_is_collected_and_leaves_no_trace() {
         replica.check(&model);
         let summary = replica.storage.summary(tenant()).unwrap().unwrap();
         assert_eq!((summary.tombstones, summary.collection_epoch), (0, 1));
+        // Who heard of all of it, or of nothing, can be told the rest; who heard of a part cannot.
+        let begun: VersionVector = summary.vector.iter().map(|tag| Tag { seq: Seq(1), ..tag }).collect();
+        for (vector, expected) in [(VersionVector::EMPTY, true), (begun, false), (summary.vector, true)] {
+            let reader = replica.storage.open_delta(tenant(), &vector, None).unwrap();
+            assert_eq!(reader.tells_all_to(&vector), expected, "{vector:?}");
+        }
     });
 }
 
