@@ -1,6 +1,6 @@
 //! The Halcyon node: a regional sync server in one process.
 //!
-//! Rooms, and who may ask whom: `rpc -> {tenant, replication, metadata, routing} -> storage`. A tenant does not know who
+//! Rooms, and who may ask whom: `rpc -> {tenant, replication, metadata, routing} -> query -> storage`. A tenant does not know who
 //! replicates it. Only `env` touches the world; only `storage` and `metadata::store` touch the disk it gives.
 
 pub mod cli;
@@ -11,6 +11,7 @@ pub mod live;
 pub mod metadata;
 pub mod metrics;
 pub mod peers;
+pub mod query;
 pub mod replication;
 pub mod routing;
 pub mod rpc;

@@ -16,9 +16,9 @@ pub(super) enum NameKind {
 }
 
 /// The register's part of a cell.
-pub(super) const REGISTER: u8 = 0;
+pub(crate) const REGISTER: u8 = 0;
 /// An element's part of a cell.
-pub(super) const ELEMENT: u8 = 1;
+pub(crate) const ELEMENT: u8 = 1;
 const TOMBSTONE: u8 = 2;
 const NUMBERS: u8 = 3;
 const OPAQUE: u8 = 4;
@@ -129,12 +129,12 @@ pub(super) fn put_value(out: &mut Vec<u8>, encoded: &[u8]) {
 }
 
 /// Whether [`put_value`] cut a value to these bytes.
-pub(super) const fn is_cut(value: &[u8]) -> bool {
+pub(crate) const fn is_cut(value: &[u8]) -> bool {
     value.len() > KEY_VALUE_BYTES
 }
 
 /// The smallest key that is larger than all keys with this prefix.
-pub(super) fn after(prefix: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn after(prefix: &[u8]) -> Option<Vec<u8>> {
     let mut end = prefix.to_vec();
     while let Some(last) = end.pop() {
         if last < u8::MAX {

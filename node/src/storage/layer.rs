@@ -22,15 +22,19 @@ use super::{
     types::StorageError,
 };
 
-type Row = Option<Box<[u8]>>;
+/// A row, or that there is none.
+pub(super) type Row = Option<Box<[u8]>>;
 type Rows = BTreeMap<Key, Row>;
+
+/// Rows of one layer.
+pub(super) type LayerRows<'a> = btree_map::Range<'a, Key, Row>;
 
 /// Bytes of a key that needs no allocation of its own: nearly all of them.
 const INLINE_BYTES: usize = 38;
 
 /// A key. Short ones lie in the map itself: no memory of their own, and no detour to compare them.
 #[derive(Debug, Clone)]
-enum Key {
+pub(super) enum Key {
     Inline { len: u8, bytes: [u8; INLINE_BYTES] },
     Boxed(Box<[u8]>),
 }
@@ -47,7 +51,7 @@ impl Key {
         }
     }
 
-    fn as_slice(&self) -> &[u8] {
+    pub(super) fn as_slice(&self) -> &[u8] {
         match self {
             Self::Inline { len, bytes } => &bytes[..usize::from(*len)],
             Self::Boxed(bytes) => bytes,
@@ -155,7 +159,7 @@ impl Layer {
         }
     }
 
-    fn rows(&self, table: Table, from: &[u8], to: Option<&[u8]>) -> btree_map::Range<'_, Key, Row> {
+    pub(super) fn rows(&self, table: Table, from: &[u8], to: Option<&[u8]>) -> LayerRows<'_> {
         let end = to.map_or(Bound::Unbounded, Bound::Excluded);
         if to.is_some_and(|to| to <= from) {
             return btree_map::Range::default();
@@ -203,8 +207,8 @@ impl<'a> Iterator for Overlay<'a> {
 #[derive(Debug, Clone)]
 pub(super) struct Reader<'a> {
     /// The newest first.
-    layers: Vec<&'a Layer>,
-    base: &'a Base,
+    pub(super) layers: Vec<&'a Layer>,
+    pub(super) base: &'a Base,
 }
 
 /// A row as read.

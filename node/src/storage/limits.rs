@@ -48,7 +48,7 @@ pub(super) const REWRITE_BYTES: usize = if cfg!(test) { 2_000 } else { 8 << 20 }
 pub(super) const NAMES_CACHED_MAX: usize = 40_000;
 
 /// Encoded bytes of a value that an index key holds. A longer one is cut and followed by a hash of the whole.
-pub(super) const KEY_VALUE_BYTES: usize = 64;
+pub(crate) const KEY_VALUE_BYTES: usize = 64;
 
 /// Triples in a page of a scan. It is read under a lock.
 pub(super) const PAGE_MAX: usize = 10_000;

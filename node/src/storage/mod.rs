@@ -35,6 +35,8 @@ mod testing;
 #[cfg(test)]
 mod tests;
 pub mod types;
+pub(crate) mod view;
+mod walk;
 mod work;
 mod writer;
 
@@ -62,6 +64,7 @@ use self::{
         Admit, AdmitError, Admitted, CellKey, CollectOutcome, DeltaBatch, GossipOutcome, GossipSet, LiveTriple,
         ResumeToken, ScanPage, ScanQuery, StorageError, Summary,
     },
+    view::TenantView,
     work::damaged,
 };
 
@@ -276,6 +279,12 @@ impl Storage {
             log_id: self.inner.log_ids[shard],
         };
         scan::scan(source, query)
+    }
+
+    /// A tenant as it is now, to be asked for as long as it takes.
+    pub(crate) fn view(&self, tenant: TenantId) -> Result<TenantView, StorageError> {
+        let snapshot = self.shard(tenant).snapshot(tenant);
+        Ok(TenantView::new(snapshot.ok_or(StorageError::NotHeld(tenant))?))
     }
 
     /// What a peer with this vector lacks, from a snapshot.

@@ -27,6 +27,8 @@ pub(super) struct Published {
     /// The newest first.
     frozen: Vec<Arc<Layer>>,
     base: Arc<Base>,
+    /// The active layer as the last snapshot copied it, as long as nothing came after.
+    copied: Option<Arc<Layer>>,
     pub(super) next_tenant: u32,
 }
 
@@ -76,17 +78,17 @@ impl Shard {
 
     /// The tenant, and a state to read it from.
     pub(super) fn snapshot(&self, id: TenantId) -> Option<(Arc<TenantState>, Snapshot)> {
+        // Where nothing was written since the last one, it is there already.
+        if let Some(found) = self.read().snapshot_there(id) {
+            return Some(found);
+        }
         let mut published = self.write();
-        let tenant = published.tenants.get(&id).cloned()?;
-        let mut layers = Vec::with_capacity(1 + published.frozen.len());
         if published.active.entries() <= COPY_ENTRIES_MAX {
-            layers.push(Arc::new(published.active.clone()));
+            published.copied = Some(Arc::new(published.active.clone()));
         } else {
             published.freeze();
         }
-        layers.extend(published.frozen.iter().cloned());
-        let base = Arc::clone(&published.base);
-        Some((tenant, Snapshot { layers, base }))
+        published.snapshot_there(id)
     }
 
     /// Takes what was folded out of the overlay.
@@ -117,8 +119,20 @@ impl Published {
             active: Layer::default(),
             frozen: Vec::new(),
             base: Arc::new(base),
+            copied: None,
             next_tenant,
         }
+    }
+
+    /// The tenant and a snapshot, if no layer has to be copied or closed for it.
+    fn snapshot_there(&self, id: TenantId) -> Option<(Arc<TenantState>, Snapshot)> {
+        if self.copied.is_none() && !self.active.is_empty() {
+            return None;
+        }
+        let tenant = self.tenants.get(&id).cloned()?;
+        let layers = self.copied.iter().chain(&self.frozen).cloned().collect();
+        let base = Arc::clone(&self.base);
+        Some((tenant, Snapshot { layers, base }))
     }
 
     pub(super) fn reader(&self) -> Reader<'_> {
@@ -134,6 +148,7 @@ impl Published {
                 None => self.tenants.remove(id),
             };
         }
+        self.copied = None;
         self.active.absorb(group);
         self.next_tenant = next_tenant;
     }
@@ -141,6 +156,7 @@ impl Published {
     /// Closes the active layer and answers with all that there are, the newest first.
     pub(super) fn freeze(&mut self) -> Vec<Arc<Layer>> {
         if !self.active.is_empty() {
+            self.copied = None;
             self.frozen.insert(0, Arc::new(std::mem::take(&mut self.active)));
         }
         self.frozen.clone()

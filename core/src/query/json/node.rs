@@ -354,7 +354,7 @@ pub(super) fn some_array<T>(items: &[T], write: impl Fn(&T) -> JsonValue) -> Opt
 
 /// The cursor and the limit.
 pub(super) fn write_page(limit: Option<u32>, after: Option<&Cursor>) -> [(&'static str, Option<JsonValue>); 2] {
-    let after = after.map(|Cursor(places)| places.iter().map(Datum::to_typed_json).collect());
+    let after = after.map(Cursor::to_typed_json);
     [("limit", limit.map(JsonValue::from)), ("after", after)]
 }
 

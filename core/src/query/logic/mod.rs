@@ -371,3 +371,10 @@ pub struct Step {
 /// For a table: a cell for each column. For entities: a cell for each order key, then the id as a ref.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor(pub Vec<Datum>);
+
+impl Cursor {
+    /// As a query in JSON has it behind `after`. `Display` is for one in text.
+    pub fn to_typed_json(&self) -> serde_json::Value {
+        self.0.iter().map(Datum::to_typed_json).collect()
+    }
+}

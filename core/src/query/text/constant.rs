@@ -1,6 +1,6 @@
 //! Constants and cursors as text.
 
-use std::fmt::{Formatter, Result, Write};
+use std::fmt::{Display, Formatter, Result, Write};
 
 use super::{lexer::is_word, print::joined};
 use crate::{
@@ -13,12 +13,19 @@ pub(super) fn page(limit: Option<u32>, after: Option<&Cursor>, f: &mut Formatter
     if let Some(limit) = limit {
         write!(f, " limit {limit}")?;
     }
-    if let Some(Cursor(places)) = after {
-        f.write_str(" after (")?;
-        joined(places, ", ", datum, f)?;
-        f.write_char(')')?;
+    if let Some(after) = after {
+        write!(f, " after {after}")?;
     }
     Ok(())
+}
+
+/// As it stands behind `after`.
+impl Display for Cursor {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.write_char('(')?;
+        joined(&self.0, ", ", datum, f)?;
+        f.write_char(')')
+    }
 }
 
 fn datum(datum: &Datum, f: &mut Formatter<'_>) -> Result {
