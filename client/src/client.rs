@@ -28,7 +28,9 @@ use crate::{
     limits::{CLOSE_WAIT, READ_DEADLINE, ROOM_WAIT, WRITES_WAITING_MAX},
     navigate::Navigator,
     outbox::{Left, OutboxFile},
-    push, read,
+    push,
+    query::{self, Explanation, QueryRows},
+    read,
     routing::Router,
     session::Session,
     shared::{Shared, Ticket},
@@ -247,6 +249,17 @@ impl Client {
             triples: triples(answer.triples)?,
             cursor: answer.cursor,
         })
+    }
+
+    /// Asks a query once, in text or, if it begins with a brace, in JSON: halcyon-core's `docs/query.md` has the language.
+    /// The rows come as the node finds them, all of one state of it.
+    pub async fn query(&self, query: &str) -> Result<QueryRows, ReadError> {
+        query::query(&self.life.shared, query).await
+    }
+
+    /// How a node answers a query; with `analyze` it answers it too, and counts what each step gives.
+    pub async fn explain(&self, query: &str, analyze: bool) -> Result<Explanation, ReadError> {
+        query::explain(&self.life.shared, query, analyze).await
     }
 
     /// All that the tenant took in after `from`, then all that it takes in, without end. The stream connects anew by

@@ -12,6 +12,7 @@ mod navigate;
 mod nodes;
 mod outbox;
 mod push;
+mod query;
 mod read;
 mod routing;
 mod session;
@@ -30,4 +31,5 @@ pub use halcyon_proto::{
     v1,
 };
 pub use limits::PUSH_DEADLINE;
+pub use query::{Explanation, QueryAnswer, QueryRows};
 pub use types::{Acknowledged, ClientOptions, ClientStatus, Outbox, ScanPage, WatchEvent};

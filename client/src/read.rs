@@ -22,6 +22,19 @@ pub(crate) async fn call<T, F>(shared: &Shared, attempt: impl Fn(SyncClient<Chan
 where
     F: Future<Output = Result<Response<T>, Status>>,
 {
+    let transport = &shared.navigator.transport;
+    call_at(shared, READ_DEADLINE, |address| attempt(transport.sync(address))).await
+}
+
+/// The same for any service: an attempt is told the address, and has until `deadline`.
+pub(crate) async fn call_at<T, F>(
+    shared: &Shared,
+    deadline: Duration,
+    attempt: impl Fn(&str) -> F,
+) -> Result<T, ReadError>
+where
+    F: Future<Output = Result<Response<T>, Status>>,
+{
     let start = shared.env.clock.monotonic();
     let mut last = "no replica is known".to_owned();
     let mut failures = 0_u32;
@@ -30,10 +43,10 @@ where
             return Err(ReadError::Closed);
         }
         let mut pause = BACKOFF_MIN;
-        if let Some((route, client)) = shared.navigator.route() {
-            let deadline = READ_DEADLINE.min(shared.read_deadline);
+        if let Some((route, _)) = shared.navigator.route() {
+            let deadline = deadline.min(shared.read_deadline);
             let transport = &shared.navigator.transport;
-            match transport.answer((&route.address, 0), deadline, attempt(client)).await {
+            match transport.answer((&route.address, 0), deadline, attempt(&route.address)).await {
                 Ok(answer) => {
                     shared.navigator.on_worked(&route.address);
                     return Ok(answer);

@@ -124,6 +124,12 @@ pub const SCAN_LIMIT_MAX: usize = 10_000;
 /// See [`SCAN_LIMIT_MAX`].
 pub const SCAN_LIMIT_DEFAULT: usize = 1_000;
 
+/// The longest that `query_time_max` may be set to: what waits for a turn and for the client's vector comes before it.
+pub const QUERY_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// The longest pause between two looks at whether a node has what a client has seen.
+pub const VECTOR_LOOK_MAX: Duration = Duration::from_millis(20);
+
 /// Tenants in one page of a list.
 pub const LIST_LIMIT_MAX: usize = 1_000;
 
@@ -139,4 +145,5 @@ pub const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
 
 const _: () = assert!(SNAPSHOT_CHUNK_BYTES < MESSAGE_BYTES_MAX);
 const _: () = assert!(REGION_ACK_MAX.as_millis() < FORWARD_TIMEOUT.as_millis());
+const _: () = assert!(QUERY_TIME_MAX.as_millis() < CLIENT_CALL_TIMEOUT.as_millis());
 const _: () = assert!(FORWARD_TIMEOUT.as_millis() < CLIENT_CALL_TIMEOUT.as_millis());

@@ -155,6 +155,14 @@ pub fn read_failure(error: ReadError) -> Failure {
     }
 }
 
+/// Says why there is no answer to a query. One that is not understood is wrong usage, with the place that is wrong.
+pub fn query_failure(error: ReadError) -> Failure {
+    match error {
+        ReadError::Refused(refusal) if refusal.code == ErrorCode::Malformed => Failure::usage(refusal.message),
+        error => read_failure(error),
+    }
+}
+
 /// Says why a write was not taken.
 pub fn write_failure(error: WriteError) -> Failure {
     match &error {

@@ -20,6 +20,7 @@ pub mod import;
 pub mod node;
 pub mod output;
 pub mod process;
+pub mod query;
 pub mod random;
 pub mod scan;
 pub mod status;
@@ -40,6 +41,7 @@ const SHUTDOWN_MAX: Duration = Duration::from_secs(2);
 Start here:
   halcyon dev                     three regions on this machine, with data in them
   halcyon scan --tenant demo      look at it
+  halcyon query --help            ask it
   halcyon COMMAND --help          every command has an example
 
 Exit codes: 0 done; 1 failed, or replicas disagree; 2 wrong usage; 3 no node answered; 4 a node refused, or only one
@@ -172,6 +174,10 @@ enum Command {
     Delete(data::DeleteArgs),
     /// List triples that match a pattern
     Scan(scan::ScanArgs),
+    /// Ask a query: objects with what belongs to them, or rows
+    Query(query::QueryArgs),
+    /// Show how a node answers a query: steps, indexes, row counts
+    Explain(query::ExplainArgs),
     /// Follow a tenant's changes as they happen
     Watch(watch::WatchArgs),
     /// Show which nodes hold a tenant, nearest first
@@ -234,6 +240,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Remove(args) => data::remove(args, globals).await,
         Command::Delete(args) => data::delete(args, globals).await,
         Command::Scan(args) => scan::run(args, globals).await,
+        Command::Query(args) => query::run(args, globals).await,
+        Command::Explain(args) => query::explain(args, globals).await,
         Command::Watch(args) => watch::run(args, globals).await,
         Command::Locate(args) => data::locate(args, globals).await,
         Command::Verify(args) => verify::run(args, globals).await,

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::limits::{REGION_ACK_MAX, SCAN_LIMIT_MAX, TOKEN_LIFETIME_MAX};
+use crate::limits::{QUERY_TIME_MAX, REGION_ACK_MAX, SCAN_LIMIT_MAX, TOKEN_LIFETIME_MAX};
 
 /// What a setting's text must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,12 +73,12 @@ const fn number(name: &'static str, default: &'static str, range: (u64, u64), de
 const SECOND: u64 = 1_000;
 const HOUR: u64 = 3_600 * SECOND;
 const DAY: u64 = 24 * HOUR;
-/// One bound for a lifetime that is asked for and for the one that is set.
-#[expect(clippy::cast_possible_truncation, reason = "seven days in milliseconds")]
-const TOKEN_LIFETIME_MAX_MS: u64 = TOKEN_LIFETIME_MAX.as_millis() as u64;
 
-#[expect(clippy::cast_possible_truncation, reason = "ten seconds in milliseconds")]
-const REGION_ACK_MAX_MS: u64 = REGION_ACK_MAX.as_millis() as u64;
+/// A bound that a node keeps to besides, as a setting's.
+#[expect(clippy::cast_possible_truncation, reason = "some days in milliseconds")]
+const fn millis(time: Duration) -> u64 {
+    time.as_millis() as u64
+}
 
 /// The cluster's settings, in the order of [`Settings`].
 pub const CLUSTER: &[Spec] = &[
@@ -142,16 +142,40 @@ pub const CLUSTER: &[Spec] = &[
         (1, SCAN_LIMIT_MAX as u64),
         "Triples in one page of a scan",
     ),
+    number(
+        "query_rows_max",
+        "1000000",
+        (1, 10_000_000),
+        "Rows in the answer to one query",
+    ),
+    number(
+        "query_answer_bytes_max",
+        "67108864",
+        (1 << 10, 1 << 28),
+        "Bytes in the answer to one query",
+    ),
+    number(
+        "query_memory_max",
+        "134217728",
+        (1 << 16, 1 << 34),
+        "Bytes that one query holds while it is answered",
+    ),
+    duration(
+        "query_time_max",
+        "10s",
+        (1, millis(QUERY_TIME_MAX)),
+        "How long one query may run",
+    ),
     duration(
         "region_ack_deadline",
         "5s",
-        (100, REGION_ACK_MAX_MS),
+        (100, millis(REGION_ACK_MAX)),
         "How long a push waits for a second region where the tenant asks for it",
     ),
     duration(
         "token_lifetime",
         "1h",
-        (SECOND, TOKEN_LIFETIME_MAX_MS),
+        (SECOND, millis(TOKEN_LIFETIME_MAX)),
         "How long a join token is good when no lifetime is asked for",
     ),
 ];
@@ -186,6 +210,10 @@ pub struct Settings {
     pub live_bytes_per_tenant_max: u64,
     pub push_bytes_max: u64,
     pub scan_limit_max: u64,
+    pub query_rows_max: u64,
+    pub query_answer_bytes_max: u64,
+    pub query_memory_max: u64,
+    pub query_time_max: Duration,
     pub region_ack_deadline: Duration,
     pub token_lifetime: Duration,
 }
@@ -208,6 +236,10 @@ impl Settings {
             live_bytes_per_tenant_max: read.number("live_bytes_per_tenant_max"),
             push_bytes_max: read.number("push_bytes_max"),
             scan_limit_max: read.number("scan_limit_max"),
+            query_rows_max: read.number("query_rows_max"),
+            query_answer_bytes_max: read.number("query_answer_bytes_max"),
+            query_memory_max: read.number("query_memory_max"),
+            query_time_max: read.duration("query_time_max"),
             region_ack_deadline: read.duration("region_ack_deadline"),
             token_lifetime: read.duration("token_lifetime"),
         }

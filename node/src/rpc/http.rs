@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use halcyon_proto::v1::{admin_server::AdminServer, sessions_server::SessionsServer, sync_server::SyncServer};
+use halcyon_proto::v1::{admin_server::AdminServer, queries_server::QueriesServer, sessions_server::SessionsServer, sync_server::SyncServer};
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use tonic::service::Routes;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -15,7 +15,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use super::{
     Readiness, Rooms, admin,
     edge::{self, Edge},
-    sessions, sync,
+    queries, sessions, sync,
 };
 use crate::limits::MESSAGE_BYTES_MAX;
 
@@ -36,10 +36,14 @@ pub fn client_router(rooms: &Rooms, readiness: Readiness) -> Router {
     let admin = AdminServer::new(admin::AdminService::new(rooms.clone()))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let queries = QueriesServer::new(queries::QueriesService::new(rooms.clone()))
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let edge = Edge::new(rooms.env.clone(), rooms.metrics.clone());
     let calls = Routes::new(sync)
         .add_service(sessions)
         .add_service(admin)
+        .add_service(queries)
         .into_axum_router()
         .layer(from_fn_with_state(edge, edge::guard))
         .layer(tonic_web::GrpcWebLayer::new())

@@ -13,6 +13,7 @@ mod http;
 mod join;
 pub mod listener;
 mod peer;
+mod queries;
 mod removal;
 mod rooms;
 mod sessions;

@@ -37,6 +37,7 @@ use crate::{
         settings::{Acknowledgement, Settings, TenantSettings},
         state::{ReplicaState, Tenant},
     },
+    query::{Snapshot, Statistics},
     replication::{ControlPlane, Replication},
     storage::{
         Storage,
@@ -308,6 +309,12 @@ impl Tenants {
     pub fn scan(&self, tenant: &Tenant, query: &ScanQuery) -> Result<ScanPage, ReadError> {
         self.check_placed(tenant)?;
         Ok(self.storage.scan(tenant.id, query)?)
+    }
+
+    /// The tenant as it is now, for a query.
+    pub fn snapshot(&self, tenant: &Tenant, statistics: &Statistics) -> Result<Snapshot, ReadError> {
+        self.check_placed(tenant)?;
+        Ok(Snapshot::of(&self.storage, statistics, tenant.id)?)
     }
 
     /// All that the tenant took in after `vector`, then all that it takes in from now on.

@@ -9,6 +9,7 @@ mod hostile;
 mod moves;
 mod outbox;
 mod placement;
+mod queries;
 mod region;
 mod stops;
 mod transfer;

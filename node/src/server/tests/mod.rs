@@ -5,6 +5,7 @@ mod consistency;
 mod edges;
 mod figures;
 mod live;
+mod queries;
 mod removal;
 mod stops;
 
