@@ -97,6 +97,9 @@ pub enum SubscribeError {
     /// The node stops.
     #[error("live queries are closing on this node; try again, or elsewhere")]
     Closed,
+    /// The node was away while deletions were collected: what it holds in memory of the tenant may lack them.
+    #[error("this node begins anew to follow the tenant; subscribe again")]
+    Anew,
 }
 
 /// The live queries of a node. Clones share them.

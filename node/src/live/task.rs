@@ -126,6 +126,7 @@ impl Task {
                     env.run_blocking(|| state.take_whole(vector)).await;
                     self.answer_waiting().await;
                 }
+                Some(Followed::Anew) => return Err(SubscribeError::Anew),
                 Some(Followed::Commit(_)) | None => {}
             }
         }

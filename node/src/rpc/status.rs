@@ -237,7 +237,7 @@ impl Rooms {
             SubscribeError::Busy => named("session_buffer", Refusal::busy(text, SOON)),
             SubscribeError::Gone => Refusal::new(ErrorCode::NotFound, text),
             SubscribeError::Read(error) => self.read_refusal(tenant, error),
-            SubscribeError::Closed => Refusal::retry(text, SOON),
+            SubscribeError::Closed | SubscribeError::Anew => Refusal::retry(text, SOON),
         }
     }
 
