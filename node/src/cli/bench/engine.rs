@@ -63,15 +63,16 @@ impl CommitSink for NoSink {
 }
 
 /// A storage of its own, in a directory that goes with it.
-struct Engine {
+#[derive(Debug)]
+pub(super) struct Engine {
     dir: PathBuf,
-    env: Env,
-    storage: Storage,
-    tenant: TenantId,
+    pub(super) env: Env,
+    pub(super) storage: Storage,
+    pub(super) tenant: TenantId,
 }
 
 impl Engine {
-    async fn open(parent: &Path) -> Result<Self, Failure> {
+    pub(super) async fn open(parent: &Path) -> Result<Self, Failure> {
         let dir = parent.join(format!("halcyon-bench-{}", hex::encode(connect::random_bytes(6))));
         std::fs::create_dir_all(&dir).map_err(|error| file_failure("make", &dir, &error))?;
         let env = env::system(&dir).map_err(|error| file_failure("open", &dir, &error))?;
@@ -106,7 +107,7 @@ impl Engine {
         }
     }
 
-    async fn close(self) {
+    pub(super) async fn close(self) {
         self.storage.close().await;
         let _ = std::fs::remove_dir_all(&self.dir);
     }

@@ -26,6 +26,7 @@ pub mod idle;
 pub mod join;
 pub mod load;
 pub mod push;
+pub mod query;
 pub mod replicate;
 
 /// See there.
@@ -80,6 +81,14 @@ Examples:
     /// What many idle tenants cost
     #[command(after_help = "Example:\n  halcyon bench idle --tenants 10000")]
     Idle(idle::IdleArgs),
+    /// Ten questions to a million triples: in memory, and as a node answers from its disk
+    #[command(after_help = "\
+Examples:
+  halcyon bench query --runs 3
+  halcyon bench query --triples 100000 --memory
+
+Users, posts and comments with ten fields each. What must be reached is said for a million triples in memory.")]
+    Query(query::QueryArgs),
 }
 
 /// One figure.
@@ -88,12 +97,23 @@ struct Figure {
     name: String,
     value: f64,
     unit: &'static str,
+    /// The project's target.
+    must_reach: Option<f64>,
 }
 
 impl Figure {
     fn new(name: impl Into<String>, value: f64, unit: &'static str) -> Self {
         let name = name.into();
-        Self { name, value, unit }
+        Self {
+            name,
+            value,
+            unit,
+            must_reach: None,
+        }
+    }
+
+    fn reaching(self, must_reach: Option<f64>) -> Self {
+        Self { must_reach, ..self }
     }
 
     fn seconds(name: impl Into<String>, time: Duration) -> Self {
@@ -156,11 +176,15 @@ async fn measure(what: &What, dir: &Path, globals: &Globals) -> Result<Vec<Figur
         What::Join(args) => join::run(args, dir).await,
         What::Control(args) => control::run(args, dir, globals).await,
         What::Idle(args) => idle::run(args, dir).await,
+        What::Query(args) => query::run(args, dir).await,
     }
 }
 
 fn report(args: &BenchArgs, globals: &Globals, runs: &[Vec<Figure>]) {
-    let mut rows = Rows::new(&["measured", "median>", "unit", "runs"]);
+    let has_targets = runs[0].iter().any(|figure| figure.must_reach.is_some());
+    let targets: &[&str] = if has_targets { &["must reach>"] } else { &[] };
+    let columns = [&["measured", "median>"], targets, &["unit", "runs"]].concat();
+    let mut rows = Rows::new(&columns);
     let mut all = Vec::new();
     for (at, first) in runs[0].iter().enumerate() {
         let values: Vec<f64> = runs
@@ -175,8 +199,14 @@ fn report(args: &BenchArgs, globals: &Globals, runs: &[Vec<Figure>]) {
         } else {
             String::new()
         };
-        rows.push([first.name.clone(), short(median), first.unit.to_owned(), shown]);
-        all.push(json!({ "name": first.name, "median": median, "unit": first.unit, "runs": values }));
+        let target = has_targets.then(|| first.must_reach.map_or_else(|| "-".to_owned(), short));
+        let figure = [first.name.clone(), short(median)].into_iter().chain(target);
+        rows.push(figure.chain([first.unit.to_owned(), shown]));
+        let mut told = json!({ "name": first.name, "median": median, "unit": first.unit, "runs": values });
+        if let Some(target) = first.must_reach {
+            told["must_reach"] = target.into();
+        }
+        all.push(told);
     }
     if globals.json {
         output::json(&json!({ "bench": name(&args.what), "figures": all }));
@@ -217,6 +247,7 @@ const fn name(what: &What) -> &'static str {
         What::Join(_) => "join",
         What::Control(_) => "control",
         What::Idle(_) => "idle",
+        What::Query(_) => "query",
     }
 }
 
@@ -249,6 +280,8 @@ fn short(value: f64) -> String {
             output::count(whole)
         }
         magnitude if magnitude >= 10.0 => format!("{value:.1}"),
+        // What takes microseconds is told in milliseconds too.
+        magnitude if magnitude > 0.0 && magnitude < 0.1 => format!("{value:.4}"),
         _ => format!("{value:.2}"),
     }
 }
