@@ -280,6 +280,7 @@ async fn a_watch_goes_on_without_gap_or_repeat_while_connections_break() {
             match event.unwrap() {
                 WatchEvent::Missed(set) | WatchEvent::Live { set, .. } => seen.push(set.number),
                 WatchEvent::CaughtUp(_) => {}
+                WatchEvent::Anew => panic!("nothing was collected"),
             }
         }
         nodes[down].set(|faults| faults.down = false);
@@ -428,6 +429,7 @@ async fn a_watch_from_a_kept_vector_goes_on_without_gap_or_repeat() {
                     sets.push(set.number);
                 }
                 WatchEvent::CaughtUp(vector) => (held, is_whole) = (vector, true),
+                WatchEvent::Anew => panic!("nothing was collected"),
                 WatchEvent::Live { tag, set } => {
                     held.raise(tag);
                     sets.push(set.number);
