@@ -319,7 +319,7 @@ proptest! {
             graph.apply_set(tag(at), set);
         }
         let mut copy = Graph::default();
-        let mut sum = crate::fingerprint::Fingerprint::default();
+        let mut sum = Fingerprint::default();
         let numbers = 0..u32::try_from(graph.dictionary().entities()).unwrap();
         for entity in numbers.map(EntityNumber) {
             graph.confirmed(entity, |at, change| {

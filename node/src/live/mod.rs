@@ -6,7 +6,9 @@
 //! it; a session hears of each state in one event. Writers and watchers never wait for any of this: the task takes
 //! commits from a queue of its own, and what it has missed it reads from storage.
 
+mod asks;
 mod delta;
+mod ends;
 pub mod limits;
 mod plan;
 mod query;

@@ -13,21 +13,18 @@ use std::{
 use halcyon_core::{
     change::Change,
     clock::{ClientId, Timestamp},
-    coverage::ENTITIES_MAX,
     fact::Fact,
     graph::{Delta, EntityNumber, Graph},
-    query::live::{Coverage, CoverageChange, LiveId, Lost, Registry},
+    query::live::{CoverageChange, LiveId, Lost, Registry},
     version_vector::VersionVector,
 };
 use halcyon_proto::{error::Refusal, v1};
 use prost::bytes::Bytes;
 
 use super::{
-    Ask, SubscribeError,
     delta::Drafts,
-    limits::{BUDGET, BYTES_PER_TRIPLE, PLAN_IDLE, PLANS_PER_TENANT_MAX, RESUME_WAIT, SUBSCRIPTIONS_PER_SESSION_MAX},
+    limits::BYTES_PER_TRIPLE,
     plan::{Follows, Plan, Subscriber},
-    query::key_of,
 };
 use crate::{
     session::{Event, Session, SessionId},
@@ -37,40 +34,40 @@ use crate::{
 /// See the module's page.
 #[derive(Debug, Default)]
 pub(super) struct State {
-    graph: Graph,
-    vector: VersionVector,
+    pub(super) graph: Graph,
+    pub(super) vector: VersionVector,
     /// The same, encoded.
-    encoded: Bytes,
+    pub(super) encoded: Bytes,
     /// Counts states.
-    version: u64,
-    registry: Registry,
-    plans: BTreeMap<u64, Plan>,
-    by_key: BTreeMap<u128, u64>,
-    last_plan: u64,
+    pub(super) version: u64,
+    pub(super) registry: Registry,
+    pub(super) plans: BTreeMap<u64, Plan>,
+    pub(super) by_key: BTreeMap<u128, u64>,
+    pub(super) last_plan: u64,
     /// Which plans cover an entity.
-    covering: HashMap<EntityNumber, BTreeSet<u64>>,
-    members: BTreeMap<SessionId, Member>,
-    by_client: BTreeMap<ClientId, BTreeSet<SessionId>>,
+    pub(super) covering: HashMap<EntityNumber, BTreeSet<u64>>,
+    pub(super) members: BTreeMap<SessionId, Member>,
+    pub(super) by_client: BTreeMap<ClientId, BTreeSet<SessionId>>,
     /// Subscriptions that have seen more than this node.
-    ahead: BTreeSet<Follows>,
+    pub(super) ahead: BTreeSet<Follows>,
     /// What a delta from storage did so far, until it is whole.
-    coming: (Vec<Delta>, Vec<Write>),
-    coverage_bytes: usize,
+    pub(super) coming: (Vec<Delta>, Vec<Write>),
+    pub(super) coverage_bytes: usize,
 }
 
 /// A session that follows something.
 #[derive(Debug)]
-struct Member {
-    session: Session,
+pub(super) struct Member {
+    pub(super) session: Session,
     /// Plans by the session's numbers.
-    subscriptions: BTreeMap<u32, u64>,
+    pub(super) subscriptions: BTreeMap<u32, u64>,
     /// The last state that it heard of.
-    told: u64,
+    pub(super) told: u64,
 }
 
 /// A change with its set's timestamp and number.
 #[derive(Debug)]
-struct Write {
+pub(super) struct Write {
     at: Timestamp,
     number: u64,
     change: Change,
@@ -100,7 +97,7 @@ pub struct LiveFigures {
 type Told = BTreeMap<SessionId, Vec<(u32, Flags, Vec<Bytes>)>>;
 
 #[derive(Debug, Clone, Copy)]
-struct Flags {
+pub(super) struct Flags {
     more: bool,
     stale: bool,
 }
@@ -275,7 +272,7 @@ impl State {
     }
 
     /// One event for all; what is too much for one goes before it.
-    fn send(&mut self, session: SessionId, deltas: Vec<(u32, Flags, Vec<Bytes>)>) {
+    pub(super) fn send(&mut self, session: SessionId, deltas: Vec<(u32, Flags, Vec<Bytes>)>) {
         let Some(member) = self.members.get_mut(&session) else {
             return;
         };
@@ -327,286 +324,13 @@ impl State {
         }
     }
 
-    fn subscriber(&self, follows: Follows) -> Option<&Subscriber> {
+    pub(super) fn subscriber(&self, follows: Follows) -> Option<&Subscriber> {
         let plan = self.members.get(&follows.0)?.subscriptions.get(&follows.1)?;
         self.plans.get(plan)?.subscribers.get(&follows)
     }
-
-    // What sessions ask for.
-
-    /// Follows a query, or goes on with a resume.
-    pub(super) fn subscribe(
-        &mut self,
-        ask: &Ask,
-        now: Duration,
-        bytes_max: usize,
-    ) -> Result<Subscribed, SubscribeError> {
-        let follows = (ask.session.id(), ask.number);
-        let known = self.members.get(&follows.0);
-        let known = known.and_then(|member| member.subscriptions.get(&follows.1)).copied();
-        match (&ask.held, known) {
-            (Some(_), Some(plan)) => return self.repair(ask, plan).map(|()| Subscribed::default()),
-            (Some(_), None) => return Err(SubscribeError::NotResuming(ask.number)),
-            (None, Some(_)) => return Err(SubscribeError::NumberInUse(ask.number)),
-            (None, None) => {}
-        }
-        let count = self
-            .members
-            .get(&follows.0)
-            .map_or(0, |member| member.subscriptions.len());
-        if count >= SUBSCRIPTIONS_PER_SESSION_MAX {
-            return Err(SubscribeError::TooMany(SUBSCRIPTIONS_PER_SESSION_MAX));
-        }
-        let plan = self.plan(ask, now, bytes_max)?;
-        let ahead = (!self.vector.covers(&ask.vector)).then(|| ask.vector.clone());
-        let is_stale = ahead.is_some();
-        let of_plan = &self.plans[&plan];
-        let differing = ask.digest.as_ref().map(|digest| {
-            let differing = of_plan.digest(&self.graph).differing(digest);
-            differing.into_iter().collect::<BTreeSet<u8>>()
-        });
-        // A stale answer takes nothing away, so it need not know what the client holds.
-        let asks_back = differing.clone().filter(|differing| !differing.is_empty() && !is_stale);
-        if asks_back.is_none() {
-            let parts = of_plan.load(&self.graph, differing.as_ref());
-            self.load(&ask.session, ask.number, parts, is_stale)?;
-        }
-        self.register(ask, plan, (asks_back.clone(), ahead), now);
-        Ok(Subscribed {
-            differing: asks_back.unwrap_or_default(),
-        })
-    }
-
-    fn register(
-        &mut self,
-        ask: &Ask,
-        plan: u64,
-        (resuming, ahead): (Option<BTreeSet<u8>>, Option<VersionVector>),
-        now: Duration,
-    ) {
-        let session = &ask.session;
-        let follows = (session.id(), ask.number);
-        if ahead.is_some() {
-            self.ahead.insert(follows);
-        }
-        let member = self.members.entry(session.id()).or_insert_with(|| Member {
-            session: session.clone(),
-            subscriptions: BTreeMap::new(),
-            told: self.version,
-        });
-        member.subscriptions.insert(ask.number, plan);
-        if let Some(client) = session.client() {
-            self.by_client.entry(client).or_default().insert(session.id());
-        }
-        let subscriber = Subscriber {
-            session: session.clone(),
-            resuming: resuming.map(|buckets| (buckets, now + RESUME_WAIT)),
-            ahead,
-        };
-        if let Some(plan) = self.plans.get_mut(&plan) {
-            plan.subscribers.insert(follows, subscriber);
-        }
-    }
-
-    /// The plan of a query, which is opened where nobody follows it yet.
-    fn plan(&mut self, ask: &Ask, now: Duration, bytes_max: usize) -> Result<u64, SubscribeError> {
-        let key = key_of(&ask.query);
-        if let Some(plan) = self.by_key.get(&key) {
-            return Ok(*plan);
-        }
-        if self.plans.len() >= PLANS_PER_TENANT_MAX {
-            return Err(SubscribeError::TooManyPlans(PLANS_PER_TENANT_MAX));
-        }
-        let coverage = Coverage::open(&ask.query, &self.graph, BUDGET, ENTITIES_MAX)?;
-        let bytes = coverage.bytes();
-        if self.bytes() + bytes > bytes_max {
-            return Err(SubscribeError::Memory(bytes_max));
-        }
-        self.coverage_bytes += bytes;
-        self.last_plan += 1;
-        let id = self.last_plan;
-        self.registry.insert_coverage(LiveId(id), &coverage, &self.graph);
-        for entity in coverage.entities() {
-            self.covering.entry(entity).or_default().insert(id);
-        }
-        self.by_key.insert(key, id);
-        let plan = Plan {
-            key,
-            coverage,
-            subscribers: BTreeMap::new(),
-            idle_since: now,
-        };
-        self.plans.insert(id, plan);
-        Ok(id)
-    }
-
-    /// The second call of a resume.
-    fn repair(&mut self, ask: &Ask, id: u64) -> Result<(), SubscribeError> {
-        let follows = (ask.session.id(), ask.number);
-        let none = SubscribeError::NotResuming(ask.number);
-        let plan = &self.plans[&id];
-        let resuming = plan
-            .subscribers
-            .get(&follows)
-            .and_then(|subscriber| subscriber.resuming.as_ref());
-        let (buckets, _) = resuming.ok_or(none)?;
-        let held = ask.held.clone().unwrap_or_default();
-        let parts = plan.repair(&self.graph, buckets, &held);
-        self.load(&ask.session, ask.number, parts, false)?;
-        let plan = self.plans.get_mut(&id);
-        if let Some(subscriber) = plan.and_then(|plan| plan.subscribers.get_mut(&follows)) {
-            subscriber.resuming = None;
-        }
-        Ok(())
-    }
-
-    /// Sends coverage, part by part.
-    fn load(
-        &self,
-        session: &Session,
-        subscription: u32,
-        mut parts: Vec<Bytes>,
-        stale: bool,
-    ) -> Result<(), SubscribeError> {
-        if parts.is_empty() {
-            parts.push(Bytes::new());
-        }
-        let bytes: usize = parts
-            .iter()
-            .map(|part| part.len() + self.encoded.len() + EVENT_OVERHEAD)
-            .sum();
-        if !session.has_room_for_load(bytes) {
-            return Err(SubscribeError::Busy);
-        }
-        let count = parts.len();
-        for (at, delta) in parts.into_iter().enumerate() {
-            let delta = v1::SubscriptionDelta {
-                subscription,
-                delta,
-                more: at + 1 < count,
-                stale,
-            };
-            let commit = v1::Commit {
-                vector: self.encoded.clone(),
-                deltas: vec![delta],
-            };
-            session
-                .send_load(Event::Commit(commit))
-                .map_err(|_| SubscribeError::Gone)?;
-        }
-        Ok(())
-    }
-
-    // What comes to an end.
-
-    /// Follows it no longer. `false` if there is no such subscription.
-    pub(super) fn unsubscribe(&mut self, (session, number): Follows, now: Duration) -> bool {
-        let Some(member) = self.members.get_mut(&session) else {
-            return false;
-        };
-        let Some(plan) = member.subscriptions.remove(&number) else {
-            return false;
-        };
-        let is_last = member.subscriptions.is_empty();
-        self.ahead.remove(&(session, number));
-        if let Some(plan) = self.plans.get_mut(&plan) {
-            plan.subscribers.remove(&(session, number));
-            plan.idle_since = now;
-        }
-        if is_last {
-            let member = self.members.remove(&session);
-            if let Some(client) = member.and_then(|member| member.session.client())
-                && let Some(sessions) = self.by_client.get_mut(&client)
-            {
-                sessions.remove(&session);
-                if sessions.is_empty() {
-                    self.by_client.remove(&client);
-                }
-            }
-        }
-        true
-    }
-
-    /// Lets go of what is over, late or idle; with `word`, says to all how far the node has come.
-    pub(super) fn tidy(&mut self, now: Duration, word: bool) {
-        let over = self.members.values().filter(|member| member.session.is_over());
-        let over: Vec<SessionId> = over.map(|member| member.session.id()).collect();
-        for session in over {
-            self.drop_session(session);
-        }
-        let subscribers = self.plans.values().flat_map(|plan| &plan.subscribers);
-        let late = subscribers.filter(|(_, subscriber)| subscriber.resuming.as_ref().is_some_and(|(_, by)| *by < now));
-        for follows in late.map(|(follows, _)| *follows).collect::<Vec<_>>() {
-            let text = "the second call of the subscription did not come; subscribe again";
-            self.end_subscription(follows, &Refusal::retry(text, Duration::ZERO));
-        }
-        let is_idle = |plan: &Plan| plan.subscribers.is_empty() && now.saturating_sub(plan.idle_since) >= PLAN_IDLE;
-        let idle: Vec<u64> = self
-            .plans
-            .iter()
-            .filter(|(_, plan)| is_idle(plan))
-            .map(|(id, _)| *id)
-            .collect();
-        for plan in idle {
-            self.drop_plan(plan);
-        }
-        if word {
-            let behind = self.members.iter().filter(|(_, member)| member.told != self.version);
-            for session in behind.map(|(id, _)| *id).collect::<Vec<_>>() {
-                self.send(session, Vec::new());
-            }
-        }
-    }
-
-    /// Ends all subscriptions for one reason.
-    pub(super) fn end_all(&mut self, why: &Refusal) {
-        for plan in self.plans.keys().copied().collect::<Vec<_>>() {
-            self.end_plan(plan, why);
-        }
-    }
-
-    fn end_plan(&mut self, plan: u64, why: &Refusal) {
-        let Some(of_plan) = self.plans.get(&plan) else { return };
-        for follows in of_plan.subscribers.keys().copied().collect::<Vec<_>>() {
-            self.end_subscription(follows, why);
-        }
-        self.drop_plan(plan);
-    }
-
-    fn end_subscription(&mut self, follows: Follows, why: &Refusal) {
-        let Some(subscriber) = self.subscriber(follows) else {
-            return;
-        };
-        let ended = v1::SubscriptionEnded {
-            subscription: follows.1,
-            error: Some(why.clone().into()),
-        };
-        // A session that is over needs no word.
-        let _ = subscriber.session.send(Event::Ended(ended));
-        self.unsubscribe(follows, Duration::ZERO);
-    }
-
-    fn drop_session(&mut self, session: SessionId) {
-        let Some(member) = self.members.get(&session) else {
-            return;
-        };
-        for number in member.subscriptions.keys().copied().collect::<Vec<_>>() {
-            self.unsubscribe((session, number), Duration::ZERO);
-        }
-    }
-
-    fn drop_plan(&mut self, id: u64) {
-        let Some(plan) = self.plans.remove(&id) else { return };
-        self.coverage_bytes = self.coverage_bytes.saturating_sub(plan.coverage.bytes());
-        self.by_key.remove(&plan.key);
-        self.registry.remove(LiveId(id));
-        for entity in plan.coverage.entities() {
-            uncover(&mut self.covering, entity, id);
-        }
-    }
 }
 
-fn uncover(covering: &mut HashMap<EntityNumber, BTreeSet<u64>>, entity: EntityNumber, plan: u64) {
+pub(super) fn uncover(covering: &mut HashMap<EntityNumber, BTreeSet<u64>>, entity: EntityNumber, plan: u64) {
     if let Some(plans) = covering.get_mut(&entity) {
         plans.remove(&plan);
         if plans.is_empty() {
@@ -614,6 +338,3 @@ fn uncover(covering: &mut HashMap<EntityNumber, BTreeSet<u64>>, entity: EntityNu
         }
     }
 }
-
-/// Bytes of an event besides its vector and delta.
-const EVENT_OVERHEAD: usize = 32;

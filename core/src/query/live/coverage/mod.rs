@@ -32,7 +32,10 @@ mod witness;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use self::{supports::Supports, witness::Witnesses};
+use self::{
+    supports::{Supports, keep_includes},
+    witness::Witnesses,
+};
 use super::{
     AnswerDelta, Budget, Change, Delta, Live, Lost, Query, Refused, Shape, Solver, Triggers, Triples, Value,
     registry::Slots,
@@ -88,7 +91,12 @@ impl Coverage {
         budget: Budget,
         entities_max: usize,
     ) -> Result<Self, Refused> {
-        let triggers = Triggers::of(query)?;
+        // An entity is covered whole: which of its fields are asked for decides nothing.
+        let mut narrowed = query.clone();
+        if let Shape::Entities { fields, .. } = &mut narrowed.select.shape {
+            keep_includes(fields);
+        }
+        let triggers = Triggers::of(&narrowed)?;
         let witnesses = Witnesses::of(query, triggers.key);
         let window = Window::open(query, &triggers, &witnesses, store, budget)?;
         let named = triggers

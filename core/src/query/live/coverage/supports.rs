@@ -62,7 +62,7 @@ impl Supports {
         let mut found = Found::new();
         let nothing = Shown::new();
         for witness in &self.witnesses.body {
-            self.ask(witness, only, &nothing, store, budget, &mut found)?;
+            self.ask(witness, only, &nothing, (store, budget), &mut found)?;
         }
         if !self.is_table {
             for (key, entities) in &mut found {
@@ -93,7 +93,7 @@ impl Supports {
             }
         }
         for witness in &self.witnesses.rows {
-            self.ask(witness, Some(&members), &shown, store, budget, &mut found)?;
+            self.ask(witness, Some(&members), &shown, (store, budget), &mut found)?;
         }
         Ok(found)
     }
@@ -103,8 +103,7 @@ impl Supports {
         witness: &Witness,
         only: Option<&[Value]>,
         shown: &Shown,
-        store: &T,
-        budget: Budget,
+        (store, budget): (&T, Budget),
         found: &mut Found,
     ) -> Result<(), EvalError> {
         let mut query = witness.query.clone();
@@ -134,7 +133,7 @@ impl Supports {
 }
 
 /// Leaves out what is no include.
-fn keep_includes(fields: &mut Vec<Field>) {
+pub(super) fn keep_includes(fields: &mut Vec<Field>) {
     fields.retain_mut(|field| match &mut field.value {
         FieldValue::Many(select) | FieldValue::First(select) => {
             if let Shape::Entities { fields, .. } = &mut select.shape {
