@@ -107,6 +107,9 @@ impl<'p, 'a, T: Triples + ?Sized> Stream<'p, 'a, T> {
                 Rows::Entities(_) => Some(Vec::new()),
             }
         };
+        if let Some(failure) = store.failure() {
+            return Err(failure.into());
+        }
         Ok(Self {
             cx,
             relations,
@@ -156,7 +159,12 @@ impl<'p, 'a, T: Triples + ?Sized> Stream<'p, 'a, T> {
         }
         let tuples = self.terms.chunks_exact(self.width());
         let data = |tuple: &[Term]| tuple.iter().map(|term| self.datum(*term)).collect();
-        Ok(Some(tuples.map(data).collect()))
+        let rows = tuples.map(data).collect();
+        // What was found, or read from the dictionary, after the store had failed is nothing to show.
+        match self.cx.store.failure() {
+            Some(failure) => Err(failure.into()),
+            None => Ok(Some(rows)),
+        }
     }
 
     fn fill(&mut self) -> Result<bool, EvalError> {

@@ -293,6 +293,64 @@ fn a_register_and_an_element_of_one_value_are_one_triple_in_either_direction() {
     });
 }
 
+/// Wherever a query is told to stop: the whole answer or the reason, never a part that looks whole.
+#[test]
+fn a_query_that_is_stopped_anywhere_gives_no_wrong_answer() {
+    run(async {
+        let mut case = Case::new(false).await;
+        for number in 0..24_u32 {
+            let subject = EntityId::new(&format!("n{number}")).unwrap();
+            let create = Change::Create {
+                subject: subject.clone(),
+            };
+            let write = Change::Set {
+                subject,
+                predicate: Predicate::new("post/rank").unwrap(),
+                value: Value::string(&format!("a text that only the dictionary holds {number}")),
+            };
+            case.write(vec![create, write]).await;
+        }
+        for source in [
+            "find max(?x), max(?y), max(?z) where ?a post/rank ?x; ?b post/rank ?y; ?c post/rank ?z",
+            "find ?x, ?y where ?a post/rank ?x; ?b post/rank ?y; ?c post/rank ?z; ?z >= ?x",
+            "post where rank exists order by rank { rank, <post.to { rank } }",
+        ] {
+            let ask = |stop_after: u64| {
+                let asked = std::cell::Cell::new(0);
+                let go_on = || {
+                    asked.set(asked.get() + 1);
+                    asked.get() <= stop_after
+                };
+                let snapshot = Snapshot::of(&case.replica.storage, &Statistics::default(), tenant()).unwrap();
+                let mut found = Vec::new();
+                let bounds = Bounds {
+                    go_on: &go_on,
+                    ..BOUNDS
+                };
+                let done = Asked::read(source).unwrap().answer(&snapshot, bounds, &mut |part| {
+                    if let Part::Rows(rows) = part {
+                        found.extend(rows);
+                    }
+                    ControlFlow::Continue(())
+                });
+                (done, found)
+            };
+            let (done, whole) = ask(u64::MAX);
+            assert_eq!(done, Ok(()), "{source}");
+            for stop_after in 0..40 {
+                let (done, found) = ask(stop_after);
+                match done {
+                    Ok(()) => assert_eq!(found, whole, "{source}, stopped after {stop_after}"),
+                    Err(failed) => {
+                        assert_eq!(failed, Failed::Time(BOUNDS.time), "{source}");
+                        assert!(found.iter().all(|row| whole.contains(row)), "{source}: {found:?}");
+                    }
+                }
+            }
+        }
+    });
+}
+
 #[test]
 fn what_exceeds_a_bound_is_ended_with_its_name() {
     run(async {
