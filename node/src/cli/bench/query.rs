@@ -4,10 +4,11 @@
 //! unordered rows stay the numbers that they are (as in `tests/benches/query`, beside `SQLite`). From disk is the whole
 //! of a node's work for one call but for the network: a snapshot, the query read and planned, rows as typed JSON.
 
-use std::{ops::ControlFlow, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, ops::ControlFlow, path::Path, sync::Arc, time::Duration};
 
 use clap::Args;
 use halcyon_core::{
+    change::Change,
     graph::Graph,
     id::{NodeId, OriginId, Seq, Tag},
     query::{
@@ -57,14 +58,15 @@ pub(super) async fn run(args: &QueryArgs, dir: &Path) -> Result<Vec<Figure>, Fai
         .unwrap_or(blog::ENTITIES)
         .max(100);
     let is_whole = entities == blog::ENTITIES;
-    let mut figures = in_memory(entities, is_whole)?;
+    let (mut figures, counts) = in_memory(entities, is_whole)?;
     if !args.memory {
-        figures.extend(on_disk(entities, dir).await?);
+        figures.extend(on_disk(entities, &counts, dir).await?);
     }
     Ok(figures)
 }
 
-fn in_memory(entities: usize, is_whole: bool) -> Result<Vec<Figure>, Failure> {
+/// Figures, and how many rows each question has.
+fn in_memory(entities: usize, is_whole: bool) -> Result<(Vec<Figure>, Vec<u64>), Failure> {
     output::note(format!(
         "loading {} entities into memory",
         output::count(entities as u64)
@@ -85,6 +87,7 @@ fn in_memory(entities: usize, is_whole: bool) -> Result<Vec<Figure>, Failure> {
     let mut figures = vec![
         Figure::rate("load into memory", graph.len() as u64, took, "triples/s").reaching(is_whole.then_some(600_000.0)),
     ];
+    let mut counts = Vec::new();
     for question in questions(entities) {
         let query = Arc::new(from_text(&question.query).map_err(Failure::failed)?);
         let plan = plan(query, &graph);
@@ -105,17 +108,26 @@ fn in_memory(entities: usize, is_whole: bool) -> Result<Vec<Figure>, Failure> {
             }
             Ok(rows)
         };
-        let figure = measured(question.name, "in memory", &mut run)?;
+        let (figure, rows) = measured(question.name, "in memory", &mut run)?;
         figures.push(figure.reaching(is_whole.then_some(question.must_reach)));
+        counts.push(rows);
     }
-    Ok(figures)
+    Ok((figures, counts))
 }
 
-async fn on_disk(entities: usize, dir: &Path) -> Result<Vec<Figure>, Failure> {
+async fn on_disk(entities: usize, counts: &[u64], dir: &Path) -> Result<Vec<Figure>, Failure> {
     output::note("loading the same into a node's storage");
     let engine = Engine::open(dir).await?;
     let began = connect::clock().monotonic();
-    for set in blog::sets(entities) {
+    for mut set in blog::sets(entities) {
+        // A node takes nothing of an entity that nobody created.
+        let subjects: BTreeSet<_> = set
+            .changes
+            .iter()
+            .filter_map(|change| change.subject().cloned())
+            .collect();
+        let created = subjects.into_iter().map(|subject| Change::Create { subject });
+        set.changes.splice(..0, created);
         let admit = Admit {
             tenant: engine.tenant,
             encoded: set.encode().into(),
@@ -129,7 +141,7 @@ async fn on_disk(entities: usize, dir: &Path) -> Result<Vec<Figure>, Failure> {
     let triples = entities as u64 * FIELDS;
     let mut figures = vec![Figure::rate("load into storage", triples, took, "triples/s")];
     let statistics = Statistics::default();
-    for question in questions(entities) {
+    for (question, &count) in questions(entities).into_iter().zip(counts) {
         let mut run = || -> Result<u64, Failure> {
             let snapshot = Snapshot::of(&engine.storage, &statistics, engine.tenant).map_err(Failure::failed)?;
             let asked = Asked::read(&question.query).map_err(Failure::failed)?;
@@ -143,7 +155,12 @@ async fn on_disk(entities: usize, dir: &Path) -> Result<Vec<Figure>, Failure> {
             let answered = asked.answer(&snapshot, bounds(), &mut take);
             answered.map_err(Failure::failed).map(|()| rows)
         };
-        figures.push(measured(question.name, "from disk", &mut run)?);
+        let (figure, rows) = measured(question.name, "from disk", &mut run)?;
+        if rows != count {
+            let text = format!("{}: {rows} rows from disk, {count} in memory", question.name);
+            return Err(Failure::failed(text));
+        }
+        figures.push(figure);
     }
     engine.close().await;
     Ok(figures)
@@ -159,8 +176,8 @@ const fn bounds() -> Bounds<'static> {
     }
 }
 
-/// Milliseconds of one run: the median of some windows, each of as many runs as fill it.
-fn measured(name: &str, place: &str, run: &mut dyn FnMut() -> Result<u64, Failure>) -> Result<Figure, Failure> {
+/// Milliseconds of one run: the median of some windows, each of as many runs as fill it. And the rows.
+fn measured(name: &str, place: &str, run: &mut dyn FnMut() -> Result<u64, Failure>) -> Result<(Figure, u64), Failure> {
     let clock = connect::clock();
     let rows = run()?;
     let mut times = Vec::with_capacity(WINDOWS);
@@ -177,8 +194,9 @@ fn measured(name: &str, place: &str, run: &mut dyn FnMut() -> Result<u64, Failur
         };
         times.push(took.as_secs_f64() * 1e3 / float(runs));
     }
-    let rows = output::plural(rows, "row", "rows");
-    Ok(Figure::new(format!("{name} ({rows}), {place}"), median(&times), "ms"))
+    let shown = output::plural(rows, "row", "rows");
+    let figure = Figure::new(format!("{name} ({shown}), {place}"), median(&times), "ms");
+    Ok((figure, rows))
 }
 
 fn questions(entities: usize) -> Vec<Question> {
