@@ -91,6 +91,10 @@ pub(crate) const MEASURE_INTERVAL: Duration = Duration::from_secs(30);
 /// How often a client with kept sets asks whether a second replica holds them.
 pub(crate) const HELD_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A kept set is pushed again when another replica has said so often that it has not heard of it: the questions come
+/// ever more rarely, so this is half a minute after the first.
+pub(crate) const UNHEARD_OF_MAX: u32 = 5;
+
 /// How much longer to measure once the first replica has answered: a nearer one would have answered by then.
 pub(crate) const MEASURE_PATIENCE: Duration = Duration::from_millis(200);
 

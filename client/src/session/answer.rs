@@ -166,6 +166,7 @@ impl Session {
             timestamp: set.timestamp,
             tag: taken.tag,
             bytes: set.bytes,
+            unheard_of: 0,
         });
         round.outcome.forgotten.extend(forgotten);
         if !set.settled {

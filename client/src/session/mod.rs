@@ -38,7 +38,7 @@ use self::stamps::Stamps;
 use crate::{
     limits::{
         BACKOFF_MAX, BACKOFF_MIN, KEPT_BYTES_MAX, KEPT_SETS_MAX, OUTBOX_BYTES_MAX, OUTBOX_SETS_MAX, PUSH_BYTES_MAX,
-        PUSH_SETS_MAX,
+        PUSH_SETS_MAX, UNHEARD_OF_MAX,
     },
     types::Acknowledged,
 };
@@ -97,6 +97,8 @@ struct Kept {
     timestamp: Timestamp,
     tag: Tag,
     bytes: Bytes,
+    /// How often another replica said that it does not hold it, and knew of none that does.
+    unheard_of: u32,
 }
 
 /// The state of pushing.
@@ -209,16 +211,29 @@ impl Session {
     }
 
     /// A node told what it holds (`own`) and what a second replica is known to hold. Kept sets that two replicas hold
-    /// are let go; those whose node is no longer among `replicas` are pushed again.
+    /// are let go. Pushed again are those whose node is no longer among `replicas`, or does not hold them itself any more
+    /// (its disk was put back), and those of which another replica has not heard for long (their node may be gone, and
+    /// nobody has said so): to push a set twice does no harm.
     pub(crate) fn on_held(&mut self, node: NodeId, held: &Held, replicas: &BTreeSet<NodeId>) -> Vec<Place> {
         let is_held = |kept: &Kept| {
             held.second.covers_tag(kept.tag) || (kept.tag.origin.node != node && held.own.covers_tag(kept.tag))
         };
-        let (held_now, rest): (VecDeque<_>, VecDeque<_>) =
+        let (held_now, kept): (VecDeque<_>, VecDeque<_>) =
             std::mem::take(&mut self.kept).into_iter().partition(is_held);
-        let lost = |kept: &Kept| !replicas.is_empty() && !replicas.contains(&kept.tag.origin.node);
-        let may_push_again = self.under_way == 0;
-        let (lost, rest): (VecDeque<_>, VecDeque<_>) = rest.into_iter().partition(|kept| may_push_again && lost(kept));
+        // Only an answer to the question itself comes with the replicas, and says what the node holds.
+        let may_push_again = self.under_way == 0 && !replicas.is_empty();
+        let (mut lost, mut rest) = (VecDeque::new(), VecDeque::new());
+        for mut kept in kept {
+            let origin = kept.tag.origin.node;
+            let is_there = origin == node && held.own.covers_tag(kept.tag);
+            kept.unheard_of += u32::from(origin != node && may_push_again);
+            let is_unheard_of = !is_there && (origin == node || kept.unheard_of >= UNHEARD_OF_MAX);
+            if may_push_again && (is_unheard_of || !replicas.contains(&origin)) {
+                lost.push_back(kept);
+            } else {
+                rest.push_back(kept);
+            }
+        }
         self.kept = rest;
         self.kept_bytes = self.kept.iter().map(|kept| kept.bytes.len()).sum();
         for kept in lost.into_iter().rev() {

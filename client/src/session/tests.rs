@@ -245,6 +245,30 @@ fn check_held(second: u64, own: u64, replicas: &[u64], expected: (usize, usize))
 }
 
 #[test]
+fn a_set_that_its_node_forgot_or_that_nobody_hears_of_is_pushed_again() {
+    let nobody = Held::default();
+    let replicas = [NodeId(1), NodeId(2)].into();
+    let pushed_again_after = |node: u64| {
+        let mut session = session();
+        write(&mut session, 1, at(100));
+        session.next_push();
+        session.on_answer(Answer::Results(vec![taken(1)]), at(100));
+        let mut asked = 0;
+        while session.next_push().is_none() {
+            session.on_held(NodeId(node), &nobody, &replicas);
+            asked += 1;
+        }
+        asked
+    };
+    assert_eq!(
+        pushed_again_after(1),
+        1,
+        "the node that took it does not hold it any more"
+    );
+    assert_eq!(pushed_again_after(2), 5, "another may only not have heard of it yet");
+}
+
+#[test]
 fn a_restart_pushes_what_is_left_first_and_goes_on_behind_it() {
     let mut before = session();
     let left = write(&mut before, 3, at(100));
