@@ -49,6 +49,16 @@ fn a_leader_that_dies_inside_a_commit_writes_no_second_entry_in_its_place() {
     clean(&["run", "--seed", "6", "--until-ms", "14000"]);
 }
 
+/// Each found a bug once: 23 a watch that came back after the deletions of its absence had been collected, and kept what
+/// was deleted; 26 a learner in São Paulo whose entries took longer from Sydney than a heartbeat, so that it never got
+/// them; 123159486 a node that asked again to join, its answer lost, and was refused as its own double.
+#[test]
+fn seeds_that_found_something_stay_clean() {
+    for seed in ["23", "26", "123159486"] {
+        clean(&["run", "--seed", seed]);
+    }
+}
+
 #[test]
 fn a_plan_is_shown_without_being_carried_out() {
     let output = chaos(&["run", "--seed", "1", "--scenario", "region-lost", "--dry"]);

@@ -54,7 +54,9 @@ pub(crate) async fn run(stage: Rc<Stage>, number: Client) -> turmoil::Result {
             Speaker::Web(Box::new(Web::new(env, access.clone(), stage.client_addresses())))
         }
     };
+    // A watch is not passed on to another node: who reaches one only cannot follow what that one does not hold.
     if plan.mix.watch
+        && !plan.forward
         && let Speaker::Native(client) = &speaker
     {
         tokio::task::spawn_local(watch(stage.clone(), number, access.id, client.clone()));

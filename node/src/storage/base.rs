@@ -6,6 +6,7 @@ use halcyon_core::{env::File, id::TenantId};
 use redb::{Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable};
 
 use super::{
+    careful::careful,
     keys,
     layer::{Layer, Overlay},
     state::TenantState,
@@ -91,6 +92,10 @@ pub(super) struct Fold {
 impl Index {
     /// Opens a shard's file, or makes it; `log_id` is for one that is new.
     pub(super) fn open(file: Arc<dyn File>, cache_bytes: usize, log_id: u64) -> Result<Opened, OpenError> {
+        careful(|| Self::open_file(file, cache_bytes, log_id))
+    }
+
+    fn open_file(file: Arc<dyn File>, cache_bytes: usize, log_id: u64) -> Result<Opened, OpenError> {
         let mut builder = Database::builder();
         builder.set_cache_size(cache_bytes);
         let db = builder.create_with_backend(RedbFile(file)).map_err(disk_error)?;
@@ -155,9 +160,11 @@ impl Index {
     /// Frees the pages that the last fold replaced, once nobody reads the state before it any more: the next fold
     /// then takes those instead of making the file larger.
     pub(super) fn release(&self) -> Result<(), StorageError> {
-        let mut transaction = self.db.begin_write().map_err(disk_error)?;
-        transaction.set_quick_repair(true);
-        transaction.commit().map_err(disk_error)
+        careful(|| {
+            let mut transaction = self.db.begin_write().map_err(disk_error)?;
+            transaction.set_quick_repair(true);
+            transaction.commit().map_err(disk_error)
+        })
     }
 
     /// The state as of the last fold.
@@ -173,6 +180,10 @@ impl Index {
 
     /// Writes layers in the order of keys, durably, and answers with the state after it.
     pub(super) fn fold(&self, fold: &Fold) -> Result<Base, StorageError> {
+        careful(|| self.write(fold))
+    }
+
+    fn write(&self, fold: &Fold) -> Result<Base, StorageError> {
         let mut transaction = self.db.begin_write().map_err(disk_error)?;
         transaction.set_durability(Durability::Immediate).map_err(disk_error)?;
         transaction.set_quick_repair(true);
@@ -222,8 +233,10 @@ impl Index {
 impl Base {
     pub(super) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
         let Some(tables) = &self.tables else { return Ok(None) };
-        let row = tables[table as usize].get(key).map_err(disk_error)?;
-        Ok(row.map(|row| row.value().to_vec()))
+        careful(|| {
+            let row = tables[table as usize].get(key).map_err(disk_error)?;
+            Ok(row.map(|row| row.value().to_vec()))
+        })
     }
 
     /// Rows from `from` to before `to`.
@@ -235,11 +248,13 @@ impl Base {
     ) -> Result<Option<BaseRange>, StorageError> {
         let Some(tables) = &self.tables else { return Ok(None) };
         let table = &tables[table as usize];
-        Ok(Some(match to {
-            Some(to) if to <= from => return Ok(None),
-            Some(to) => table.range(from..to).map_err(disk_error)?,
-            None => table.range(from..).map_err(disk_error)?,
-        }))
+        careful(|| {
+            Ok(Some(match to {
+                Some(to) if to <= from => return Ok(None),
+                Some(to) => table.range(from..to).map_err(disk_error)?,
+                None => table.range(from..).map_err(disk_error)?,
+            }))
+        })
     }
 }
 

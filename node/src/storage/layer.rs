@@ -16,6 +16,7 @@ use halcyon_core::id::TenantId;
 
 use super::{
     base::{Base, BaseRange},
+    careful::careful,
     keys,
     state::TenantState,
     tables::{TABLES, Table},
@@ -286,11 +287,12 @@ impl Merged<'_> {
 
     fn advance(&mut self) -> Result<(), StorageError> {
         self.head = None;
-        if let Some(range) = &mut self.base
-            && let Some(row) = range.next()
-        {
-            let (key, value) = row.map_err(super::base::disk_error)?;
-            self.head = Some((key.value().to_vec(), value.value().to_vec()));
+        if let Some(range) = &mut self.base {
+            self.head = careful(|| {
+                let Some(row) = range.next() else { return Ok(None) };
+                let (key, value) = row.map_err(super::base::disk_error)?;
+                Ok::<_, StorageError>(Some((key.value().to_vec(), value.value().to_vec())))
+            })?;
         }
         Ok(())
     }

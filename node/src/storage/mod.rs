@@ -13,6 +13,7 @@ mod admit;
 mod apply;
 mod base;
 pub mod bench;
+mod careful;
 mod command;
 mod delta;
 mod facts;

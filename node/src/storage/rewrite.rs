@@ -12,6 +12,7 @@ use redb::{Durability, ReadableDatabase, ReadableTable};
 
 use super::{
     base::{Base, ERASED, Index, OpenError, disk_error},
+    careful::careful,
     limits::REWRITE_BYTES,
     tables::{META, TENANTS, Table},
     types::StorageError,
@@ -111,7 +112,7 @@ pub(super) fn rewrite(
     show: impl FnOnce(Base),
 ) -> Result<Rewritten, RewriteError> {
     let next = generation.next();
-    let opened = open_copy(disk, index, next);
+    let opened = careful(|| open_copy(disk, index, next));
     let (copy, base) = match opened {
         Ok(opened) => opened,
         Err(error) => {
