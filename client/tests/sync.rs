@@ -278,6 +278,8 @@ async fn a_watch_goes_on_without_gap_or_repeat_while_connections_break() {
                 .expect("in time")
                 .unwrap();
             match event.unwrap() {
+                // Everything had not come before the connection broke.
+                WatchEvent::Anew => seen.clear(),
                 WatchEvent::Missed(set) | WatchEvent::Live { set, .. } => seen.push(set.number),
                 WatchEvent::CaughtUp(_) => {}
                 WatchEvent::Anew => panic!("nothing was collected"),
@@ -424,6 +426,7 @@ async fn a_watch_from_a_kept_vector_goes_on_without_gap_or_repeat() {
         while sets.len() < count || !is_whole {
             let event = tokio::time::timeout(PATIENCE, events.next()).await.expect("in time");
             match event.unwrap().unwrap() {
+                WatchEvent::Anew => unreachable!("no connection breaks here"),
                 WatchEvent::Missed(set) => {
                     is_whole = false;
                     sets.push(set.number);

@@ -79,6 +79,10 @@ pub(super) const DESCRIBED_FRESH: Duration = Duration::from_secs(1);
 /// How often a leaving replica asks whether the others hold all it has.
 pub(super) const LEAVE_POLL: Duration = Duration::from_millis(250);
 
+/// The same while one of them does not answer: it may be gone until somebody removes it, and a node that is drained asks
+/// for each of its tenants.
+pub(super) const LEAVE_POLL_SILENT: Duration = Duration::from_secs(5);
+
 /// How often a report to the control plane is repeated while the view does not show it.
 pub(super) const REPORT_AGAIN: Duration = Duration::from_secs(2);
 

@@ -18,7 +18,9 @@ use halcyon_core::{
 use super::plan::GossipPlan;
 use crate::{
     metadata::state::{ReplicaState, Tenant},
-    replication::limits::{BACKOFF_MAX, BACKOFF_MIN, CLOSE_WAIT, DESCRIBED_FRESH, LEAVE_POLL, REPORT_AGAIN},
+    replication::limits::{
+        BACKOFF_MAX, BACKOFF_MIN, CLOSE_WAIT, DESCRIBED_FRESH, LEAVE_POLL, LEAVE_POLL_SILENT, REPORT_AGAIN,
+    },
     storage::types::Summary,
 };
 
@@ -287,7 +289,13 @@ impl TenantState {
         if active.is_empty() {
             return Step::Rest;
         }
-        if self.described.is_none_or(|at| now >= at + LEAVE_POLL) {
+        let is_silent = |node: &NodeId| around.unreachable.contains(node);
+        let poll = if active.iter().any(is_silent) {
+            LEAVE_POLL_SILENT
+        } else {
+            LEAVE_POLL
+        };
+        if self.described.is_none_or(|at| now >= at + poll) {
             return Step::Do(Action::Describe(active));
         }
         let own = self.own.as_ref().expect("looked at above");
@@ -300,7 +308,7 @@ impl TenantState {
                 });
             }
         }
-        Step::Wait(self.described.unwrap_or(now) + LEAVE_POLL)
+        Step::Wait(self.described.unwrap_or(now) + poll)
     }
 
     fn step_staying(&mut self, tenant: &Tenant, around: &Surroundings, now: Duration) -> Step {
