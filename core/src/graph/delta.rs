@@ -39,8 +39,14 @@ impl Delta {
         joined.net()
     }
 
+    /// Goes on with what a later change did. [`Self::net`] then makes one delta of all.
+    pub fn extend(&mut self, later: Self) {
+        self.added.extend(later.added);
+        self.removed.extend(later.removed);
+    }
+
     /// Takes out what came and went.
-    pub(super) fn net(mut self) -> Self {
+    pub fn net(mut self) -> Self {
         if self.removed.is_empty() || self.added.is_empty() {
             return self;
         }

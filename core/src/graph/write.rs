@@ -101,7 +101,7 @@ impl Graph {
         self.take_in(&[write]).net()
     }
 
-    /// Drops an entity's cells, or one of them, that nobody here needs any more. Pending sets stay.
+    /// Drops an entity, or one of its cells, that nobody here needs any more: also that it was deleted. Pending sets stay.
     pub fn forget(&mut self, subject: &EntityId, predicate: Option<&Predicate>) -> Delta {
         let Some(subject) = self.dictionary.entity_number(subject) else {
             return Delta::default();
@@ -234,6 +234,9 @@ impl Graph {
                 self.settle_cleared(subject, &turns, delta);
             }
             Act::Forget(predicate) => {
+                if predicate.is_none() {
+                    self.deleted.remove(&subject);
+                }
                 self.cells_mut(subject).clear(predicate, |turn| turns.push(turn));
                 self.fingerprint_turns(subject, &turns);
                 self.settle_cleared(subject, &turns, delta);
@@ -264,7 +267,12 @@ impl Graph {
                 }
                 shadow.cells.clear(None, |turn| turns.push(turn));
             }
-            Act::Forget(predicate) => shadow.cells.clear(predicate, |turn| turns.push(turn)),
+            Act::Forget(predicate) => {
+                if predicate.is_none() {
+                    shadow.deleted = None;
+                }
+                shadow.cells.clear(predicate, |turn| turns.push(turn));
+            }
         }
         self.fingerprint_turns(write.subject, &turns);
         self.turns = turns;

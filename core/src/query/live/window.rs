@@ -149,6 +149,29 @@ impl Mirror {
         self.items.keys()
     }
 
+    /// What leads from here to another state of the same query.
+    pub fn difference(&self, to: &Self) -> AnswerDelta {
+        let gone = self.items.keys().filter(|key| !to.items.contains_key(key));
+        let mut changes: Vec<Change> = gone.cloned().map(Change::Removed).collect();
+        for (key, item) in &to.items {
+            match self.items.get(key) {
+                Some(shown) if shown == item => {}
+                Some(_) => changes.push(Change::Changed {
+                    from: key.clone(),
+                    to: key.clone(),
+                    item: item.clone(),
+                }),
+                None => changes.push(Change::Added(key.clone(), item.clone())),
+            }
+        }
+        AnswerDelta(changes)
+    }
+
+    /// The items in their order.
+    pub fn items(&self) -> impl Iterator<Item = (&Key, &Item)> {
+        self.items.iter()
+    }
+
     /// The answer as it stands.
     pub fn answer(&self) -> Answer {
         let is_full = self.limit == Some(self.items.len());
