@@ -11,6 +11,7 @@ use halcyon_core::{
     clock::ClientId,
     env::Env,
     id::{EntityId, Predicate},
+    query::answer::Answer,
     value::Value,
     version_vector::VersionVector,
 };
@@ -24,15 +25,16 @@ use tokio::{
 };
 
 use crate::{
+    engine::{Engine, FollowError, Notice, Start},
     error::{ConnectError, FlushError, ReadError, Refused, Unacknowledged, WriteError},
     limits::{CLOSE_WAIT, READ_DEADLINE, ROOM_WAIT, WRITES_WAITING_MAX},
+    live::{self, LiveQuery},
     navigate::Navigator,
     outbox::{Left, OutboxFile},
     push,
     query::{self, Explanation, QueryRows},
     read,
     routing::Router,
-    session::Session,
     shared::{Shared, Ticket},
     transport::{Transport, check_address},
     types::{Acknowledged, ClientOptions, ClientStatus, Outbox, ScanPage, WatchEvent},
@@ -152,8 +154,16 @@ impl Client {
             }
         };
         let client = ClientId::from_random(env.random_u128());
-        let session = Session::open(client, left.floor, left.place, left.sets);
-        let shared = Arc::new(Shared::new(env, navigator, outbox.clone(), session, &options));
+        let engine = Engine::open(Start {
+            tenant: options.tenant.clone(),
+            client,
+            floor: left.floor,
+            place: left.place,
+            sets: left.sets,
+            rows: left.rows,
+            saves: outbox.is_some(),
+        });
+        let shared = Arc::new(Shared::new(env, navigator, outbox.clone(), engine, &options));
         Ok(Self::start(shared, outbox, options.offline))
     }
 
@@ -164,6 +174,8 @@ impl Client {
         let mut tasks = vec![
             tokio::spawn(push::run(shared.clone())),
             tokio::spawn(push::keep_near(shared.clone())),
+            tokio::spawn(live::run(shared.clone())),
+            tokio::spawn(live::save(shared.clone())),
         ];
         let writes = outbox.map(|outbox| {
             let (writes, requests) = mpsc::channel(WRITES_WAITING_MAX);
@@ -192,10 +204,32 @@ impl Client {
         Ok(Pending { number, ticket })
     }
 
+    /// Follows a query, in text or (if it begins with a brace) in JSON. It is answered at once from what is here, pending
+    /// writes included, and goes on by itself: through lost connections, to other nodes and, with an outbox on disk,
+    /// after a restart. Those who follow the same text share one subscription.
+    pub fn live(&self, query: &str) -> Result<LiveQuery, FollowError> {
+        let shared = &self.life.shared;
+        let (follower, notify) = shared.state().follow(query)?;
+        shared.follow.notify_one();
+        shared.save.notify_one();
+        Ok(LiveQuery::new(shared.clone(), follower, notify))
+    }
+
+    /// Answers a query once, from what is here: what live queries cover, and what is pending.
+    pub fn query_local(&self, query: &str) -> Result<Answer, FollowError> {
+        self.life.shared.state().engine.query_local(query)
+    }
+
+    /// What became of sets that nobody waits for: refused ones that were rolled back, fields that lost to a deletion.
+    /// Each is told once.
+    pub fn take_notices(&self) -> Vec<Notice> {
+        self.life.shared.state().engine.take_notices()
+    }
+
     /// Waits until everything written so far is acknowledged or refused for good, what an earlier run left included.
     pub async fn flush(&self) -> Result<(), FlushError> {
         let shared = &self.life.shared;
-        let last = shared.state().session.next_place();
+        let last = shared.state().engine.session().next_place();
         loop {
             let settled = shared.settled.notified();
             tokio::pin!(settled);
@@ -203,10 +237,10 @@ impl Client {
             settled.as_mut().enable();
             {
                 let state = shared.state();
-                if state.session.is_settled_before(last) {
+                if state.engine.session().is_settled_before(last) {
                     return Ok(());
                 }
-                if let Some(refusal) = state.session.blocked() {
+                if let Some(refusal) = state.engine.blocked() {
                     return Err(FlushError::Kept(refusal.clone()));
                 }
             }
@@ -299,10 +333,10 @@ impl Client {
             node: route.as_ref().and_then(|route| route.node),
             region: route.as_ref().and_then(|route| route.region.clone()),
             address: route.map(|route| route.address),
-            outbox: state.session.waiting(),
-            held_by_one: state.session.held_by_one(),
-            kept: state.session.kept(),
-            vector: state.session.seen().clone(),
+            outbox: state.engine.waiting(),
+            held_by_one: state.engine.session().held_by_one(),
+            kept: state.engine.kept(),
+            vector: state.engine.seen().clone(),
         }
     }
 
@@ -321,7 +355,7 @@ impl Client {
         };
         let _ = tokio::time::timeout(CLOSE_WAIT, futures::future::join_all(tasks)).await;
         shared.drop_waiters();
-        let floor = shared.state().session.floor();
+        let floor = shared.state().engine.floor();
         if let Some(outbox) = &shared.outbox
             && let Err(error) = outbox.tidy(&shared.env, floor).await
         {
@@ -341,10 +375,10 @@ impl Client {
             }
             let sets = {
                 let state = shared.state();
-                if state.session.has_room() {
+                if state.engine.has_room() {
                     return Ok(());
                 }
-                state.session.waiting()
+                state.engine.waiting()
             };
             if waited >= ROOM_WAIT {
                 return Err(WriteError::Full { sets });

@@ -116,5 +116,32 @@ pub(crate) const ADMIN_DEADLINE: Duration = Duration::from_secs(30);
 /// An export or an import as a whole: a tenant of some hundred gigabytes.
 pub(crate) const ADMIN_STREAM_DEADLINE: Duration = Duration::from_hours(24);
 
+/// Updates that wait for one follower. One that is further behind is told the whole answer instead.
+pub(crate) const UPDATES_MAX: usize = 256;
+
+/// Notices of refused and superseded writes that wait to be taken; older ones go.
+pub(crate) const NOTICES_MAX: usize = 1_024;
+
+/// Changed triples from which on a query is answered anew where they are a quarter of all that is here: a first load.
+pub(crate) const REOPEN_FROM: usize = 2_000;
+
+/// Entities of a coverage whose digest is sent. Their names, in the second call, have to fit one message.
+pub(crate) const DIGEST_ENTITIES_MAX: usize = 50_000;
+
+/// Runs for which the coverage of a query that nobody followed is kept on the disk.
+pub(crate) const IDLE_RUNS_MAX: u64 = 8;
+
+/// A session's stream that hears nothing for this long connects anew: three of a node's signs of life.
+pub(crate) const SESSION_SILENCE_MAX: Duration = Duration::from_secs(15);
+
+/// For one `Subscribe`: the node answers the query first.
+pub(crate) const SUBSCRIBE_DEADLINE: Duration = Duration::from_secs(20);
+
+/// Calls of one session under way beside its stream: a page that opens with many queries asks for all at once.
+pub(crate) const SUBSCRIPTION_CALLS_MAX: usize = 32;
+
+/// The least time between two commits of what queries cover. Losing that much costs a few buckets of a digest.
+pub(crate) const SAVE_PAUSE: Duration = Duration::from_millis(100);
+
 const _: () = assert!(CHANGE_SET_BYTES_MAX < PUSH_BYTES_MAX);
 const _: () = assert!(PUSH_BYTES_MAX < MESSAGE_BYTES_MAX);

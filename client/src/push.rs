@@ -64,7 +64,7 @@ async fn look_around(shared: &Shared, failures: &mut u32) {
 
 /// One push, or a wait for one.
 async fn turn(shared: &Shared, quiet: &mut Duration) {
-    let push = shared.state().session.next_push();
+    let push = shared.state().engine.next_push();
     let Some(push) = push else {
         if tokio::time::timeout(*quiet, shared.work.notified()).await.is_err() {
             *quiet = ask_held(shared, *quiet).await;
@@ -76,11 +76,12 @@ async fn turn(shared: &Shared, quiet: &mut Duration) {
     let moment = shared.moment();
     let mut outcome = {
         let mut state = shared.state();
-        let mut outcome = state.session.on_answer(answer, moment);
+        let mut outcome = state.engine.on_push_answer(answer, moment);
         if let (Some(node), Some(held)) = (route.as_ref().and_then(|route| route.node), held) {
             // Whether a node is lost is asked in quiet moments, against a fresh list.
-            outcome.forgotten.extend(state.session.on_held(node, &held, &[].into()));
+            outcome.forgotten.extend(state.engine.on_held(node, &held, &[].into()));
         }
+        state.wake();
         outcome
     };
     // A set whose new timestamp is not on disk must not be pushed: the disk is tried again until it takes it.
@@ -160,7 +161,7 @@ async fn follow(shared: &Shared, route: Option<Route>, next: Next) {
 
 /// Asks whether a second replica holds what is kept. Returns how long to be quiet before asking again.
 async fn ask_held(shared: &Shared, quiet: Duration) -> Duration {
-    if shared.state().session.kept() == 0 {
+    if shared.state().engine.kept() == 0 {
         return quiet;
     }
     let longer = (quiet * 2).min(MEASURE_INTERVAL);
@@ -181,8 +182,8 @@ async fn ask_held(shared: &Shared, quiet: Duration) -> Duration {
     let replicas = shared.navigator.replicas();
     let (places, floor) = {
         let mut state = shared.state();
-        let places = state.session.on_held(node, &Held { own, second }, &replicas);
-        (places, state.session.floor())
+        let places = state.engine.on_held(node, &Held { own, second }, &replicas);
+        (places, state.engine.floor())
     };
     let progress = !places.is_empty();
     if let Some(outbox) = &shared.outbox {

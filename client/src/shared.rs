@@ -14,10 +14,11 @@ use halcyon_proto::error::Refusal;
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::{
+    engine::{Engine, FollowError, FollowerId},
     error::{OutboxError, Refused, WriteError},
     navigate::Navigator,
     outbox::OutboxFile,
-    session::{Moment, Outcome, Place, Session, Stored},
+    session::{Moment, Outcome, Place, Stored},
     types::{Acknowledged, ClientOptions},
 };
 
@@ -43,8 +44,10 @@ struct Waiter {
 /// The session, and who waits for its sets.
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) session: Session,
+    pub(crate) engine: Engine,
     waiters: BTreeMap<Place, Waiter>,
+    /// Who follows queries.
+    followers: BTreeMap<FollowerId, Arc<Notify>>,
 }
 
 /// What the tasks of one client share.
@@ -62,6 +65,10 @@ pub(crate) struct Shared {
     /// Sets were settled: there is room, and perhaps nothing left to wait for.
     pub(crate) settled: Notify,
     pub(crate) closed: watch::Sender<bool>,
+    /// A query is followed, or there are calls to make for one.
+    pub(crate) follow: Notify,
+    /// There may be rows to save.
+    pub(crate) save: Notify,
 }
 
 impl Shared {
@@ -69,7 +76,7 @@ impl Shared {
         env: Env,
         navigator: Navigator,
         outbox: Option<Arc<OutboxFile>>,
-        session: Session,
+        engine: Engine,
         options: &ClientOptions,
     ) -> Self {
         let waiters = BTreeMap::new();
@@ -79,10 +86,16 @@ impl Shared {
             outbox,
             forward: options.forward,
             read_deadline: options.read_deadline,
-            state: Mutex::new(State { session, waiters }),
+            state: Mutex::new(State {
+                engine,
+                waiters,
+                followers: BTreeMap::new(),
+            }),
             work: Notify::new(),
             settled: Notify::new(),
             closed: watch::Sender::new(false),
+            follow: Notify::new(),
+            save: Notify::new(),
         }
     }
 
@@ -112,7 +125,7 @@ impl Shared {
     pub(crate) fn write_in_memory(&self, changes: Vec<Change>) -> Result<(u64, Ticket), WriteError> {
         let moment = self.moment();
         let mut state = self.state();
-        let (stored, number) = state.session.stamp(changes, moment)?;
+        let (stored, number) = state.engine.stamp(changes, moment)?;
         let ticket = state.accept(stored);
         drop(state);
         self.work.notify_one();
@@ -134,7 +147,7 @@ impl Shared {
                 .into_iter()
                 .filter_map(|(place, end)| Some((state.waiters.remove(&place)?, end)))
                 .collect();
-            (state.session.floor(), ends)
+            (state.engine.floor(), ends)
         };
         for (waiter, end) in ends {
             // Whoever wrote it may not care.
@@ -142,6 +155,9 @@ impl Shared {
         }
         self.settled.notify_waiters();
         let Some(outbox) = &self.outbox else { return Ok(()) };
+        // What a set that goes has become is kept in the same commit.
+        outbox.stage(self.state().engine.take_rows());
+        self.save.notify_one();
         if !outcome.rewritten.is_empty() {
             outbox.commit(&self.env, &outcome.rewritten, floor).await?;
         }
@@ -167,6 +183,31 @@ impl Shared {
 }
 
 impl State {
+    /// Wakes those whose queries changed. To be called whenever the engine was told something.
+    pub(crate) fn wake(&mut self) {
+        for follower in self.engine.take_woken() {
+            if let Some(notify) = self.followers.get(&follower) {
+                notify.notify_one();
+            }
+        }
+    }
+
+    /// Follows a query; the notice says that there are updates.
+    pub(crate) fn follow(&mut self, query: &str) -> Result<(FollowerId, Arc<Notify>), FollowError> {
+        let follower = self.engine.follow(query)?;
+        let notify = Arc::new(Notify::new());
+        self.followers.insert(follower, notify.clone());
+        self.wake();
+        Ok((follower, notify))
+    }
+
+    /// Ends it.
+    pub(crate) fn unfollow(&mut self, follower: FollowerId) {
+        self.followers.remove(&follower);
+        self.engine.unfollow(follower);
+        self.wake();
+    }
+
     /// Takes a durable set in. The ticket's holder hears how it ends.
     pub(crate) fn accept(&mut self, stored: Stored) -> Ticket {
         let (sender, end) = oneshot::channel();
@@ -176,7 +217,8 @@ impl State {
             held: held.clone(),
         };
         self.waiters.insert(stored.place, waiter);
-        self.session.enqueue(stored);
+        self.engine.accept(stored);
+        self.wake();
         Ticket { end, held }
     }
 }

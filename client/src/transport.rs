@@ -15,7 +15,10 @@ use halcyon_core::{
 };
 use halcyon_proto::{
     error::Refusal,
-    v1::{self, admin_client::AdminClient, queries_client::QueriesClient, sync_client::SyncClient},
+    v1::{
+        self, admin_client::AdminClient, queries_client::QueriesClient, sessions_client::SessionsClient,
+        sync_client::SyncClient,
+    },
     version::WIRE,
 };
 use hyper_util::rt::TokioIo;
@@ -113,6 +116,13 @@ impl Transport {
     /// A client of the `Queries` service at `address`.
     pub(crate) fn queries(&self, address: &str) -> QueriesClient<Channel> {
         QueriesClient::new(self.channel(address))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// A client of the `Sessions` service at `address`.
+    pub(crate) fn sessions(&self, address: &str) -> SessionsClient<Channel> {
+        SessionsClient::new(self.channel(address))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }

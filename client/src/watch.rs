@@ -201,7 +201,7 @@ impl Watching {
         let moment = self.shared.moment();
         for bytes in missed.change_sets {
             let set = convert::change_set(&bytes)?;
-            self.shared.state().session.observe(&set.timestamp, moment);
+            self.shared.state().engine.session_mut().observe(&set.timestamp, moment);
             let is_new = self.missed.insert(ChangeSet::content_hash(&bytes));
             let is_old = mutant::active(Mutant::ResumeByTimestamp) && Some(set.timestamp) < self.largest;
             self.largest = self.largest.max(Some(set.timestamp));
@@ -219,7 +219,7 @@ impl Watching {
         let vector = convert::vector(&caught_up.vector)?;
         self.vector.join(&vector);
         self.missed.clear();
-        self.shared.state().session.saw(&vector);
+        self.shared.state().engine.session_mut().saw(&vector);
         self.ready.push_back(WatchEvent::CaughtUp(self.vector.clone()));
         Ok(())
     }
@@ -238,8 +238,8 @@ impl Watching {
         let moment = self.shared.moment();
         {
             let mut state = self.shared.state();
-            state.session.observe(&set.timestamp, moment);
-            state.session.saw_tag(tag);
+            state.engine.session_mut().observe(&set.timestamp, moment);
+            state.engine.session_mut().saw_tag(tag);
         }
         self.largest = self.largest.max(Some(set.timestamp));
         self.vector.raise(tag);

@@ -44,7 +44,7 @@ pub(crate) async fn run(shared: Arc<Shared>, outbox: Arc<OutboxFile>, mut reques
 
 async fn commit(shared: &Shared, outbox: &OutboxFile, batch: Vec<WriteRequest>) {
     let (stamped, sets) = stamp(shared, batch);
-    let floor = shared.state().session.floor();
+    let floor = shared.state().engine.floor();
     if let Err(error) = outbox.commit(&shared.env, &sets, floor).await {
         for write in stamped {
             let _ = write.reply.send(Err(error.clone().into()));
@@ -68,7 +68,7 @@ fn stamp(shared: &Shared, batch: Vec<WriteRequest>) -> (Vec<Stamped>, Vec<Stored
     let mut stamped = Vec::with_capacity(batch.len());
     let mut sets = Vec::with_capacity(batch.len());
     for WriteRequest { changes, reply } in batch {
-        match state.session.stamp(changes, moment) {
+        match state.engine.stamp(changes, moment) {
             Ok((stored, number)) => {
                 sets.push(stored);
                 stamped.push(Stamped { number, reply });

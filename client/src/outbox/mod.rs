@@ -1,4 +1,4 @@
-//! The outbox on disk: change sets that wait for their acknowledgement, and the floor of the clock.
+//! The outbox on disk: change sets that wait for their acknowledgement, the floor of the clock, and what queries cover.
 //!
 //! Many writes share one fsync: a single task commits whatever has arrived. A set that is let go leaves the file with
 //! the next commit; if a crash comes first it is pushed again, and answered as taken before.
@@ -9,18 +9,20 @@ mod tables;
 mod tests;
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use halcyon_core::{change::ChangeSet, clock::NTP64, env::Env};
-use redb::{Builder, Database, ReadableDatabase, ReadableTable};
+use redb::{Builder, Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 
 use self::{
     backend::FileBackend,
-    tables::{NUMBERS, SETS},
+    tables::{COVERAGE, FACTS, NUMBERS, QUERIES, SETS, WRITTEN},
 };
 use crate::{
+    engine::{Row, Table},
     error::OutboxError,
     session::{Floor, Place, Stored},
 };
@@ -35,6 +37,8 @@ const FORGOTTEN_MAX: usize = 1_024;
 pub(crate) struct OutboxFile {
     database: Database,
     forgotten: Mutex<Vec<Place>>,
+    /// Go with the next commit.
+    staged: Mutex<Vec<Row>>,
 }
 
 impl fmt::Debug for OutboxFile {
@@ -52,7 +56,17 @@ pub(crate) struct Left {
     pub(crate) floor: Floor,
     /// The last place given out.
     pub(crate) place: Place,
+    /// What queries covered.
+    pub(crate) rows: Vec<Row>,
 }
+
+/// The tables of rows.
+const ROWS: [(Table, TableDefinition<'static, &[u8], &[u8]>); 4] = [
+    (Table::Facts, FACTS),
+    (Table::Coverage, COVERAGE),
+    (Table::Queries, QUERIES),
+    (Table::Written, WRITTEN),
+];
 
 impl OutboxFile {
     /// Opens the file of this name, made where it does not exist.
@@ -63,8 +77,12 @@ impl OutboxFile {
             builder.set_cache_size(CACHE_BYTES);
             let database = builder.create_with_backend(FileBackend(file)).map_err(disk)?;
             let left = read_left(&database)?;
-            let forgotten = Mutex::default();
-            Ok((Arc::new(Self { database, forgotten }), left))
+            let outbox = Self {
+                database,
+                forgotten: Mutex::default(),
+                staged: Mutex::default(),
+            };
+            Ok((Arc::new(outbox), left))
         })
         .await
     }
@@ -72,6 +90,11 @@ impl OutboxFile {
     /// Makes sets durable, new ones and those with a new timestamp.
     pub(crate) async fn commit(&self, env: &Env, sets: &[Stored], floor: Floor) -> Result<(), OutboxError> {
         env.run_blocking(|| self.commit_here(sets, floor)).await
+    }
+
+    /// Takes rows for the next commit, which is whole or not at all.
+    pub(crate) fn stage(&self, rows: Vec<Row>) {
+        self.staged.lock().unwrap_or_else(PoisonError::into_inner).extend(rows);
     }
 
     /// Lets sets go. They leave the file with the next commit.
@@ -87,17 +110,19 @@ impl OutboxFile {
         Ok(())
     }
 
-    /// Deletes what was let go.
+    /// Deletes what was let go, and commits what is staged.
     pub(crate) async fn tidy(&self, env: &Env, floor: Floor) -> Result<(), OutboxError> {
         env.run_blocking(|| self.commit_here(&[], floor)).await
     }
 
     fn commit_here(&self, sets: &[Stored], floor: Floor) -> Result<(), OutboxError> {
         let forgotten = std::mem::take(&mut *self.forgotten.lock().unwrap_or_else(PoisonError::into_inner));
-        if sets.is_empty() && forgotten.is_empty() {
+        let staged = std::mem::take(&mut *self.staged.lock().unwrap_or_else(PoisonError::into_inner));
+        if sets.is_empty() && forgotten.is_empty() && staged.is_empty() {
             return Ok(());
         }
         let write = self.database.begin_write().map_err(disk)?;
+        write_rows(&write, staged)?;
         {
             let mut table = write.open_table(SETS).map_err(disk)?;
             for set in sets {
@@ -118,11 +143,47 @@ impl OutboxFile {
     }
 }
 
+fn write_rows(write: &WriteTransaction, rows: Vec<Row>) -> Result<(), OutboxError> {
+    let mut of_table: BTreeMap<Table, Vec<Row>> = BTreeMap::new();
+    for row in rows {
+        of_table.entry(row.table).or_default().push(row);
+    }
+    for (name, definition) in ROWS {
+        let Some(rows) = of_table.remove(&name) else { continue };
+        let mut table = write.open_table(definition).map_err(disk)?;
+        for row in rows {
+            match row.value {
+                Some(value) => table.insert(&*row.key, &*value).map_err(disk)?,
+                None => table.remove(&*row.key).map_err(disk)?,
+            };
+        }
+    }
+    Ok(())
+}
+
+fn read_rows(read: &ReadTransaction) -> Result<Vec<Row>, OutboxError> {
+    let mut rows = Vec::new();
+    for (table, definition) in ROWS {
+        for entry in read.open_table(definition).map_err(disk)?.iter().map_err(disk)? {
+            let (key, value) = entry.map_err(disk)?;
+            rows.push(Row {
+                table,
+                key: key.value().to_vec(),
+                value: Some(value.value().to_vec()),
+            });
+        }
+    }
+    Ok(rows)
+}
+
 fn read_left(database: &Database) -> Result<Left, OutboxError> {
     // Opening a table makes it where it is missing.
     let write = database.begin_write().map_err(disk)?;
     write.open_table(SETS).map_err(disk)?;
     write.open_table(NUMBERS).map_err(disk)?;
+    for (_, definition) in ROWS {
+        write.open_table(definition).map_err(disk)?;
+    }
     write.commit().map_err(disk)?;
     let read = database.begin_read().map_err(disk)?;
     let numbers = read.open_table(NUMBERS).map_err(disk)?;
@@ -134,6 +195,7 @@ fn read_left(database: &Database) -> Result<Left, OutboxError> {
             accepted: NTP64(number("accepted").map_err(disk)?),
         },
         place: Place(number("place").map_err(disk)?),
+        rows: read_rows(&read)?,
     };
     for entry in read.open_table(SETS).map_err(disk)?.iter().map_err(disk)? {
         let (place, bytes) = entry.map_err(disk)?;

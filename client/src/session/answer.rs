@@ -14,7 +14,7 @@ use crate::{limits::BLOCKED_WAIT, types::Acknowledged};
 
 /// How a push ended.
 #[derive(Debug, Clone)]
-pub(crate) enum Answer {
+pub enum Answer {
     /// The node answered for each set, in order. `None` is an answer that cannot be understood.
     Results(Vec<Option<Result<Taken, Refusal>>>),
     /// The node refused the whole call.
@@ -27,22 +27,22 @@ pub(crate) enum Answer {
 
 /// What is to be done after an answer.
 #[derive(Debug, Default)]
-pub(crate) struct Outcome {
+pub struct Outcome {
     /// What became of sets.
-    pub(crate) settled: Vec<Settled>,
+    pub settled: Vec<Settled>,
     /// Sets with a new timestamp. They must be durable before they are pushed.
-    pub(crate) rewritten: Vec<Stored>,
+    pub rewritten: Vec<Stored>,
     /// Sets that leave the outbox.
-    pub(crate) forgotten: Vec<Place>,
+    pub forgotten: Vec<Place>,
     /// Sets that a node keeps and no second region has yet. They stay in the outbox.
-    pub(crate) held: Vec<Place>,
+    pub held: Vec<Place>,
     /// What to do before the next push.
-    pub(crate) next: Next,
+    pub next: Next,
 }
 
 /// What to do before the next push.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) enum Next {
+pub enum Next {
     /// Nothing.
     #[default]
     Go,

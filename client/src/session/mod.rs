@@ -32,8 +32,8 @@ use halcyon_core::{
 use halcyon_proto::error::Refusal;
 use prost::bytes::Bytes;
 
-pub(crate) use self::answer::{Answer, Next, Outcome};
-pub(crate) use self::stamps::Floor;
+pub use self::answer::{Answer, Next, Outcome};
+pub use self::stamps::Floor;
 use self::stamps::Stamps;
 use crate::{
     limits::{
@@ -45,35 +45,35 @@ use crate::{
 
 /// A set's place in the outbox. Later sets have larger ones, whatever their incarnation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(crate) struct Place(pub(crate) u64);
+pub struct Place(pub(crate) u64);
 
 /// A set as the outbox holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Stored {
+pub struct Stored {
     /// Where.
-    pub(crate) place: Place,
+    pub place: Place,
     /// Inside `bytes` as well.
-    pub(crate) timestamp: Timestamp,
+    pub timestamp: Timestamp,
     /// The encoded set.
-    pub(crate) bytes: Bytes,
+    pub bytes: Bytes,
 }
 
 /// The wall clock as the device has it, and chance, at the moment of an event.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Moment {
+pub struct Moment {
     /// Not corrected.
-    pub(crate) wall: WallTime,
+    pub wall: WallTime,
     /// Spreads the waits of many clients.
-    pub(crate) jitter: u64,
+    pub jitter: u64,
 }
 
 /// The sets of one push.
 #[derive(Debug, Clone)]
-pub(crate) struct Push {
+pub struct Push {
     /// In the order of the outbox.
-    pub(crate) sets: Vec<Bytes>,
+    pub sets: Vec<Bytes>,
     /// What the client has seen.
-    pub(crate) vector: VersionVector,
+    pub vector: VersionVector,
 }
 
 /// A set that no node has acknowledged, as far as we have heard.
@@ -261,6 +261,7 @@ impl Session {
     }
 
     /// One commit was delivered.
+    #[cfg(any(test, feature = "native"))]
     pub(crate) fn saw_tag(&mut self, tag: Tag) {
         self.seen.raise(tag);
     }
@@ -270,12 +271,23 @@ impl Session {
         &self.seen
     }
 
+    /// The sets without an acknowledgement, in order.
+    pub(crate) fn unacknowledged(&self) -> impl Iterator<Item = Stored> + '_ {
+        let waiting = self.waiting.iter().filter(|waiting| !waiting.settled);
+        waiting.map(|waiting| Stored {
+            place: waiting.place,
+            timestamp: waiting.timestamp,
+            bytes: waiting.bytes.clone(),
+        })
+    }
+
     /// Sets without an acknowledgement.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.iter().filter(|waiting| !waiting.settled).count()
     }
 
     /// Sets that a node keeps and that wait for a second region.
+    #[cfg(any(test, feature = "native"))]
     pub(crate) fn held_by_one(&self) -> usize {
         self.waiting
             .iter()
@@ -289,12 +301,14 @@ impl Session {
     }
 
     /// Whether every set before `place` was taken or refused.
+    #[cfg(any(test, feature = "native"))]
     pub(crate) fn is_settled_before(&self, place: Place) -> bool {
         let mut unsettled = self.waiting.iter().filter(|waiting| !waiting.settled);
         unsettled.next().is_none_or(|first| first.place >= place)
     }
 
     /// The place that the next set will have.
+    #[cfg(any(test, feature = "native"))]
     pub(crate) const fn next_place(&self) -> Place {
         self.next_place
     }
@@ -337,15 +351,15 @@ impl Session {
 
 /// How durable the tenant's change sets are.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Held {
+pub struct Held {
     /// At the answering node.
-    pub(crate) own: VersionVector,
+    pub own: VersionVector,
     /// At a second replica.
-    pub(crate) second: VersionVector,
+    pub second: VersionVector,
 }
 
 /// The wait after so many failures in a row: doubled each time, of which the upper half is left to chance.
-pub(crate) fn backoff(failures: u32, jitter: u64) -> Duration {
+pub fn backoff(failures: u32, jitter: u64) -> Duration {
     let doubled = BACKOFF_MIN.saturating_mul(1 << failures.saturating_sub(1).min(16));
     let most = doubled.min(BACKOFF_MAX);
     let half = u64::try_from(most.as_micros() / 2).unwrap_or(u64::MAX);
@@ -353,4 +367,4 @@ pub(crate) fn backoff(failures: u32, jitter: u64) -> Duration {
 }
 
 /// What became of one set.
-pub(crate) type Settled = (Place, Result<Acknowledged, Refusal>);
+pub type Settled = (Place, Result<Acknowledged, Refusal>);

@@ -39,11 +39,11 @@ struct Correction {
 
 /// What the clock of a later incarnation starts from. Kept on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Floor {
+pub struct Floor {
     /// The largest time that was stamped.
-    pub(crate) stamped: NTP64,
+    pub stamped: NTP64,
     /// The largest time that a node took, or that was seen. A correction never goes below it.
-    pub(crate) accepted: NTP64,
+    pub accepted: NTP64,
 }
 
 impl Stamps {

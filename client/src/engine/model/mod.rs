@@ -1,0 +1,470 @@
+//! Random runs of several clients and a pretended node, with loss, absences, restarts and refusals.
+//!
+//! After every step each answer equals a fresh evaluation of what its query sees, and so does what a follower made of its
+//! updates. In the end every answer is the node's.
+
+mod node;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use halcyon_core::{
+    change::{Change, ChangeSet},
+    clock::{ClientId, WallTime, timestamp},
+    id::{EntityId, Predicate},
+    query::{eval, live::Mirror},
+    value::Value,
+};
+use proptest::prelude::*;
+
+use self::node::{FORBIDDEN, Node, QUERIES};
+use super::*;
+use crate::session::{Answer, Moment};
+
+const CLIENTS: usize = 3;
+
+/// One thing that happens; the first number is the client.
+#[derive(Debug, Clone)]
+enum Step {
+    Write(usize, Vec<Edit>),
+    /// Somebody else writes.
+    Elsewhere(Vec<Edit>),
+    Follow(usize, usize),
+    Unfollow(usize, usize),
+    Connect(usize),
+    /// The stream breaks; perhaps for so long that the session is over.
+    Lose(usize, bool),
+    /// So many events arrive.
+    Hear(usize, usize),
+    /// So many calls are made, of which the last may have no answer.
+    Calls(usize, usize, bool),
+    /// A push, of which the answer may be lost.
+    Push(usize, bool),
+    Restart(usize),
+}
+
+/// What a write does, to a post or a user of this number.
+#[derive(Debug, Clone)]
+enum Edit {
+    Post(u8, u8, u8),
+    Close(u8),
+    Untitle(u8),
+    Tag(u8, bool),
+    User(u8, u8),
+    Delete(u8),
+    DeleteUser(u8),
+    Forbidden(u8),
+}
+
+impl Edit {
+    fn changes(&self) -> Vec<Change> {
+        let post = |number: u8| EntityId::new(&format!("p{number}")).unwrap();
+        let user = |number: u8| EntityId::new(&format!("u{number}")).unwrap();
+        let set = |subject: EntityId, predicate: &str, value: Value| Change::Set {
+            subject,
+            predicate: Predicate::new(predicate).unwrap(),
+            value,
+        };
+        match *self {
+            Self::Post(at, created, author) => vec![
+                Change::Create { subject: post(at) },
+                set(
+                    post(at),
+                    "post/title",
+                    Value::string(&format!("a long enough title {created}")),
+                ),
+                set(post(at), "post/open", Value::Boolean(true)),
+                set(post(at), "post/created", Value::Date(created.into())),
+                set(post(at), "post/author", Value::Ref(user(author))),
+            ],
+            Self::Close(at) => vec![set(post(at), "post/open", Value::Boolean(false))],
+            Self::Untitle(at) => vec![Change::Unset {
+                subject: post(at),
+                predicate: Predicate::new("post/title").unwrap(),
+            }],
+            Self::Tag(at, is_in) => {
+                let (subject, value) = (post(at), Value::string("x"));
+                let predicate = Predicate::new("post/tags").unwrap();
+                vec![if is_in {
+                    Change::Add {
+                        subject,
+                        predicate,
+                        value,
+                    }
+                } else {
+                    Change::Remove {
+                        subject,
+                        predicate,
+                        value,
+                    }
+                }]
+            }
+            Self::User(at, age) => vec![
+                Change::Create { subject: user(at) },
+                set(user(at), "user/name", Value::string(&format!("name {}", age % 7))),
+                set(user(at), "user/age", Value::number(f64::from(age)).unwrap()),
+            ],
+            Self::Delete(at) => vec![Change::Delete { subject: post(at) }],
+            Self::DeleteUser(at) => vec![Change::Delete { subject: user(at) }],
+            Self::Forbidden(at) => vec![
+                set(post(at), "post/open", Value::Boolean(true)),
+                set(post(at), FORBIDDEN, Value::Boolean(true)),
+            ],
+        }
+    }
+}
+
+fn any_edit() -> impl Strategy<Value = Edit> {
+    let posts = || 0..12_u8;
+    let users = || 0..4_u8;
+    prop_oneof![
+        6 => (posts(), 0..20_u8, users()).prop_map(|(at, created, author)| Edit::Post(at, created, author)),
+        2 => posts().prop_map(Edit::Close),
+        1 => posts().prop_map(Edit::Untitle),
+        2 => (posts(), any::<bool>()).prop_map(|(at, is_in)| Edit::Tag(at, is_in)),
+        3 => (users(), 20..40_u8).prop_map(|(at, age)| Edit::User(at, age)),
+        1 => posts().prop_map(Edit::Delete),
+        1 => users().prop_map(Edit::DeleteUser),
+        1 => posts().prop_map(Edit::Forbidden),
+    ]
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let client = || 0..CLIENTS;
+    let edits = || proptest::collection::vec(any_edit(), 1..4);
+    prop_oneof![
+        5 => (client(), edits()).prop_map(|(at, edits)| Step::Write(at, edits)),
+        3 => edits().prop_map(Step::Elsewhere),
+        4 => (client(), 0..QUERIES.len()).prop_map(|(at, query)| Step::Follow(at, query)),
+        1 => (client(), 0..QUERIES.len()).prop_map(|(at, query)| Step::Unfollow(at, query)),
+        4 => client().prop_map(Step::Connect),
+        2 => (client(), any::<bool>()).prop_map(|(at, long)| Step::Lose(at, long)),
+        6 => (client(), 1..4_usize).prop_map(|(at, count)| Step::Hear(at, count)),
+        6 => (client(), 1..4_usize, any::<bool>()).prop_map(|(at, count, lost)| Step::Calls(at, count, lost)),
+        4 => (client(), any::<bool>()).prop_map(|(at, lost)| Step::Push(at, lost)),
+        1 => client().prop_map(Step::Restart),
+    ]
+}
+
+/// One client with its disk, and what its followers made of their updates.
+struct Client {
+    engine: Engine,
+    rows: BTreeMap<(Table, Vec<u8>), Vec<u8>>,
+    sets: BTreeMap<Place, Stored>,
+    place: Place,
+    floor: Floor,
+    /// By query.
+    followers: BTreeMap<usize, FollowerId>,
+    mirrors: BTreeMap<FollowerId, Mirror>,
+    session: Option<u8>,
+    runs: u128,
+}
+
+impl Client {
+    fn new(at: usize) -> Self {
+        let runs = 1_000 * (1 + at as u128);
+        let mut client = Self {
+            engine: Engine::open(start(runs, Floor::default(), Place(0), Vec::new(), Vec::new())),
+            rows: BTreeMap::new(),
+            sets: BTreeMap::new(),
+            place: Place(0),
+            floor: Floor::default(),
+            followers: BTreeMap::new(),
+            mirrors: BTreeMap::new(),
+            session: None,
+            runs,
+        };
+        client.check();
+        client
+    }
+
+    fn save(&mut self) {
+        for row in self.engine.take_rows() {
+            match row.value {
+                Some(value) => self.rows.insert((row.table, row.key), value),
+                None => self.rows.remove(&(row.table, row.key)),
+            };
+        }
+        self.floor = self.engine.session().floor();
+    }
+
+    fn restart(&mut self) {
+        self.save();
+        self.runs += 1;
+        let rows = self.rows.iter().map(|((table, key), value)| Row {
+            table: *table,
+            key: key.clone(),
+            value: Some(value.clone()),
+        });
+        let sets = self.sets.values().cloned().collect();
+        let before: BTreeMap<usize, _> = self
+            .followers
+            .iter()
+            .map(|(query, follower)| (*query, self.engine.answer(*follower)))
+            .collect();
+        let was_whole = |query: usize| self.engine.covered(self.followers[&query]) > 0;
+        let whole: Vec<usize> = self
+            .followers
+            .keys()
+            .copied()
+            .filter(|query| was_whole(*query))
+            .collect();
+        let engine = Engine::open(start(self.runs, self.floor, self.place, sets, rows.collect()));
+        self.engine = engine;
+        self.session = None;
+        self.mirrors.clear();
+        for (query, follower) in &mut self.followers {
+            *follower = self.engine.follow(QUERIES[*query].0).unwrap();
+        }
+        for query in whole {
+            let after = self.engine.answer(self.followers[&query]);
+            assert_eq!(after, before[&query], "a restart shows the same: {}", QUERIES[query].0);
+        }
+    }
+
+    /// What every step must leave behind.
+    fn check(&mut self) {
+        for (query, follower) in &self.followers {
+            for update in self.engine.take_updates(*follower) {
+                match update {
+                    Update::Answer(mirror) => {
+                        self.mirrors.insert(*follower, *mirror);
+                    }
+                    Update::Delta(delta) => self.mirrors.get_mut(follower).unwrap().apply(delta),
+                    Update::Status(_) => {}
+                    Update::Failed(error) => panic!("{error}"),
+                }
+            }
+            let id = self.engine.by_follower[follower];
+            let is_whole = self.engine.queries[&id].is_whole;
+            let logical = Arc::new(halcyon_core::query::from_text(QUERIES[*query].0).unwrap());
+            let fresh = eval::answer(&logical, &self.engine.replica.view(is_whole.then_some(id))).unwrap();
+            let shown = self.engine.answer(*follower).unwrap();
+            assert_eq!(shown, fresh, "{}", QUERIES[*query].0);
+            assert_eq!(self.mirrors[follower].answer(), fresh, "{}", QUERIES[*query].0);
+        }
+    }
+}
+
+fn start(client: u128, floor: Floor, place: Place, sets: Vec<Stored>, rows: Vec<Row>) -> Start {
+    Start {
+        tenant: "app".to_owned(),
+        client: ClientId::from_random(client),
+        floor,
+        place,
+        sets,
+        rows,
+        saves: true,
+    }
+}
+
+struct World {
+    node: Node,
+    clients: Vec<Client>,
+    now: u64,
+    elsewhere: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            node: Node::default(),
+            clients: (0..CLIENTS).map(Client::new).collect(),
+            now: 1_000,
+            elsewhere: 0,
+        }
+    }
+
+    fn moment(&mut self) -> Moment {
+        self.now += 1;
+        Moment {
+            wall: WallTime::from_unix(Duration::from_secs(self.now)),
+            jitter: 0,
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        let moment = self.moment();
+        let (node, clients) = (&mut self.node, &mut self.clients);
+        match step {
+            Step::Write(at, edits) => {
+                let client = &mut clients[at];
+                let changes = edits.iter().flat_map(Edit::changes).collect();
+                let (stored, _) = client.engine.stamp(changes, moment).unwrap();
+                client.sets.insert(stored.place, stored.clone());
+                (client.place, client.floor) = (stored.place, client.engine.session().floor());
+                client.engine.accept(stored);
+            }
+            Step::Elsewhere(edits) => {
+                self.elsewhere += 1;
+                node.commit(ChangeSet {
+                    timestamp: timestamp(moment.wall.0, ClientId::from_random(7)),
+                    number: self.elsewhere,
+                    changes: edits.iter().flat_map(Edit::changes).collect(),
+                });
+            }
+            Step::Follow(at, query) => {
+                let client = &mut clients[at];
+                let follower = client.engine.follow(QUERIES[query].0).unwrap();
+                if let Some(before) = client.followers.insert(query, follower) {
+                    client.engine.unfollow(before);
+                }
+            }
+            Step::Unfollow(at, query) => {
+                if let Some(follower) = clients[at].followers.remove(&query) {
+                    clients[at].engine.unfollow(follower);
+                }
+            }
+            Step::Connect(at) => connect(node, &mut clients[at], moment),
+            Step::Lose(at, long) => {
+                if let Some(session) = clients[at].session.take().filter(|_| long) {
+                    node.forget(session);
+                }
+                clients[at].engine.on_disconnected();
+            }
+            Step::Hear(at, count) => hear(node, &mut clients[at], count, moment),
+            Step::Calls(at, count, lost) => calls(node, &mut clients[at], count, lost),
+            Step::Push(at, lost) => push(node, &mut clients[at], lost, moment),
+            Step::Restart(at) => clients[at].restart(),
+        }
+        clients.iter_mut().for_each(Client::check);
+    }
+
+    /// Without faults, everything arrives.
+    fn settle(&mut self) {
+        for _ in 0..40 {
+            for at in 0..CLIENTS {
+                let steps = [
+                    Step::Push(at, false),
+                    Step::Connect(at),
+                    Step::Calls(at, 20, false),
+                    Step::Hear(at, 1_000),
+                ];
+                steps.into_iter().for_each(|step| self.step(step));
+            }
+        }
+        for client in &self.clients {
+            assert_eq!(
+                client.engine.replica.pending().count(),
+                0,
+                "nothing is pending any more"
+            );
+            for (query, follower) in &client.followers {
+                assert_eq!(client.engine.status(*follower), Some(QueryStatus::Synced));
+                let shown = client.engine.answer(*follower).unwrap();
+                assert_eq!(shown, self.node.answer(*query), "{}", QUERIES[*query].0);
+            }
+            if client.engine.queries.is_empty() {
+                assert!(client.engine.replica.graph().is_empty(), "what nothing needs is gone");
+            }
+        }
+    }
+}
+
+fn connect(node: &mut Node, client: &mut Client, moment: Moment) {
+    if client.session.is_some() {
+        return;
+    }
+    let (session, events) = node.connect(&client.engine.connect_request());
+    client.session = Some(session);
+    client.engine.on_event(events[0].clone(), moment).unwrap();
+}
+
+fn hear(node: &Node, client: &mut Client, count: usize, moment: Moment) {
+    let Some(session) = client.session else { return };
+    let after = client.engine.connect_request().after;
+    for event in node.events(session, after).into_iter().take(count) {
+        client.engine.on_event(event, moment).unwrap();
+        client.check();
+    }
+}
+
+fn calls(node: &mut Node, client: &mut Client, count: usize, lost: bool) {
+    for at in 0..count {
+        match client.engine.next_call() {
+            Some(Call::Subscribe { request, .. }) => {
+                let number = request.subscription;
+                let answer = node.subscribe(&request).map_err(CallFailure::Refused);
+                let is_lost = lost && at + 1 == count;
+                let answer = if is_lost { Err(CallFailure::Lost) } else { answer };
+                client.engine.on_subscribed(number, answer);
+            }
+            Some(Call::Unsubscribe(request)) => node.unsubscribe(&request),
+            None => return,
+        }
+    }
+}
+
+fn push(node: &mut Node, client: &mut Client, lost: bool, moment: Moment) {
+    let Some(push) = client.engine.next_push() else { return };
+    let results = push.sets.iter().map(|bytes| Some(node.push(bytes))).collect();
+    let answer = if lost { Answer::Lost } else { Answer::Results(results) };
+    let outcome = client.engine.on_push_answer(answer, moment);
+    assert!(outcome.rewritten.is_empty());
+    for place in outcome.forgotten {
+        client.sets.remove(&place);
+    }
+    client.floor = client.engine.session().floor();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, max_shrink_iters: 4_000, ..ProptestConfig::with_cases(cases()) })]
+
+    #[test]
+    fn answers_are_fresh_after_every_step_and_the_nodes_in_the_end(
+        steps in proptest::collection::vec(any_step(), 1..80),
+    ) {
+        let mut world = World::new();
+        for step in steps {
+            world.step(step);
+        }
+        world.settle();
+    }
+}
+
+/// More for a longer look.
+fn cases() -> u32 {
+    let asked = std::env::var("HALCYON_CASES").ok();
+    asked.and_then(|text| text.parse().ok()).unwrap_or(300)
+}
+
+/// 2,000 posts, of which 10 changed while the client was away.
+#[test]
+fn coming_back_costs_what_changed() {
+    let mut world = World::new();
+    let edits = |titles: &str, numbers: std::ops::Range<u32>| -> Vec<Change> {
+        let changes = numbers.flat_map(|number| {
+            let subject = EntityId::new(&format!("post-{number}")).unwrap();
+            let set = |field: &str, value| Change::Set {
+                subject: subject.clone(),
+                predicate: Predicate::new(field).unwrap(),
+                value,
+            };
+            [
+                Change::Create {
+                    subject: subject.clone(),
+                },
+                set("post/open", Value::Boolean(true)),
+                set("post/title", Value::string(&format!("{titles} {number}"))),
+            ]
+        });
+        changes.collect()
+    };
+    let write = |world: &mut World, changes| {
+        let moment = world.moment();
+        world.node.commit(ChangeSet {
+            timestamp: timestamp(moment.wall.0, ClientId::from_random(7)),
+            number: 1,
+            changes,
+        });
+    };
+    write(&mut world, edits("as it was first", 0..2_000));
+    world.step(Step::Follow(0, 3));
+    world.settle();
+    let full = std::mem::take(&mut world.node.sent);
+    world.step(Step::Lose(0, true));
+    write(&mut world, edits("and as it is now", 0..10));
+    world.settle();
+    let resumed = world.node.sent;
+    assert_eq!(world.clients[0].engine.covered(world.clients[0].followers[&3]), 2_000);
+    assert!(resumed * 20 < full, "{resumed} bytes to come back, {full} for all");
+}

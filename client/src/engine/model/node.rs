@@ -1,0 +1,412 @@
+//! A pretended node: a graph, sessions, and coverage computed from scratch after every commit.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use halcyon_core::{
+    change::{Change, ChangeSet},
+    clock::Timestamp,
+    coverage::{Digest, bucket_of},
+    graph::Graph,
+    id::{EntityId, NodeId, OriginId, Tag},
+    query::{
+        answer::{Answer, Datum, Member, Object, Rows},
+        eval,
+    },
+    value::Value,
+    version_vector::VersionVector,
+};
+use halcyon_proto::{
+    convert::{Taken, vector_bytes},
+    error::{ErrorCode, Refusal},
+    v1::{self, connect_response::Event},
+};
+use prost::{Message, bytes::Bytes};
+
+/// Queries, and what their answers rest on: every entity that these queries name.
+pub(super) const QUERIES: [(&str, &str); 6] = [
+    (
+        "post where open = true order by created desc limit 3 { title, author { name } }",
+        "post where open = true order by created desc limit 3 { title, author { name } }",
+    ),
+    (
+        "post where author.age > 30 { title }",
+        "find ?p, ?u where ?p post/author ?u; ?u user/age ?a; ?a > 30",
+    ),
+    (
+        "find ?u, count(?p) where ?p post/author ?u",
+        "find ?p, ?u where ?p post/author ?u",
+    ),
+    (
+        "post where open = true and not tags has \"x\" { title, tags[] }",
+        "find ?p where ?p post/open true",
+    ),
+    (
+        "user order by name limit 2 { name, age }",
+        "user order by name limit 2 { name, age }",
+    ),
+    (
+        "post order by author.name limit 2 { title }",
+        "post order by author.name limit 2 { title, author { name } }",
+    ),
+];
+
+/// The predicate that no set may write.
+pub(super) const FORBIDDEN: &str = "post/forbidden";
+
+#[derive(Debug)]
+struct Subscription {
+    query: usize,
+    covered: BTreeSet<EntityId>,
+    /// Buckets of which the client is still to say what it holds.
+    asked: Option<Vec<u32>>,
+}
+
+#[derive(Debug, Default)]
+struct Session {
+    client: Vec<u8>,
+    events: Vec<Event>,
+    subscriptions: BTreeMap<u32, Subscription>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Node {
+    graph: Graph,
+    vector: VersionVector,
+    known: BTreeMap<(u128, u64), Taken>,
+    sessions: BTreeMap<u8, Session>,
+    opened: u8,
+    /// Bytes of coverage that were sent.
+    pub(super) sent: usize,
+}
+
+impl Node {
+    pub(super) fn answer(&self, query: usize) -> Answer {
+        ask(&self.graph, QUERIES[query].0)
+    }
+
+    /// Opens a session, or goes on with one; the events that it has missed.
+    pub(super) fn connect(&mut self, request: &v1::ConnectRequest) -> (u8, Vec<v1::ConnectResponse>) {
+        let asked = request
+            .session
+            .first()
+            .copied()
+            .filter(|id| self.sessions.contains_key(id));
+        let (id, after) = match asked {
+            Some(id) => (id, request.after),
+            None => {
+                self.opened += 1;
+                let client = request.client.to_vec();
+                self.sessions.insert(
+                    self.opened,
+                    Session {
+                        client,
+                        ..Session::default()
+                    },
+                );
+                (self.opened, 0)
+            }
+        };
+        let opened = v1::SessionOpened {
+            session: vec![id].into(),
+            resumed: asked.is_some(),
+            ..v1::SessionOpened::default()
+        };
+        let mut events = vec![v1::ConnectResponse {
+            number: after,
+            event: Some(Event::Opened(opened)),
+        }];
+        events.extend(self.events(id, after));
+        (id, events)
+    }
+
+    /// The events of a session behind one of them.
+    pub(super) fn events(&self, session: u8, after: u64) -> Vec<v1::ConnectResponse> {
+        let Some(session) = self.sessions.get(&session) else {
+            return Vec::new();
+        };
+        let events = (1..).zip(&session.events).filter(|(number, _)| *number > after);
+        let events = events.map(|(number, event)| v1::ConnectResponse {
+            number,
+            event: Some(event.clone()),
+        });
+        events.collect()
+    }
+
+    /// A session's grace is over.
+    pub(super) fn forget(&mut self, session: u8) {
+        self.sessions.remove(&session);
+    }
+
+    pub(super) fn subscribe(&mut self, request: &v1::SubscribeRequest) -> Result<v1::SubscribeResponse, Refusal> {
+        let id = request.session.first().copied().unwrap_or_default();
+        let unknown = || Refusal::new(ErrorCode::NotFound, "no such session");
+        if !self.sessions.contains_key(&id) {
+            return Err(unknown());
+        }
+        let query = QUERIES.iter().position(|(text, _)| *text == request.query);
+        let query = query.ok_or_else(|| Refusal::new(ErrorCode::Malformed, "another query"))?;
+        let covered = self.coverage(query);
+        let number = request.subscription;
+        let mut differing = Vec::new();
+        let mut delta = v1::CoverageDelta::default();
+        if !request.held.is_empty() {
+            differing = request.held.iter().map(|held| held.bucket).collect();
+            let held: Vec<&String> = request.held.iter().flat_map(|held| &held.entities).collect();
+            let in_differing = |entity: &&EntityId| differing.contains(&u32::from(bucket_of(entity)));
+            delta = self.whole(covered.iter().filter(in_differing));
+            let is_needed = |name: &str| covered.contains(&EntityId::new(name).unwrap());
+            delta.left = held.into_iter().filter(|name| !is_needed(name)).cloned().collect();
+            differing.clear();
+        } else if request.digest.is_empty() {
+            delta = self.whole(covered.iter());
+        } else {
+            let mut ours = Digest::default();
+            for entity in &covered {
+                ours.add(entity, self.fingerprint(entity));
+            }
+            let theirs = Digest::decode(&request.digest).unwrap();
+            differing = ours.differing(&theirs).into_iter().map(u32::from).collect();
+        }
+        let is_whole = differing.is_empty();
+        let subscription = Subscription {
+            query,
+            covered,
+            asked: (!is_whole).then(|| differing.clone()),
+        };
+        let session = self.sessions.get_mut(&id).ok_or_else(unknown)?;
+        session.subscriptions.insert(number, subscription);
+        if is_whole {
+            self.send_coverage(id, number, delta);
+        }
+        Ok(v1::SubscribeResponse {
+            differing,
+            buckets: 256,
+        })
+    }
+
+    pub(super) fn unsubscribe(&mut self, request: &v1::UnsubscribeRequest) {
+        let id = request.session.first().copied().unwrap_or_default();
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.subscriptions.remove(&request.subscription);
+        }
+    }
+
+    /// Takes one pushed set, or refuses it.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<Taken, Refusal> {
+        let set = ChangeSet::decode(bytes).unwrap();
+        let key = (u128::from_be_bytes(set.client().to_bytes()), set.number);
+        if let Some(taken) = self.known.get(&key) {
+            return Ok(Taken {
+                again: true,
+                ..taken.clone()
+            });
+        }
+        let is_forbidden = |change: &Change| change.predicate().is_some_and(|name| name.as_str() == FORBIDDEN);
+        if set.changes.iter().any(is_forbidden) {
+            return Err(Refusal::new(ErrorCode::Limit, "not this field"));
+        }
+        let taken = self.commit(set);
+        self.known.insert(key, taken.clone());
+        Ok(taken)
+    }
+
+    /// Commits a set and tells all sessions.
+    pub(super) fn commit(&mut self, mut set: ChangeSet) -> Taken {
+        let origin = OriginId {
+            node: NodeId(1),
+            incarnation: 1,
+        };
+        let tag = Tag {
+            origin,
+            seq: self.vector.get(origin).next(),
+        };
+        let created: BTreeSet<EntityId> = set.changes.iter().filter_map(created).collect();
+        let (mut superseded, mut kept) = (Vec::new(), Vec::new());
+        for (at, change) in (0_u32..).zip(std::mem::take(&mut set.changes)) {
+            if self.is_superseded(&change, &created) {
+                superseded.push(at);
+            } else {
+                kept.push(change);
+            }
+        }
+        set.changes = kept;
+        self.graph.apply_set(tag, &set);
+        self.vector.raise(tag);
+        self.tell(&set);
+        Taken {
+            tag,
+            superseded,
+            again: false,
+        }
+    }
+
+    fn is_superseded(&self, change: &Change, created: &BTreeSet<EntityId>) -> bool {
+        let Some(subject) = change.subject() else { return false };
+        let number = self.graph.dictionary().entity_number(subject);
+        let is_deleted = number.is_some_and(|number| self.graph.is_deleted(number));
+        is_deleted || (!self.graph.is_known(subject) && !created.contains(subject))
+    }
+
+    fn tell(&mut self, set: &ChangeSet) {
+        let coverages: Vec<BTreeSet<EntityId>> = (0..QUERIES.len()).map(|query| self.coverage(query)).collect();
+        let mut sessions = std::mem::take(&mut self.sessions);
+        for session in sessions.values_mut() {
+            let mut deltas = Vec::new();
+            for (&number, subscription) in &mut session.subscriptions {
+                let covered = &coverages[subscription.query];
+                let mut delta = self.whole(covered.difference(&subscription.covered));
+                let stays = |change: &&Change| {
+                    let subject = change.subject().unwrap();
+                    covered.contains(subject) && subscription.covered.contains(subject)
+                };
+                let held = set
+                    .changes
+                    .iter()
+                    .filter(stays)
+                    .filter(|change| self.graph.holds(&set.timestamp, change));
+                let changes: Vec<Change> = held.cloned().collect();
+                if !changes.is_empty() {
+                    delta.change_sets.push(encoded(set.timestamp, changes));
+                }
+                delta.left = subscription.covered.difference(covered).map(name).collect();
+                subscription.covered.clone_from(covered);
+                if delta != v1::CoverageDelta::default() {
+                    let more = subscription.asked.is_some();
+                    deltas.push(subscription_delta(number, &delta, more));
+                }
+            }
+            if !deltas.is_empty() || session.client == set.client().to_bytes() {
+                let vector = vector_bytes(&self.vector);
+                session.events.push(Event::Commit(v1::Commit { vector, deltas }));
+            }
+        }
+        self.sessions = sessions;
+    }
+
+    /// In two parts, so that the first is not shown alone.
+    fn send_coverage(&mut self, id: u8, number: u32, delta: v1::CoverageDelta) {
+        self.sent += delta.encoded_len();
+        let vector = vector_bytes(&self.vector);
+        let half = delta.entered.len() / 2;
+        let mut first = delta.clone();
+        first.entered.truncate(half);
+        let is_of_first = |bytes: &Bytes, yes: bool| {
+            let set = ChangeSet::decode(bytes).unwrap();
+            let of_first = |change: &Change| first.entered.contains(&name(change.subject().unwrap()));
+            let changes: Vec<Change> = set
+                .changes
+                .iter()
+                .filter(|change| of_first(change) == yes)
+                .cloned()
+                .collect();
+            (!changes.is_empty()).then(|| encoded(set.timestamp, changes))
+        };
+        let part = |yes| {
+            delta
+                .change_sets
+                .iter()
+                .filter_map(|bytes| is_of_first(bytes, yes))
+                .collect()
+        };
+        let second = v1::CoverageDelta {
+            change_sets: part(false),
+            entered: delta.entered[half..].to_vec(),
+            left: delta.left.clone(),
+        };
+        let first = v1::CoverageDelta {
+            change_sets: part(true),
+            entered: first.entered.clone(),
+            left: Vec::new(),
+        };
+        let session = self.sessions.get_mut(&id).unwrap();
+        for (delta, more) in [(first, true), (second, false)] {
+            let deltas = vec![subscription_delta(number, &delta, more)];
+            let vector = vector.clone();
+            session.events.push(Event::Commit(v1::Commit { vector, deltas }));
+        }
+    }
+
+    fn whole<'a>(&self, entities: impl Iterator<Item = &'a EntityId>) -> v1::CoverageDelta {
+        let mut delta = v1::CoverageDelta::default();
+        let mut sets: BTreeMap<Timestamp, Vec<Change>> = BTreeMap::new();
+        for entity in entities {
+            delta.entered.push(name(entity));
+            if let Some(number) = self.graph.dictionary().entity_number(entity) {
+                self.graph.confirmed(number, |timestamp, change| {
+                    sets.entry(timestamp).or_default().push(change)
+                });
+            }
+        }
+        delta.change_sets = sets
+            .into_iter()
+            .map(|(timestamp, changes)| encoded(timestamp, changes))
+            .collect();
+        delta
+    }
+
+    fn coverage(&self, query: usize) -> BTreeSet<EntityId> {
+        let mut named = BTreeSet::new();
+        match ask(&self.graph, QUERIES[query].1).rows {
+            Rows::Table { rows, .. } => named.extend(rows.into_iter().flatten().filter_map(|datum| match datum {
+                Datum::Value(Value::Ref(entity)) => Some(entity),
+                _ => None,
+            })),
+            Rows::Entities(objects) => objects.iter().for_each(|object| name_all(object, &mut named)),
+        }
+        named
+    }
+
+    fn fingerprint(&self, entity: &EntityId) -> halcyon_core::fingerprint::Fingerprint {
+        let number = self.graph.dictionary().entity_number(entity).unwrap();
+        self.graph.fingerprint_of_entity(number)
+    }
+}
+
+pub(super) fn ask(graph: &Graph, text: &str) -> Answer {
+    let query = halcyon_core::query::from_text(text).unwrap();
+    eval::answer(&Arc::new(query), graph).unwrap()
+}
+
+fn name_all(object: &Object, named: &mut BTreeSet<EntityId>) {
+    named.insert(object.id.clone());
+    for (_, member) in &object.members {
+        match member {
+            Member::Object(object) => name_all(object, named),
+            Member::Objects(objects) => objects.iter().for_each(|object| name_all(object, named)),
+            Member::Datum(_) => {}
+        }
+    }
+}
+
+fn created(change: &Change) -> Option<EntityId> {
+    match change {
+        Change::Create { subject } => Some(subject.clone()),
+        _ => None,
+    }
+}
+
+fn encoded(timestamp: Timestamp, changes: Vec<Change>) -> Bytes {
+    let number = 0;
+    let set = ChangeSet {
+        timestamp,
+        number,
+        changes,
+    };
+    set.encode().into()
+}
+
+fn subscription_delta(subscription: u32, delta: &v1::CoverageDelta, more: bool) -> v1::SubscriptionDelta {
+    v1::SubscriptionDelta {
+        subscription,
+        delta: delta.encode_to_vec().into(),
+        more,
+        stale: false,
+    }
+}
+
+fn name(entity: &EntityId) -> String {
+    entity.as_str().to_owned()
+}
