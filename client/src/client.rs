@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use crate::{
-    engine::{Engine, FollowError, Notice, Start},
+    engine::{Engine, Field, FollowError, Notice, Start, field},
     error::{ConnectError, FlushError, ReadError, Refused, Unacknowledged, WriteError},
     limits::{CLOSE_WAIT, READ_DEADLINE, ROOM_WAIT, WRITES_WAITING_MAX},
     live::{self, LiveQuery},
@@ -37,7 +37,7 @@ use crate::{
     routing::Router,
     shared::{Shared, Ticket},
     transport::{Transport, check_address},
-    types::{Acknowledged, ClientOptions, ClientStatus, Outbox, ScanPage, WatchEvent},
+    types::{Acknowledged, ClientOptions, ClientStatus, Outbox, Outcome, ScanPage, WatchEvent},
     watch::Watching,
     writer::{self, WriteRequest},
 };
@@ -105,6 +105,8 @@ impl Drop for Life {
 pub struct Pending {
     number: u64,
     ticket: Ticket,
+    /// What each change is about.
+    fields: Vec<Option<Field>>,
 }
 
 impl Pending {
@@ -116,6 +118,22 @@ impl Pending {
     /// Waits until a node has made it durable, or has refused it for good.
     pub async fn acknowledged(self) -> Result<Acknowledged, Refused> {
         self.ticket.end.await.unwrap_or(Err(Refused::Closed))
+    }
+
+    /// What became of it, once a node has said so. An error means that no node has, and none will before something is
+    /// mended.
+    pub async fn outcome(self) -> Result<Outcome, Refused> {
+        let Self { ticket, fields, .. } = self;
+        match ticket.end.await.unwrap_or(Err(Refused::Closed)) {
+            Ok(Acknowledged { tag, superseded, .. }) if superseded.is_empty() => Ok(Outcome::Acknowledged { tag }),
+            Ok(Acknowledged { tag, superseded, .. }) => {
+                let lost = superseded.iter().filter_map(|at| fields.get(*at as usize)?.clone());
+                let fields = lost.collect();
+                Ok(Outcome::Superseded { tag, fields })
+            }
+            Err(Refused::Refused(refusal)) => Ok(Outcome::Refused(refusal)),
+            Err(other) => Err(other),
+        }
     }
 
     /// The same, for `patience` at the most; then it tells how far the set has come. It goes on being pushed, and may
@@ -193,15 +211,16 @@ impl Client {
     pub async fn write(&self, changes: Vec<Change>) -> Result<Pending, WriteError> {
         let shared = &self.life.shared;
         self.wait_for_room().await?;
+        let fields = changes.iter().map(field).collect();
         let Some(writes) = &self.life.writes else {
             let (number, ticket) = shared.write_in_memory(changes)?;
-            return Ok(Pending { number, ticket });
+            return Ok(Pending { number, ticket, fields });
         };
         let (reply, answer) = oneshot::channel();
         let request = WriteRequest { changes, reply };
         writes.send(request).await.map_err(|_| WriteError::Closed)?;
         let (number, ticket) = answer.await.map_err(|_| WriteError::Closed)??;
-        Ok(Pending { number, ticket })
+        Ok(Pending { number, ticket, fields })
     }
 
     /// Follows a query, in text or (if it begins with a brace) in JSON. It is answered at once from what is here, pending

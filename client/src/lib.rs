@@ -63,4 +63,4 @@ pub use limits::PUSH_DEADLINE;
 pub use live::LiveQuery;
 #[cfg(feature = "native")]
 pub use query::{Explanation, QueryAnswer, QueryRows};
-pub use types::{Acknowledged, ClientOptions, ClientStatus, Outbox, ScanPage, WatchEvent};
+pub use types::{Acknowledged, ClientOptions, ClientStatus, Outbox, Outcome, ScanPage, WatchEvent};

@@ -7,10 +7,10 @@ use halcyon_core::{
     id::{NodeId, RegionName, Tag},
     version_vector::VersionVector,
 };
-use halcyon_proto::convert::Triple;
+use halcyon_proto::{convert::Triple, error::Refusal};
 use prost::bytes::Bytes;
 
-use crate::limits::READ_TOTAL;
+use crate::{engine::Field, limits::READ_TOTAL};
 
 /// How a client reaches its tenant and where it keeps what is not acknowledged yet.
 #[derive(Debug, Clone)]
@@ -69,6 +69,25 @@ pub struct Acknowledged {
     pub superseded: Vec<u32>,
     /// It had been taken before; an earlier answer was lost.
     pub again: bool,
+}
+
+/// What became of a write.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// A node made it durable, whole.
+    Acknowledged {
+        /// Where it is.
+        tag: Tag,
+    },
+    /// A node made it durable, but for what had lost already: to a deletion, or to an entity long gone.
+    Superseded {
+        /// Where it is.
+        tag: Tag,
+        /// What lost. It shows no more.
+        fields: Vec<Field>,
+    },
+    /// A node refused it for good, with its reason. It shows no more.
+    Refused(Refusal),
 }
 
 /// A page of a scan.

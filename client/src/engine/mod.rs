@@ -42,6 +42,8 @@ use std::{
 
 use halcyon_core::{clock::ClientId, query::live::Registry, version_vector::VersionVector};
 
+#[cfg(feature = "native")]
+pub(crate) use self::writes::field;
 use self::{link::Link, queries::Followed, replica::Replica, saved::Written};
 pub use self::{
     link::{Call, CallFailure, EventError},

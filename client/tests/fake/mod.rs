@@ -3,6 +3,10 @@
 //! The nodes share what they hold, at once or never, so that a test can say exactly what was taken where.
 
 mod admin;
+#[expect(dead_code, reason = "the engine's model uses the rest of it")]
+#[path = "../../src/engine/model/node.rs"]
+pub(crate) mod live;
+mod sessions;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +20,7 @@ use std::{
 
 use futures::Stream;
 use halcyon_core::{
-    change::ChangeSet,
+    change::{Change, ChangeSet},
     clock::{ClientId, NTP64, WallTime, check_drift},
     env::{Env, WallClock},
     id::{NodeId, OriginId, Seq, Tag},
@@ -90,6 +94,10 @@ pub(crate) struct Node {
     pub(crate) greetings: Arc<AtomicU32>,
     held: Arc<Mutex<Held>>,
     cluster: Arc<Mutex<Vec<v1::Replica>>>,
+    /// Live queries at this node.
+    live: Arc<Mutex<live::Node>>,
+    /// Those of all nodes that hear of each other's sets.
+    all_live: Arc<Mutex<Vec<Arc<Mutex<live::Node>>>>>,
 }
 
 impl Node {
@@ -158,14 +166,13 @@ impl Node {
             .map_err(|error| Refusal::clock_drift(error.to_string(), error.wall))?;
         let mut held = self.held();
         let (key, hash) = ((set.client(), set.number), ChangeSet::content_hash(bytes));
-        let superseded = Vec::new();
         if let Some(&(known, tag)) = held.known.get(&key) {
             if known != hash {
                 return Err(Refusal::new(ErrorCode::NumberReused, "taken with other content"));
             }
             return Ok(Taken {
                 tag,
-                superseded,
+                superseded: Vec::new(),
                 again: true,
             });
         }
@@ -174,9 +181,17 @@ impl Node {
             origin,
             seq: held.vector.get(origin).next(),
         };
+        let is_forbidden = |change: &Change| change.predicate().is_some_and(|name| name.as_str() == live::FORBIDDEN);
+        if set.changes.iter().any(is_forbidden) {
+            return Err(Refusal::new(ErrorCode::Limit, "nobody may write this field"));
+        }
         held.known.insert(key, (hash, tag));
         held.vector.raise(tag);
         held.store.apply_set(tag, &set);
+        let mut superseded = Vec::new();
+        for live in self.all_live.lock().unwrap().iter() {
+            superseded = live.lock().unwrap().commit_as(tag, set.clone());
+        }
         held.log.push((tag, set));
         Ok(Taken {
             tag,
@@ -199,6 +214,7 @@ pub(crate) fn cluster_without_replication(count: u64) -> Vec<Node> {
 fn start(count: u64, shares: bool) -> Vec<Node> {
     let (cluster, shared): (Arc<Mutex<Vec<v1::Replica>>>, Arc<Mutex<Held>>) = Default::default();
     let mut nodes = Vec::new();
+    let shared_live: Arc<Mutex<Vec<_>>> = Arc::default();
     for id in 1..=count {
         let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap())
             .unwrap()
@@ -211,6 +227,9 @@ fn start(count: u64, shares: bool) -> Vec<Node> {
             serving: true,
             round_trip_us: 0,
         });
+        let live: Arc<Mutex<live::Node>> = Arc::default();
+        let all_live = if shares { shared_live.clone() } else { Arc::default() };
+        all_live.lock().unwrap().push(live.clone());
         let node = Node {
             id: NodeId(id),
             address,
@@ -218,11 +237,14 @@ fn start(count: u64, shares: bool) -> Vec<Node> {
             greetings: Arc::default(),
             held: if shares { shared.clone() } else { Arc::default() },
             cluster: cluster.clone(),
+            live,
+            all_live,
         };
         let service = SyncServer::new(node.clone()).max_decoding_message_size(8 << 20);
         let admin = v1::admin_server::AdminServer::new(node.clone());
         let server = tonic::transport::Server::builder()
             .add_service(service)
+            .add_service(v1::sessions_server::SessionsServer::new(node.clone()))
             .add_service(admin);
         tokio::spawn(server.serve_with_incoming(incoming));
         nodes.push(node);

@@ -213,11 +213,11 @@ impl Client {
         self.session = None;
         self.mirrors.clear();
         for (query, follower) in &mut self.followers {
-            *follower = self.engine.follow(QUERIES[*query].0).unwrap();
+            *follower = self.engine.follow(QUERIES[*query]).unwrap();
         }
         for query in whole {
             let after = self.engine.answer(self.followers[&query]);
-            assert_eq!(after, before[&query], "a restart shows the same: {}", QUERIES[query].0);
+            assert_eq!(after, before[&query], "a restart shows the same: {}", QUERIES[query]);
         }
     }
 
@@ -236,11 +236,11 @@ impl Client {
             }
             let id = self.engine.by_follower[follower];
             let is_whole = self.engine.queries[&id].is_whole;
-            let logical = Arc::new(halcyon_core::query::from_text(QUERIES[*query].0).unwrap());
+            let logical = Arc::new(halcyon_core::query::from_text(QUERIES[*query]).unwrap());
             let fresh = eval::answer(&logical, &self.engine.replica.view(is_whole.then_some(id))).unwrap();
             let shown = self.engine.answer(*follower).unwrap();
-            assert_eq!(shown, fresh, "{}", QUERIES[*query].0);
-            assert_eq!(self.mirrors[follower].answer(), fresh, "{}", QUERIES[*query].0);
+            assert_eq!(shown, fresh, "{}", QUERIES[*query]);
+            assert_eq!(self.mirrors[follower].answer(), fresh, "{}", QUERIES[*query]);
         }
     }
 }
@@ -304,7 +304,7 @@ impl World {
             }
             Step::Follow(at, query) => {
                 let client = &mut clients[at];
-                let follower = client.engine.follow(QUERIES[query].0).unwrap();
+                let follower = client.engine.follow(QUERIES[query]).unwrap();
                 if let Some(before) = client.followers.insert(query, follower) {
                     client.engine.unfollow(before);
                 }
@@ -351,7 +351,7 @@ impl World {
             for (query, follower) in &client.followers {
                 assert_eq!(client.engine.status(*follower), Some(QueryStatus::Synced));
                 let shown = client.engine.answer(*follower).unwrap();
-                assert_eq!(shown, self.node.answer(*query), "{}", QUERIES[*query].0);
+                assert_eq!(shown, self.node.answer(*query), "{}", QUERIES[*query]);
             }
             if client.engine.queries.is_empty() {
                 assert!(client.engine.replica.graph().is_empty(), "what nothing needs is gone");
