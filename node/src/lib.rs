@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod peers;
 pub mod query;
 pub mod replication;
+pub mod rooms;
 pub mod routing;
 pub mod rpc;
 pub mod server;

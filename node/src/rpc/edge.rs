@@ -31,6 +31,7 @@ const LONG_CALLS: [&str; 4] = [
     "/halcyon.v1.Peer/Gossip",
     "/halcyon.v1.Peer/RaftStream",
     "/halcyon.v1.Peer/RaftSnapshot",
+    "/halcyon.v1.Peer/Rooms",
 ];
 
 /// Whether the node wants to be sent work, and why not.

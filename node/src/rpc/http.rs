@@ -7,7 +7,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use halcyon_proto::v1::{admin_server::AdminServer, queries_server::QueriesServer, sessions_server::SessionsServer, sync_server::SyncServer};
+use halcyon_proto::v1::{
+    admin_server::AdminServer, queries_server::QueriesServer, rooms_server::RoomsServer, sessions_server::SessionsServer,
+    sync_server::SyncServer,
+};
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use tonic::service::Routes;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -15,7 +18,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use super::{
     Readiness, Rooms, admin,
     edge::{self, Edge},
-    queries, sessions, sync,
+    queries, room_calls, sessions, sync,
 };
 use crate::limits::MESSAGE_BYTES_MAX;
 
@@ -39,11 +42,13 @@ pub fn client_router(rooms: &Rooms, readiness: Readiness) -> Router {
     let queries = QueriesServer::new(queries::QueriesService::new(rooms.clone()))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let room_calls = RoomsServer::new(room_calls::RoomService::new(rooms.clone()));
     let edge = Edge::new(rooms.env.clone(), rooms.metrics.clone());
     let calls = Routes::new(sync)
         .add_service(sessions)
         .add_service(admin)
         .add_service(queries)
+        .add_service(room_calls)
         .into_axum_router()
         .layer(from_fn_with_state(edge, edge::guard))
         .layer(tonic_web::GrpcWebLayer::new())

@@ -15,6 +15,7 @@ pub mod listener;
 mod peer;
 mod queries;
 mod removal;
+mod room_calls;
 mod rooms;
 mod sessions;
 mod status;

@@ -12,7 +12,7 @@ use super::{
     Rooms,
     auth::Standing,
     edge::{self, Edge},
-    status::refuse,
+    status::{refuse, room_status},
 };
 use crate::limits::MESSAGE_BYTES_MAX;
 
@@ -197,6 +197,26 @@ impl peer_server::Peer for PeerService {
         let from = self.member(&request)?;
         let answer = self.rooms.replication.on_prepare_collection(from, request.get_ref());
         answer.await.map(Response::new).map_err(refuse)
+    }
+
+    type RoomsStream = Answers<v1::RoomsResponse>;
+
+    async fn rooms(
+        &self,
+        request: Request<Streaming<v1::RoomsRequest>>,
+    ) -> Result<Response<Self::RoomsStream>, Status> {
+        let from = self.member(&request)?;
+        let rooms = self.rooms.clone();
+        let (_, extensions, told) = request.into_parts();
+        let told = told.map(move |told| {
+            rooms.authorize_peer(&extensions, Standing::Member)?;
+            told
+        });
+        let told = told.take_until(Box::pin(self.rooms.closed()));
+        let answers = self.rooms.lobby.answer(from, told);
+        Ok(Response::new(Box::pin(
+            answers.map(|answer| answer.map_err(room_status)),
+        )))
     }
 
     async fn forward_push(&self, request: Request<v1::PushRequest>) -> Result<Response<v1::PushResponse>, Status> {

@@ -22,6 +22,7 @@ use crate::{
     metrics::Metrics,
     peers::Pool,
     replication::Replication,
+    rooms::Lobby,
     routing::Routing,
     session::Sessions,
     storage::Storage,
@@ -59,6 +60,8 @@ pub struct Rooms {
     pub routing: Routing,
     /// Connections to peers.
     pub pool: Pool,
+    /// Who is here, and what they say.
+    pub lobby: Lobby,
     /// Counters.
     pub metrics: Metrics,
     /// What people should know of this node.

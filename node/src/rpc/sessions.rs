@@ -1,6 +1,6 @@
 //! The Sessions service: one stream to each client, and what it follows.
 
-use std::{collections::BTreeMap, pin::Pin, sync::Arc};
+use std::{collections::BTreeMap, pin::Pin, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt, stream};
 use halcyon_core::{
@@ -19,7 +19,11 @@ use super::{rooms::Rooms, status::refusal, sync::held_message};
 use crate::{
     live::{self, Ask},
     metadata::state::Tenant,
-    session::{Connected, End, Events, Next, Owner, Session, SessionId, limits::GRACE},
+    rooms::RoomEvents,
+    session::{
+        Connected, End, Events, Next, Owner, Session, SessionId,
+        limits::{GRACE, HEARTBEAT},
+    },
 };
 
 /// See there.
@@ -130,6 +134,10 @@ struct Opened {
     rooms: Rooms,
     first: Option<v1::ConnectResponse>,
     events: Events,
+    /// What happens in the session's rooms; none when another stream has it.
+    room_events: Option<RoomEvents>,
+    /// When the last sign of life went: what happens in rooms does not stand for it.
+    beat_at: Duration,
     owner: Owner,
     session: SessionId,
 }
@@ -142,9 +150,18 @@ impl Opened {
             grace_ms: u32::try_from(GRACE.as_millis()).unwrap_or(u32::MAX),
             metadata_index: rooms.view.index(),
         };
+        let (id, lobby) = (connected.session.id(), rooms.lobby.clone());
+        let tenant = connected.session.owner().tenant;
+        let room_events = Some(lobby.events(id, tenant));
+        if !connected.resumed {
+            // One that is over already leaves its rooms when its stream is dropped.
+            let _ = rooms.sessions.on_end(id, Box::new(move || lobby.end(id)));
+        }
         let first = message(connected.events.last_taken(), Event::Opened(opened));
         Self {
+            beat_at: rooms.env.clock.monotonic(),
             rooms,
+            room_events,
             first: Some(first),
             owner: connected.session.owner(),
             session: connected.session.id(),
@@ -157,17 +174,33 @@ impl Opened {
         if let Some(first) = self.first.take() {
             return Some(Ok(first));
         }
-        match self.events.next().await {
+        let now = self.rooms.env.clock.monotonic();
+        if now.saturating_sub(self.beat_at) >= HEARTBEAT {
+            return Some(self.beat(self.events.last_taken()));
+        }
+        let next = tokio::select! {
+            biased;
+            next = self.events.next() => next,
+            room = next_in_rooms(&mut self.room_events) => {
+                return Some(Ok(message(self.events.last_taken(), Event::Room(room))));
+            }
+        };
+        match next {
             Next::Event(number, event) => Some(Ok(message(number, event))),
-            Next::Beat(number) => Some(match self.rooms.beat(self.owner) {
-                Ok(held) => Ok(message(number, Event::Held(held))),
-                Err(refused) => {
-                    self.rooms.sessions.end(self.session, End::NotServed);
-                    Err(refused.into())
-                }
-            }),
+            Next::Beat(number) => Some(self.beat(number)),
             Next::Over(end) => Some(Err(refusal(end).into())),
             Next::Replaced => None,
+        }
+    }
+
+    fn beat(&mut self, number: u64) -> Result<v1::ConnectResponse, Status> {
+        self.beat_at = self.rooms.env.clock.monotonic();
+        match self.rooms.beat(self.owner) {
+            Ok(held) => Ok(message(number, Event::Held(held))),
+            Err(refused) => {
+                self.rooms.sessions.end(self.session, End::NotServed);
+                Err(refused.into())
+            }
         }
     }
 
@@ -179,6 +212,17 @@ impl Opened {
             Some((item, goes_on.then_some(opened)))
         })
     }
+}
+
+/// What happens next in the session's rooms. Where another stream has the session, nothing does.
+async fn next_in_rooms(events: &mut Option<RoomEvents>) -> v1::RoomEvent {
+    if let Some(open) = events
+        && let Some(event) = open.next().await
+    {
+        return event;
+    }
+    *events = None;
+    std::future::pending().await
 }
 
 const fn message(number: u64, event: Event) -> v1::ConnectResponse {

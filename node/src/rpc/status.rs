@@ -14,6 +14,7 @@ use crate::{
     live::SubscribeError,
     metadata::{self, RaftRpcError, WriteError, state::Tenant},
     replication::PeerCallError,
+    rooms::{AnswerError, RoomError},
     session::{End, SessionError},
     storage::types::{AdmitError, StorageError},
     tenant::{PushError, ReadError, admit},
@@ -146,6 +147,35 @@ impl Tell for PeerCallError {
             Self::Busy => named("catch_ups_per_node", Refusal::busy(text, SOON)),
             Self::Storage(error) => error.tell(),
         }
+    }
+}
+
+impl Tell for RoomError {
+    fn tell(self) -> Refusal {
+        let text = self.to_string();
+        match self {
+            Self::Name | Self::Connection => Refusal::new(ErrorCode::Malformed, text),
+            Self::NoSession => Refusal::new(ErrorCode::NotFound, text),
+            Self::NotEntered => Refusal::new(ErrorCode::Conflict, text),
+            Self::OtherTenant => Refusal::new(ErrorCode::Forbidden, text),
+            Self::Rooms => Refusal::limit("rooms_per_session", text),
+            Self::Full => Refusal::limit("users_per_room", text),
+            Self::StatusKeys => Refusal::limit("room_status_keys", text),
+            Self::TooLarge { .. } => Refusal::limit("room_bytes", text),
+            Self::Sends { retry_after } => named("room_sends_per_second", Refusal::busy(text, retry_after)),
+            Self::Presences { retry_after } => named("room_presences_per_second", Refusal::busy(text, retry_after)),
+            Self::Drift(drift) => named("drift_max", Refusal::clock_drift(text, drift.wall)),
+        }
+    }
+}
+
+/// Why a peer's stream about rooms ended.
+pub(super) fn room_status(error: AnswerError<Status>) -> Status {
+    let text = error.to_string();
+    match error {
+        AnswerError::Broken(status) => status,
+        AnswerError::Stale(_) => Refusal::retry(text, SOON).into(),
+        AnswerError::Malformed(_) => Refusal::new(ErrorCode::Malformed, text).into(),
     }
 }
 

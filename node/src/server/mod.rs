@@ -33,6 +33,7 @@ use crate::{
     metrics::Metrics,
     peers::{Identity, IdentityError, Pool, authority::AuthorityError, tls},
     replication::{ControlPlane, Replication},
+    rooms::Lobby,
     routing::Routing,
     rpc::{
         Alarms, JoinError, Readiness, Removal, Rooms, client_router,
@@ -172,6 +173,7 @@ impl Node {
         tasks.spawn(peer.serve(closed));
         tasks.spawn(rooms.routing.clone().run(stopped.clone()));
         tasks.spawn(readiness::run(rooms.clone(), readiness.clone(), stopped.clone()));
+        tasks.spawn(rooms.lobby.clone().run(stopped.clone()));
         tasks.spawn(removed::run(rooms.clone(), stopped.clone()));
         tasks.spawn(rooms.sessions.clone().run(stopped.clone()));
         let announced = announce(
@@ -318,6 +320,7 @@ async fn open_rooms(
     let tenants = Tenants::new(env, me, storage.clone(), replication.clone(), control, feed);
     let routing = Routing::new(env.clone(), me, pool.clone(), view.clone());
     let live = Live::new(env, tenants.clone(), view.clone(), stopping.clone());
+    let lobby = Lobby::new(env.clone(), me, &config.region, pool.clone(), view.clone());
     let rooms = Rooms {
         env: env.clone(),
         me,
@@ -333,6 +336,7 @@ async fn open_rooms(
         live,
         routing,
         pool,
+        lobby,
         metrics,
         alarms: Alarms::default(),
         removal: Removal::default(),

@@ -24,6 +24,7 @@ pub(super) fn samples(rooms: &Rooms) -> Vec<Sample> {
     samples.extend(control_plane(rooms));
     samples.extend(paths(rooms));
     samples.extend(lag(rooms));
+    samples.extend(lobby(rooms));
     samples.extend(sessions(rooms));
     samples
 }
@@ -73,6 +74,46 @@ fn sessions(rooms: &Rooms) -> Vec<Sample> {
             "session_bytes",
             "Bytes of events that sessions keep",
             figures.bytes as u64,
+        ),
+    ]
+}
+
+fn lobby(rooms: &Rooms) -> Vec<Sample> {
+    let figures = rooms.lobby.figures();
+    vec![
+        gauge("rooms", "Rooms with clients of this node", figures.rooms),
+        gauge("room_connections", "Clients' places in rooms", figures.connections),
+        gauge(
+            "room_connections_remote",
+            "Those of other nodes that are shown here",
+            figures.remote,
+        ),
+        counter("room_presences", "Presences that clients set", figures.presences),
+        counter(
+            "room_presences_told",
+            "Presences that clients were told",
+            figures.presences_told,
+        ),
+        counter("room_messages", "Messages that clients sent to rooms", figures.messages),
+        counter(
+            "room_messages_told",
+            "Messages that clients were told",
+            figures.messages_told,
+        ),
+        counter(
+            "room_messages_missed",
+            "Messages that receivers were too slow for",
+            figures.messages_missed,
+        ),
+        counter(
+            "room_peers_lost",
+            "Times that a peer died while its clients were in rooms",
+            figures.peers_lost,
+        ),
+        counter(
+            "room_over_limit",
+            "What peers brought to rooms over a limit",
+            figures.over_limit,
         ),
     ]
 }

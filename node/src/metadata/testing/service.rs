@@ -77,6 +77,7 @@ fn answered(body: Result<Bytes, RaftRpcError>) -> Answer<RaftMessage> {
 impl peer_server::Peer for Service {
     type GossipStream = stream::Empty<Result<v1::GossipResponse, Status>>;
     type CatchUpStream = stream::Empty<Result<v1::CatchUpResponse, Status>>;
+    type RoomsStream = stream::Empty<Result<v1::RoomsResponse, Status>>;
 
     async fn raft_append(&self, request: Request<RaftMessage>) -> Answer<RaftMessage> {
         self.reachable()?;
@@ -162,6 +163,10 @@ impl peer_server::Peer for Service {
     }
 
     async fn catch_up(&self, _request: Request<v1::CatchUpRequest>) -> Answer<Self::CatchUpStream> {
+        Err(Status::unimplemented("not part of this test"))
+    }
+
+    async fn rooms(&self, _request: Request<Streaming<v1::RoomsRequest>>) -> Answer<Self::RoomsStream> {
         Err(Status::unimplemented("not part of this test"))
     }
 

@@ -50,6 +50,7 @@ type BoxedStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 impl Peer for TestPeer {
     type GossipStream = BoxedStream<v1::GossipResponse>;
     type CatchUpStream = BoxedStream<v1::CatchUpResponse>;
+    type RoomsStream = BoxedStream<v1::RoomsResponse>;
 
     async fn gossip(
         &self,
@@ -148,6 +149,10 @@ impl Peer for TestPeer {
     }
 
     async fn probe(&self, _: Request<v1::ProbeRequest>) -> Result<Response<v1::ProbeResponse>, Status> {
+        Err(elsewhere())
+    }
+
+    async fn rooms(&self, _: Request<Streaming<v1::RoomsRequest>>) -> Result<Response<Self::RoomsStream>, Status> {
         Err(elsewhere())
     }
 
