@@ -34,6 +34,7 @@ use crate::{
     push,
     query::{self, Explanation, QueryRows},
     read,
+    rooms::RoomDoor,
     routing::Router,
     shared::{Shared, Ticket},
     transport::{Transport, check_address},
@@ -323,6 +324,11 @@ impl Client {
     /// An error ends the stream: it means that nodes refuse the watch.
     pub fn watch(&self, from: VersionVector) -> impl Stream<Item = Result<WatchEvent, ReadError>> + Send + use<> {
         Watching::new(self.life.shared.clone(), from).into_stream()
+    }
+
+    /// A room of the tenant, to be entered. An empty name makes a new one.
+    pub fn room(&self, room: &str) -> RoomDoor {
+        RoomDoor::new(self.life.shared.clone(), room)
     }
 
     /// What the node in use holds now: a watch from this vector tells what happens from now on.

@@ -34,6 +34,7 @@ mod push;
 mod query;
 #[cfg(feature = "native")]
 mod read;
+pub mod rooms;
 #[cfg(feature = "native")]
 mod routing;
 mod session;

@@ -57,6 +57,9 @@ pub(crate) const WATCH_SILENCE_MAX: Duration = Duration::from_mins(1);
 /// Content hashes by which an interrupted watch tells what it has delivered: a megabyte.
 pub(crate) const MISSED_REMEMBERED_MAX: usize = 65_536;
 
+/// Changes of a room that wait for the app. Then the stream waits, and the node tells less often, of more at once.
+pub(crate) const ROOM_CHANGES_MAX: usize = 64;
+
 /// An HTTP/2 ping when a connection has been quiet for this long; lost connections show within the two together.
 pub(crate) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 

@@ -16,7 +16,8 @@ use halcyon_core::{
 use halcyon_proto::{
     error::Refusal,
     v1::{
-        self, admin_client::AdminClient, queries_client::QueriesClient, sessions_client::SessionsClient,
+        self, admin_client::AdminClient, queries_client::QueriesClient, rooms_client::RoomsClient,
+        sessions_client::SessionsClient,
         sync_client::SyncClient,
     },
     version::WIRE,
@@ -125,6 +126,11 @@ impl Transport {
         SessionsClient::new(self.channel(address))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// A client of the `Rooms` service at `address`.
+    pub(crate) fn rooms(&self, address: &str) -> RoomsClient<Channel> {
+        RoomsClient::new(self.channel(address))
     }
 
     /// A client of the `Admin` service at `address`.

@@ -109,7 +109,7 @@ impl Default for Metrics {
 }
 
 /// The services that a node has.
-const SERVICES: [&str; 5] = ["Sync", "Sessions", "Queries", "Admin", "Peer"];
+const SERVICES: [&str; 6] = ["Sync", "Sessions", "Rooms", "Queries", "Admin", "Peer"];
 
 /// 100 us to 26 s.
 fn call_buckets() -> Histogram {

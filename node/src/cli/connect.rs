@@ -239,7 +239,8 @@ pub fn show_location(location: &Location, globals: &Globals) {
     rows.print();
 }
 
-fn refusal_failure(refusal: &Refusal) -> Failure {
+/// Says why a node refused, and what to do.
+pub fn refusal_failure(refusal: &Refusal) -> Failure {
     let failure = Failure::refused(&refusal.message);
     let advice = match refusal.code {
         ErrorCode::Unauthenticated => "check --key (for data) or --admin-credential (for operators)",

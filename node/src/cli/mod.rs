@@ -22,6 +22,7 @@ pub mod output;
 pub mod process;
 pub mod query;
 pub mod random;
+pub mod room;
 pub mod scan;
 pub mod status;
 pub mod tenant;
@@ -180,6 +181,9 @@ enum Command {
     Explain(query::ExplainArgs),
     /// Follow a tenant's changes as they happen
     Watch(watch::WatchArgs),
+    /// See who is in a room, and say something there
+    #[command(subcommand)]
+    Room(room::RoomCommand),
     /// Show which nodes hold a tenant, nearest first
     Locate(data::LocateArgs),
     /// Compare all replicas of a tenant
@@ -243,6 +247,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Query(args) => query::run(args, globals).await,
         Command::Explain(args) => query::explain(args, globals).await,
         Command::Watch(args) => watch::run(args, globals).await,
+        Command::Room(command) => room::run(command, globals).await,
         Command::Locate(args) => data::locate(args, globals).await,
         Command::Verify(args) => verify::run(args, globals).await,
         Command::Bench(args) => bench::run(args, globals).await,

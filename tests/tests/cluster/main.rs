@@ -11,6 +11,7 @@ mod outbox;
 mod placement;
 mod queries;
 mod region;
+mod rooms;
 mod stops;
 mod transfer;
 mod versions;
