@@ -46,7 +46,10 @@ where
         if let Some((route, _)) = shared.navigator.route() {
             let deadline = deadline.min(shared.read_deadline);
             let transport = &shared.navigator.transport;
-            match transport.answer((&route.address, 0), deadline, attempt(&route.address)).await {
+            match transport
+                .answer((&route.address, 0), deadline, attempt(&route.address))
+                .await
+            {
                 Ok(answer) => {
                     shared.navigator.on_worked(&route.address);
                     return Ok(answer);

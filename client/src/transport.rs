@@ -17,8 +17,7 @@ use halcyon_proto::{
     error::Refusal,
     v1::{
         self, admin_client::AdminClient, queries_client::QueriesClient, rooms_client::RoomsClient,
-        sessions_client::SessionsClient,
-        sync_client::SyncClient,
+        sessions_client::SessionsClient, sync_client::SyncClient,
     },
     version::WIRE,
 };

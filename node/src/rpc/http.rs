@@ -8,8 +8,8 @@ use axum::{
     routing::get,
 };
 use halcyon_proto::v1::{
-    admin_server::AdminServer, queries_server::QueriesServer, rooms_server::RoomsServer, sessions_server::SessionsServer,
-    sync_server::SyncServer,
+    admin_server::AdminServer, queries_server::QueriesServer, rooms_server::RoomsServer,
+    sessions_server::SessionsServer, sync_server::SyncServer,
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use tonic::service::Routes;

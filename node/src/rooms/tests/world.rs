@@ -262,7 +262,11 @@ impl World {
                 let link = self.engines[from].on_link(node_id(to));
                 let stream = self.engines[to].on_stream(node_id(from), moment);
                 let under_way = VecDeque::new();
-                let opened = Link { link, stream, under_way };
+                let opened = Link {
+                    link,
+                    stream,
+                    under_way,
+                };
                 self.links.insert((from, to), opened);
             }
         }
