@@ -127,7 +127,7 @@ pub(crate) async fn query(shared: &Shared, query: &str) -> Result<QueryRows, Rea
     let message = v1::QueryRequest {
         tenant: shared.navigator.tenant.clone(),
         query: query.to_owned(),
-        vector: convert::vector_bytes(&shared.state().session.seen().clone()),
+        vector: convert::vector_bytes(&shared.state().engine.seen().clone()),
     };
     let begun = read::call_at(shared, QUERY_DEADLINE, |address| {
         let transport = &shared.navigator.transport;
