@@ -138,6 +138,15 @@ impl Followed {
         matches!(self.progress, Progress::Live(_)) && !self.is_stale
     }
 
+    /// A new session knows nothing of it.
+    pub(super) fn ask_anew(&mut self) {
+        self.progress = Progress::Wanted;
+        self.is_stale = false;
+        if matches!(self.failed, Some(QueryError::Refused(_))) {
+            self.failed = None;
+        }
+    }
+
     pub(super) const fn restored_synced(&self) -> bool {
         self.was_synced
     }

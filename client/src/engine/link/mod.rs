@@ -5,18 +5,20 @@
 //! - coverage that comes in parts moves nothing before its last part;
 //! - a query that comes back sends a digest of its coverage, whatever node it comes back to.
 
+mod coverage;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use halcyon_core::{id::EntityId, version_vector::VersionVector};
+use halcyon_core::id::EntityId;
 use halcyon_proto::{
     convert::{self, ConvertError},
     error::{ErrorCode, Refusal},
     v1::{self, connect_response::Event},
 };
-use prost::{Message, bytes::Bytes};
+use prost::bytes::Bytes;
 use thiserror::Error;
 
-use super::{Engine, QueryId, QueryStatus, digest, replica::Arrival};
+use super::{Engine, QueryId, QueryStatus, digest, queries::Followed, replica::Arrival};
 use crate::{limits::DIGEST_ENTITIES_MAX, session::Moment};
 
 /// A call to make beside the stream.
@@ -130,20 +132,19 @@ impl Link {
     }
 }
 
-/// One delta of a commit, understood.
-struct Part {
-    number: u32,
-    arrival: Arrival,
-    is_last: bool,
-}
-
 impl Engine {
     /// What to open a stream with.
     pub fn connect_request(&self) -> v1::ConnectRequest {
+        let Link { session, after, .. } = &self.link;
+        let (session, after) = if self.link.is_unknown {
+            (Bytes::new(), 0)
+        } else {
+            (session.clone(), *after)
+        };
         v1::ConnectRequest {
             tenant: self.tenant.clone(),
-            session: self.link.session.clone(),
-            after: self.link.after,
+            session,
+            after,
             client: Bytes::copy_from_slice(&self.client.to_bytes()),
         }
     }
@@ -151,7 +152,7 @@ impl Engine {
     /// The stream ended, or could not be opened.
     pub fn on_disconnected(&mut self) {
         self.link.stream = Stream::Lost;
-        self.link.calls.clear();
+        self.link.calls.retain(|call| matches!(call, Call::Unsubscribe(_)));
         self.tell_status();
     }
 
@@ -243,22 +244,25 @@ impl Engine {
         self.link.stream = Stream::Open;
         self.link.is_unknown = false;
         if opened.resumed {
-            if number == self.link.after + 1 {
-                self.link.after = number;
+            // Calls that were under way had no answer.
+            let is_asked = |followed: &Followed| matches!(followed.progress, Progress::Asked { .. });
+            let asked = self.queries.iter().filter(|(_, followed)| is_asked(followed));
+            let asked: Vec<QueryId> = asked.map(|(id, _)| *id).collect();
+            for id in asked {
+                self.want_again(id);
             }
         } else {
             self.link.after = number;
+            self.link.calls.clear();
             self.link.session = opened.session;
             self.link.numbers.clear();
             self.link.parts.clear();
             self.link.anew.clear();
             for (id, followed) in &mut self.queries {
-                if followed.progress != Progress::Refused {
-                    followed.progress = Progress::Wanted;
-                    followed.is_stale = false;
-                    self.link.wanted.insert(*id);
-                    self.link.queries_moved.insert(*id);
-                }
+                // What one node refuses, for its limits, another may take.
+                followed.ask_anew();
+                self.link.wanted.insert(*id);
+                self.link.queries_moved.insert(*id);
             }
         }
         self.tell_status();
@@ -337,12 +341,7 @@ impl Engine {
                 self.link.is_unknown = true;
                 self.want_again(id);
             }
-            ErrorCode::Limit
-            | ErrorCode::Forbidden
-            | ErrorCode::Malformed
-            | ErrorCode::NumberReused
-            | ErrorCode::Exists
-            | ErrorCode::Conflict => self.give_up(id, refusal),
+            ErrorCode::Limit | ErrorCode::Forbidden | ErrorCode::Malformed => self.give_up(id, refusal),
             _ => self.want_again(id),
         }
     }
@@ -392,99 +391,5 @@ impl Engine {
             None => self.want_again(id),
         }
         self.tell_status();
-    }
-
-    fn on_commit(&mut self, commit: v1::Commit, moment: Moment) -> Result<(), ConvertError> {
-        let shows = convert::vector(&commit.vector)?;
-        let parts = self.parts(commit.deltas)?;
-        let sets = parts.iter().flat_map(|part| &part.arrival.sets);
-        if let Some(timestamp) = sets.map(|set| set.timestamp).max() {
-            self.session.observe(&timestamp, moment);
-        }
-        let mut came = BTreeMap::new();
-        for part in parts {
-            let Part {
-                number,
-                arrival,
-                is_last,
-            } = part;
-            let (query, is_stale) = (arrival.query, arrival.is_stale);
-            self.link.parts.entry(number).or_default().push(arrival);
-            if is_last {
-                came.insert(query, (number, is_stale));
-                for arrival in self.link.parts.remove(&number).unwrap_or_default() {
-                    if let Some(entities) = self.link.anew.get_mut(&query) {
-                        entities.extend(arrival.entered.iter().cloned());
-                    }
-                    self.replica.arrive(&arrival);
-                }
-            }
-        }
-        self.show(&shows, came);
-        Ok(())
-    }
-
-    /// A whole state of the node is in.
-    fn show(&mut self, shows: &VersionVector, came: BTreeMap<QueryId, (u32, bool)>) {
-        self.session.saw(shows);
-        self.shown.join(shows);
-        self.link.shown_moved = true;
-        for (id, (number, is_stale)) in &came {
-            self.on_coverage(*id, *number, *is_stale);
-        }
-        for followed in self.queries.values_mut().filter(|followed| followed.is_synced()) {
-            followed.vector.join(shows);
-        }
-        self.let_go();
-        for id in came.into_keys() {
-            self.narrow(id);
-        }
-        self.advance();
-    }
-
-    fn on_coverage(&mut self, id: QueryId, number: u32, is_stale: bool) {
-        if let Some(entered) = self.link.anew.remove(&id) {
-            for entity in self.replica.covered_without(id, &entered) {
-                self.replica.uncover(id, &entity);
-            }
-        }
-        let Some(followed) = self.queries.get_mut(&id) else {
-            return;
-        };
-        followed.is_stale = is_stale;
-        if followed.progress != Progress::Live(number) {
-            followed.progress = Progress::Live(number);
-            followed.attempts = 0;
-            self.link.queries_moved.insert(id);
-        }
-    }
-
-    fn parts(&self, deltas: Vec<v1::SubscriptionDelta>) -> Result<Vec<Part>, ConvertError> {
-        let mut parts = Vec::with_capacity(deltas.len());
-        for delta in deltas {
-            // A query that is gone may hear something still.
-            let Some(&query) = self.link.numbers.get(&delta.subscription) else {
-                continue;
-            };
-            let coverage = v1::CoverageDelta::decode(delta.delta)
-                .map_err(|_| ConvertError::Missing("coverage of a subscription"))?;
-            let entities = |names: Vec<String>| {
-                let ids = names.iter().map(|name| EntityId::new(name));
-                ids.collect::<Result<Vec<_>, _>>()
-            };
-            let sets = coverage.change_sets.iter().map(|bytes| convert::change_set(bytes));
-            parts.push(Part {
-                number: delta.subscription,
-                is_last: !delta.more,
-                arrival: Arrival {
-                    query,
-                    sets: sets.collect::<Result<_, _>>()?,
-                    entered: entities(coverage.entered)?,
-                    left: entities(coverage.left)?,
-                    is_stale: delta.stale,
-                },
-            });
-        }
-        Ok(parts)
     }
 }
