@@ -121,7 +121,7 @@ impl Watching {
 
     async fn connect(&mut self) -> Result<(), ReadError> {
         let navigator = &self.shared.navigator;
-        if mutant::active(Mutant::SubscriptionDropped) && self.failures > 0 {
+        if mutant::active(Mutant::SubscriptionDropped) && self.failures > 0 && self.largest.is_some() {
             self.failures = 0;
             return std::future::pending().await;
         }

@@ -13,6 +13,7 @@ use figment::{
     providers::{Env, Format, Serialized, Toml},
 };
 use halcyon_core::id::{IdError, RegionName};
+use halcyon_proto::{v1::WireVersions, version::WIRE};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -137,6 +138,8 @@ pub struct Config {
     pub log_filter: String,
     /// How the node comes to its cluster.
     pub start: Start,
+    /// The wire versions that it speaks: this release's. The simulator alone gives others, for a newer release.
+    pub wire: WireVersions,
 }
 
 /// Where the data is, where nobody says.
@@ -252,6 +255,7 @@ impl Config {
                 log_format: source.log_format.unwrap_or_default(),
                 log_filter: source.log_filter.unwrap_or_else(|| LOG_FILTER_DEFAULT.to_owned()),
                 start,
+                wire: WIRE,
             }),
         }
     }

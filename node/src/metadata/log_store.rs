@@ -47,6 +47,9 @@ impl LogStore {
     /// Opens the log, made empty where there is none.
     pub(super) async fn open(env: &Env) -> io::Result<Self> {
         let database = env.run_blocking(|| open_file(env)).await?;
+        let vote = mark::<Vote>(&database, "vote")?;
+        let told = || vote.map_or_else(String::new, |vote| vote.to_string());
+        env.probe.event("metadata.vote-found", &told);
         let purged = mark(&database, "purged")?;
         let tail = Tail::opened(last(&database)?.or(purged), purged, mark(&database, "committed")?);
         let (queue, waiting) = mpsc::channel(LOG_QUEUE_MAX);

@@ -75,6 +75,18 @@ pub struct Options {
     pub kept_entries: u64,
 }
 
+impl Options {
+    /// With a log that a minute outgrows, so that simulations send snapshots.
+    #[must_use]
+    const fn with_small_log(self) -> Self {
+        Self {
+            snapshot_entries: 64,
+            kept_entries: 16,
+            ..self
+        }
+    }
+}
+
 impl Default for Options {
     /// Fit for round trips of 320 ms (Sydney to São Paulo), also where they take twice as long for a while: an empty call
     /// has one heartbeat's time to be answered. Three in a row must be lost before an election; the spread of the
@@ -189,6 +201,11 @@ impl Metadata {
     /// that has learned of it by its join.
     pub async fn start(env: &Env, me: NodeId, pool: Pool, options: Options) -> Result<Self, StartError> {
         runtime::set_process_entropy(env.entropy.clone());
+        let options = if env.probe.rare("metadata.small-log") {
+            options.with_small_log()
+        } else {
+            options
+        };
         let config = Arc::new(raft_config(&options).validate()?);
         let log = LogStore::open(env).await?;
         let shared = Arc::new(Shared::new(State::default()));

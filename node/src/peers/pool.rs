@@ -58,6 +58,8 @@ pub struct Pool {
 
 struct Inner {
     env: Env,
+    /// What we speak.
+    wire: v1::WireVersions,
     /// None: without TLS, for tests that have their own way to tell nodes apart.
     tls: Option<TlsConnector>,
     peers: Mutex<BTreeMap<NodeId, Peer>>,
@@ -84,21 +86,21 @@ impl fmt::Debug for Pool {
 }
 
 impl Pool {
-    /// A pool that connects as `identity`.
-    pub fn new(env: &Env, identity: &Identity) -> Result<Self, rustls::Error> {
+    /// A pool that connects as `identity` and speaks `wire`.
+    pub fn new(env: &Env, identity: &Identity, wire: v1::WireVersions) -> Result<Self, rustls::Error> {
         let config = tls::client_config(env, identity)?;
-        Ok(Self::with_tls(env, Some(TlsConnector::from(Arc::new(config)))))
+        Ok(Self::with_tls(env, Some(TlsConnector::from(Arc::new(config))), wire))
     }
 
     /// A pool without TLS, for tests inside one process.
     #[doc(hidden)]
     pub fn plain(env: impl Borrow<Env>) -> Self {
-        Self::with_tls(env.borrow(), None)
+        Self::with_tls(env.borrow(), None, WIRE)
     }
 
-    fn with_tls(env: &Env, tls: Option<TlsConnector>) -> Self {
+    fn with_tls(env: &Env, tls: Option<TlsConnector>, wire: v1::WireVersions) -> Self {
         let (env, peers) = (env.clone(), Mutex::default());
-        let inner = Arc::new(Inner { env, tls, peers });
+        let inner = Arc::new(Inner { env, wire, tls, peers });
         Self { inner }
     }
 
@@ -142,8 +144,8 @@ pub(crate) fn limited(channel: Channel) -> PeerClient {
 }
 
 /// What every call says about who speaks: `halcyon/0.1.0 wire/1-1`.
-pub(crate) fn user_agent() -> String {
-    format!("{AGENT} wire/{}-{}", WIRE.oldest, WIRE.newest)
+fn user_agent(wire: v1::WireVersions) -> String {
+    format!("{AGENT} wire/{}-{}", wire.oldest, wire.newest)
 }
 
 /// The wire versions in a caller's `user-agent`; `None` where it names none, as a person's tools do.
@@ -157,10 +159,10 @@ pub(crate) fn versions_in(user_agent: &str) -> Option<v1::WireVersions> {
 }
 
 /// The options of every connection to a node.
-pub(crate) fn endpoint() -> Endpoint {
+pub(crate) fn endpoint(wire: v1::WireVersions) -> Endpoint {
     // Connections are made by the connector, which knows the address; this name only fills `:authority`.
     Endpoint::from_static("http://peer.halcyon")
-        .user_agent(user_agent())
+        .user_agent(user_agent(wire))
         .expect("letters, digits and slashes fit a header")
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
@@ -175,7 +177,7 @@ pub(crate) fn endpoint() -> Endpoint {
 
 fn channel(inner: &Arc<Inner>, node: NodeId, address: &str) -> Channel {
     let (pool, address) = (Arc::downgrade(inner), address.to_owned());
-    endpoint().connect_with_connector_lazy(tower::service_fn(move |_: http::Uri| {
+    endpoint(inner.wire).connect_with_connector_lazy(tower::service_fn(move |_: http::Uri| {
         let (pool, address) = (pool.clone(), address.clone());
         async move {
             let inner = pool.upgrade().ok_or_else(|| io::Error::other("the node is stopping"))?;
@@ -197,35 +199,35 @@ async fn connect(inner: &Inner, node: NodeId, address: &str) -> io::Result<BoxSt
 
 /// The first call on a new connection. Releases that cannot understand each other part here, with a clear word.
 async fn say_hello(pool: Weak<Inner>, node: NodeId) {
-    let Some(channel) = pool
+    let Some((wire, channel)) = pool
         .upgrade()
-        .and_then(|inner| inner.peers().get(&node).and_then(|peer| peer.channel.clone()))
+        .and_then(|inner| Some((inner.wire, inner.peers().get(&node)?.channel.clone()?)))
     else {
         return;
     };
     let hello = v1::HelloRequest {
-        versions: Some(WIRE),
+        versions: Some(wire),
         agent: AGENT.to_owned(),
     };
     let mut client = limited(channel);
     let Ok(Ok(answer)) = timeout(HELLO_TIMEOUT, client.hello(hello)).await else {
         return;
     };
+    let Some(inner) = pool.upgrade() else { return };
     let answer = answer.into_inner();
     let spoken = answer.version;
     tracing::debug!(%node, agent = %answer.agent, version = spoken, "connected to a peer");
-    if (WIRE.oldest..=WIRE.newest).contains(&spoken) {
+    inner.env.probe.event("peer.speaks", &|| format!("{node} {spoken}"));
+    if (wire.oldest..=wire.newest).contains(&spoken) {
         return;
     }
     let theirs = v1::WireVersions {
         oldest: spoken,
         newest: spoken,
     };
-    let error = version::NoCommonVersion { ours: WIRE, theirs };
+    let error = version::NoCommonVersion { ours: wire, theirs };
     tracing::error!(%node, %error, "a peer cannot be understood");
-    if let Some(inner) = pool.upgrade()
-        && let Some(peer) = inner.peers().get_mut(&node)
-    {
+    if let Some(peer) = inner.peers().get_mut(&node) {
         peer.channel = None;
         peer.refused = Some(error);
     }

@@ -12,7 +12,8 @@ use axum::{
 use halcyon_core::env::Env;
 use halcyon_proto::{
     error::{ErrorCode, Refusal},
-    version::{WIRE, negotiate},
+    v1::WireVersions,
+    version::negotiate,
 };
 use http::{HeaderMap, header::USER_AGENT};
 use tokio::{sync::Semaphore, time::timeout};
@@ -100,14 +101,21 @@ pub(super) struct Edge {
 struct Inner {
     env: Env,
     metrics: Metrics,
+    wire: WireVersions,
     calls: Semaphore,
 }
 
 impl Edge {
-    pub(super) fn new(env: Env, metrics: Metrics) -> Self {
+    pub(super) fn new(env: Env, metrics: Metrics, wire: WireVersions) -> Self {
         let calls = Semaphore::new(CALLS_MAX);
+        let inner = Inner {
+            env,
+            metrics,
+            wire,
+            calls,
+        };
         Self {
-            inner: Arc::new(Inner { env, metrics, calls }),
+            inner: Arc::new(inner),
         }
     }
 }
@@ -117,7 +125,7 @@ pub(super) async fn guard(State(edge): State<Edge>, request: Request, next: Next
     let edge = &*edge.inner;
     let start = edge.env.clock.monotonic();
     let path = request.uri().path().to_owned();
-    let response = match admit(request.headers()) {
+    let response = match admit(edge.wire, request.headers()) {
         Ok(()) => bounded(edge, &path, next.run(request)).await,
         Err(refusal) => Status::from(refusal).into_http::<Body>(),
     };
@@ -144,12 +152,12 @@ fn refused_by_limit(edge: &Inner, response: Response) -> Response {
 }
 
 /// Another release says which versions it speaks; a person's tool says nothing and is believed.
-fn admit(headers: &HeaderMap) -> Result<(), Refusal> {
+fn admit(wire: WireVersions, headers: &HeaderMap) -> Result<(), Refusal> {
     let user_agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
     let Some(theirs) = user_agent.and_then(versions_in) else {
         return Ok(());
     };
-    negotiate(WIRE, theirs)
+    negotiate(wire, theirs)
         .map(|_| ())
         .map_err(|error| Refusal::new(ErrorCode::WireVersion, error.to_string()))
 }

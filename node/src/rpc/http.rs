@@ -43,7 +43,7 @@ pub fn client_router(rooms: &Rooms, readiness: Readiness) -> Router {
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let room_calls = RoomsServer::new(room_calls::RoomService::new(rooms.clone()));
-    let edge = Edge::new(rooms.env.clone(), rooms.metrics.clone());
+    let edge = Edge::new(rooms.env.clone(), rooms.metrics.clone(), rooms.wire);
     let calls = Routes::new(sync)
         .add_service(sessions)
         .add_service(admin)

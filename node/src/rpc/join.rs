@@ -204,7 +204,7 @@ fn joined(request: SigningRequest, answer: v1::JoinResponse) -> Joined {
 
 fn connection(env: &Env, tls: &TlsConnector, address: &str) -> Channel {
     let (env, tls, address) = (env.clone(), tls.clone(), address.to_owned());
-    endpoint().connect_with_connector_lazy(tower::service_fn(move |_: http::Uri| {
+    endpoint(WIRE).connect_with_connector_lazy(tower::service_fn(move |_: http::Uri| {
         let (env, tls, address) = (env.clone(), tls.clone(), address.clone());
         async move {
             let stream = env.network.connect(address).await?;

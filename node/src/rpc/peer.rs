@@ -23,7 +23,7 @@ pub fn peer_router(rooms: &Rooms) -> Router {
     let peer = peer_server::PeerServer::new(PeerService { rooms: rooms.clone() })
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let edge = Edge::new(rooms.env.clone(), rooms.metrics.clone());
+    let edge = Edge::new(rooms.env.clone(), rooms.metrics.clone(), rooms.wire);
     Routes::new(peer)
         .into_axum_router()
         .layer(from_fn_with_state(edge, edge::guard))

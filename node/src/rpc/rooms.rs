@@ -7,7 +7,7 @@ use halcyon_core::{
 use halcyon_proto::{
     error::{ErrorCode, Refusal},
     v1,
-    version::{AGENT, WIRE, negotiate},
+    version::{AGENT, negotiate},
 };
 
 use tokio::sync::watch;
@@ -40,6 +40,8 @@ pub struct Rooms {
     pub region: RegionName,
     /// Its cluster.
     pub cluster: String,
+    /// The wire versions that it speaks.
+    pub wire: v1::WireVersions,
     /// Only this machine reaches the clients' port.
     pub loopback: bool,
     /// What the control plane holds.
@@ -120,7 +122,7 @@ impl Rooms {
     pub(super) fn hello(&self, request: &v1::HelloRequest) -> Result<v1::HelloResponse, Refusal> {
         let theirs = request.versions.unwrap_or_default();
         let version =
-            negotiate(WIRE, theirs).map_err(|error| Refusal::new(ErrorCode::WireVersion, error.to_string()))?;
+            negotiate(self.wire, theirs).map_err(|error| Refusal::new(ErrorCode::WireVersion, error.to_string()))?;
         Ok(v1::HelloResponse {
             version,
             agent: AGENT.to_owned(),

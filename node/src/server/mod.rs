@@ -140,7 +140,7 @@ impl Node {
         let client_tls = client_tls(&env, &config)?;
         let begun = begin::begin(&env, &config, &bound.client_address, &bound.peer_address).await?;
         let identity = &begun.identity;
-        let pool = Pool::new(&env, identity)?;
+        let pool = Pool::new(&env, identity, config.wire)?;
         for (node, address) in &begun.peers {
             pool.set_address(*node, address.clone());
         }
@@ -326,6 +326,7 @@ async fn open_rooms(
         me,
         region: config.region.clone(),
         cluster: identity.cluster.clone(),
+        wire: config.wire,
         loopback: config.is_loopback(),
         view,
         metadata,

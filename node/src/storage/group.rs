@@ -171,7 +171,6 @@ impl Group<'_, '_> {
             Act::SetAdmitting(admitting) => self.run(tenant, &Command::SetAdmitting(*admitting))?,
             Act::Erase { if_covered_by } => {
                 if let Some(others) = if_covered_by
-                    && !mutant::active(Mutant::ErasedEarly)
                     && !(others.covers(&summary.vector) && others.covers(&summary.seen))
                 {
                     return Ok(false);

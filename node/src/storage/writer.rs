@@ -190,6 +190,9 @@ impl Writer {
         match merged {
             Appended::Done(merged) => self.finish(group, merged),
             Appended::NoRoom(merged) => {
+                if mutant::active(Mutant::GossipBeforeSync) {
+                    self.sink.on_events(merged.events.clone());
+                }
                 self.make_room(merged.payload.len()).await?;
                 let merged = env.run_blocking(|| self.append(merged)).await?;
                 self.finish(group, merged);
@@ -211,18 +214,14 @@ impl Writer {
 
     fn merge_and_append(&mut self, group: &[Queued]) -> Result<Appended, StorageError> {
         let merged = match self.merge(group) {
-            Ok(mut merged) => {
-                if mutant::active(Mutant::GossipBeforeSync) {
-                    self.sink.on_events(std::mem::take(&mut merged.events));
-                }
-                merged
-            }
+            Ok(merged) => merged,
             Err(error) => {
                 self.names.clear();
                 return Ok(Appended::Failed(error));
             }
         };
-        if merged.payload.is_empty() || self.log.has_room(merged.payload.len()) {
+        let is_early = mutant::active(Mutant::GossipBeforeSync);
+        if merged.payload.is_empty() || self.log.has_room(merged.payload.len()) && !is_early {
             return self.append(merged).map(Appended::Done);
         }
         Ok(Appended::NoRoom(merged))
@@ -292,7 +291,7 @@ impl Writer {
         for (queued, answer) in group.into_iter().zip(merged.answers) {
             queued.request.answer(answer);
         }
-        if !merged.events.is_empty() {
+        if !merged.events.is_empty() && !mutant::active(Mutant::GossipBeforeSync) {
             self.sink.on_events(merged.events);
         }
     }

@@ -52,7 +52,7 @@ fn a_peer_of_a_release_too_far_ahead_is_refused_and_one_of_the_next_is_served() 
     let identity = Identity::load(&env).expect("it can be read").expect("it has joined");
     let peer = halcyon_core::id::NodeId(1);
     let _inside = runtime().enter();
-    let pool = Pool::new(&env, &identity).expect("the certificate is good");
+    let pool = Pool::new(&env, &identity, WIRE).expect("the certificate is good");
     pool.set_address(peer, format!("127.0.0.1:{}", cluster.nodes[0].peer_port));
     let mut client = pool.client(peer).expect("its address is known");
     let mut hello = |versions| {

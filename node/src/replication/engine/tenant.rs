@@ -12,6 +12,7 @@ use std::{
 use halcyon_core::{
     fingerprint::Fingerprint,
     id::{NodeId, RegionName, Seq, Tag, TenantId},
+    mutant::{self, Mutant},
     version_vector::VersionVector,
 };
 
@@ -288,6 +289,9 @@ impl TenantState {
         let active = self.others(around.me, &[ReplicaState::Active]);
         if active.is_empty() {
             return Step::Rest;
+        }
+        if mutant::active(Mutant::ErasedEarly) {
+            return Step::Do(Action::Erase { if_covered_by: None });
         }
         let is_silent = |node: &NodeId| around.unreachable.contains(node);
         let poll = if active.iter().any(is_silent) {
