@@ -1,6 +1,12 @@
 //! `chaos mutants`: known bugs are put back one at a time, and each must be found.
+//!
+//! A run that breaks a rule counts only if the same run without the bug breaks none: what is wrong anyway finds nothing.
 
-use std::{process::ExitCode, sync::Mutex, thread};
+use std::{
+    process::ExitCode,
+    sync::{Mutex, PoisonError},
+    thread,
+};
 
 use clap::Args;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
@@ -36,6 +42,8 @@ struct Hunt {
     runs: u64,
     /// The run that found it.
     found: Option<Report>,
+    /// Runs that break a rule without the bug as well.
+    broken_anyway: u64,
 }
 
 pub(super) fn run(args: &MutantsArgs) -> Result<ExitCode, String> {
@@ -51,7 +59,10 @@ pub(super) fn run(args: &MutantsArgs) -> Result<ExitCode, String> {
     let mut hunts = Vec::new();
     for mutant in mutants {
         bar.set_message(mutant.name());
-        hunts.push(hunt(mutant, args)?);
+        let hunt = hunt(mutant, args)?;
+        // The whole takes long: whoever waits sees each as it is done.
+        bar.suspend(|| line(told(&hunt)));
+        hunts.push(hunt);
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -93,14 +104,16 @@ const fn scenarios(mutant: Mutant) -> &'static [&'static str] {
         Mutant::AcknowledgeBeforeSync | Mutant::VoteWithoutSync => &["power-lost-everywhere", "crash-in-commit"],
         Mutant::SeqReused => &["disk-rolled-back", "old-backup"],
         Mutant::VectorMovedEarly => &["catch-up-interrupted"],
-        Mutant::DriftNotRefused | Mutant::LeaseRead => &["clock-ahead", "leader-isolated"],
-        Mutant::ErasedEarly | Mutant::PlacementNotChecked => &["placement-moves"],
-        Mutant::CollectedEarly => &["tombstones-away", "client-offline-week"],
+        Mutant::DriftNotRefused => &["clock-ahead"],
+        Mutant::LeaseRead => &["leases-race"],
+        Mutant::ErasedEarly => &["moves-in-a-hurry", "placement-moves"],
+        Mutant::PlacementNotChecked => &["forwarded"],
+        Mutant::CollectedEarly => &["slow-region", "tombstones-away"],
         Mutant::TombstoneLoses => &["client-offline-week"],
-        Mutant::SubscriptionDropped | Mutant::ResumeByTimestamp | Mutant::GapSkipped | Mutant::LagNotNoticed => {
-            &["partition-heals"]
-        }
-        Mutant::GossipBeforeSync | Mutant::FailedApplySeen | Mutant::LastArrivalWins | Mutant::TieByArrival => &[],
+        Mutant::LagNotNoticed => &["lagging-node"],
+        Mutant::TieByArrival => &["copied-page"],
+        Mutant::SubscriptionDropped | Mutant::ResumeByTimestamp | Mutant::GapSkipped => &["partition-heals"],
+        Mutant::GossipBeforeSync | Mutant::FailedApplySeen | Mutant::LastArrivalWins => &[],
     }
 }
 
@@ -121,38 +134,47 @@ fn plan(mutant: Mutant, number: u64, seconds: Option<u64>) -> PlanArgs {
     }
 }
 
+/// Where the workers of a hunt are.
+#[derive(Default)]
+struct State {
+    next: u64,
+    /// The lowest number that found it.
+    found: Option<(u64, Report)>,
+    broken_anyway: u64,
+    problem: Option<String>,
+}
+
+impl State {
+    /// The next run's number, while there is one.
+    fn take(&mut self, seeds: u64) -> Option<u64> {
+        if self.next >= seeds || self.found.is_some() || self.problem.is_some() {
+            return None;
+        }
+        self.next += 1;
+        Some(self.next - 1)
+    }
+}
+
 /// Runs seed after seed until one finds the bug.
 fn hunt(mutant: Mutant, args: &MutantsArgs) -> Result<Hunt, String> {
-    /// Where the workers are.
-    #[derive(Default)]
-    struct State {
-        next: u64,
-        /// The lowest seed that found it.
-        found: Option<(u64, Report)>,
-        problem: Option<String>,
-    }
     let state = Mutex::new(State::default());
-    let lock = || state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let work = || loop {
-        let number = {
+    let lock = || state.lock().unwrap_or_else(PoisonError::into_inner);
+    let next = || lock().take(args.seeds);
+    let work = || {
+        while let Some(number) = next() {
+            let found = one(&plan(mutant, number, args.seconds), mutant);
             let mut state = lock();
-            if state.next >= args.seeds || state.found.is_some() || state.problem.is_some() {
-                return;
-            }
-            state.next += 1;
-            state.next - 1
-        };
-        let report = child::run(&plan(mutant, number, args.seconds), &["--mutant", mutant.name()]);
-        let mut state = lock();
-        match report {
-            Ok(report) if report.violations.is_empty() => {}
-            Ok(report) => {
-                let is_first = state.found.as_ref().is_none_or(|(first, _)| number < *first);
-                if is_first {
-                    state.found = Some((number, report));
+            match found {
+                Ok(Found::Nothing) => {}
+                Ok(Found::BrokenAnyway) => state.broken_anyway += 1,
+                Ok(Found::Bug(report)) => {
+                    let is_first = state.found.as_ref().is_none_or(|(first, _)| number < *first);
+                    if is_first {
+                        state.found = Some((number, *report));
+                    }
                 }
+                Err(problem) => state.problem = Some(problem),
             }
-            Err(problem) => state.problem = Some(problem),
         }
     };
     thread::scope(|scope| {
@@ -160,15 +182,51 @@ fn hunt(mutant: Mutant, args: &MutantsArgs) -> Result<Hunt, String> {
             scope.spawn(work);
         }
     });
-    let State { next, found, problem } = state.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if let Some(problem) = problem {
+    let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if let Some(problem) = state.problem {
         return Err(format!("{}: {problem}", mutant.name()));
     }
     Ok(Hunt {
         mutant,
-        runs: found.as_ref().map_or(next, |(number, _)| number + 1),
-        found: found.map(|(_, report)| report),
+        runs: state.found.as_ref().map_or(state.next, |(number, _)| number + 1),
+        found: state.found.map(|(_, report)| report),
+        broken_anyway: state.broken_anyway,
     })
+}
+
+/// What one run found.
+enum Found {
+    Nothing,
+    BrokenAnyway,
+    Bug(Box<Report>),
+}
+
+fn one(plan: &PlanArgs, mutant: Mutant) -> Result<Found, String> {
+    let report = child::run(plan, &["--mutant", mutant.name()])?;
+    if report.violations.is_empty() {
+        return Ok(Found::Nothing);
+    }
+    let without = child::run(plan, &[])?;
+    Ok(if without.violations.is_empty() {
+        Found::Bug(Box::new(report))
+    } else {
+        Found::BrokenAnyway
+    })
+}
+
+/// One line of what became of a hunt.
+fn told(hunt: &Hunt) -> String {
+    let (name, runs) = (hunt.mutant.name(), hunt.runs);
+    match &hunt.found {
+        Some(report) => {
+            let rule = report.violations.first().map_or("", |violation| &violation.oracle);
+            format!("{name}: found by {rule} after {runs} runs: {}", report.words.join(" "))
+        }
+        None => format!(
+            "{name}: NOT FOUND in {runs} runs ({} broken anyway)",
+            hunt.broken_anyway
+        ),
+    }
 }
 
 fn show(hunts: &[Hunt]) {

@@ -2,8 +2,8 @@
 
 use halcyon_client::WatchEvent;
 use halcyon_core::{
-    change::ChangeSet,
-    id::{EntityId, OriginId, Predicate, Seq, Tag, TenantId},
+    change::{Change, ChangeSet},
+    id::{EntityId, NodeId, OriginId, Predicate, Seq, Tag, TenantId},
     value::Value,
 };
 
@@ -54,6 +54,22 @@ pub enum Event {
         /// In which term.
         term: u64,
     },
+    /// A host's control plane starts with this vote, as its disk has it.
+    VoteFound {
+        /// Where.
+        host: Host,
+        /// In which term.
+        term: u64,
+    },
+    /// A host agreed with a peer on a wire version, on a new connection.
+    Speaks {
+        /// Where.
+        host: Host,
+        /// With whom.
+        node: NodeId,
+        /// On which.
+        version: u32,
+    },
     /// A client begins to write: from here on its set may be stamped.
     Writing(Client),
     /// A client put a set into its outbox.
@@ -62,6 +78,8 @@ pub enum Event {
         client: Client,
         /// The set's number in this life of the client.
         number: u64,
+        /// What it changes.
+        changes: Vec<Change>,
     },
     /// A client was told that a set is durable.
     Acknowledged {
@@ -131,6 +149,15 @@ pub fn understand(machine: Machine, kind: &str, detail: &str) -> Option<Event> {
         "metadata.vote" => Some(Event::Voted {
             host,
             term: first_number(detail)?,
+        }),
+        "peer.speaks" => Some(Event::Speaks {
+            host,
+            node: NodeId(words.next()?.parse().ok()?),
+            version: words.next()?.parse().ok()?,
+        }),
+        "metadata.vote-found" => Some(Event::VoteFound {
+            host,
+            term: first_number(detail).unwrap_or(0),
         }),
         _ => None,
     }

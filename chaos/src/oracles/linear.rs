@@ -1,6 +1,8 @@
 //! Operations of the control plane are linearizable: names of tenants, created and deleted by several operators at
 //! several nodes, are registers; there is one order of all operations that explains every answer.
 //!
+//! Looks ask for the linearizable answer, so they must fit in as well.
+//!
 //! Deleting is idempotent by design: who deletes what another has just deleted is told that it is done. So a deletion
 //! says only that nothing is there after it.
 
@@ -29,10 +31,15 @@ impl Spec for Name {
         match (call, state) {
             (Call::Create(new), None) => (Some(*new), Reply::Done),
             (Call::Delete, _) => (None, Reply::Done),
+            (Call::Read, Some(_)) => (*state, Reply::Content(PRESENT)),
+            (Call::Read, None) => (None, Reply::Absent),
             _ => (*state, Reply::Refused),
         }
     }
 }
+
+/// What a look tells of a tenant: that it is there. Which one it is cannot be said of one whose maker heard no answer.
+pub(crate) const PRESENT: u64 = 0;
 
 /// Steps of the search for one name: a second at most.
 const STEPS_MAX: u64 = 2_000_000;

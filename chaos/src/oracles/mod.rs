@@ -9,20 +9,25 @@
 
 mod bounded;
 mod deleted;
+mod drift;
 mod durable;
 mod event;
 mod ledger;
+mod left_out;
 mod linear;
 mod model;
+mod opaque;
 mod placement;
 mod raft;
 mod region;
 mod stamps;
+mod upgrade;
 mod vectors;
 mod watch;
 
 pub use event::{Event, understand};
 pub use ledger::Ledger;
+pub(crate) use linear::PRESENT;
 
 use crate::run::Stage;
 
@@ -93,13 +98,17 @@ impl Court {
             oracles: vec![
                 Box::new(bounded::Bounded),
                 Box::new(deleted::Deleted),
+                Box::new(drift::Drift::default()),
                 Box::new(durable::Durable::default()),
+                Box::new(left_out::LeftOut::default()),
                 Box::new(linear::Linear::default()),
                 Box::new(model::Model),
+                Box::new(opaque::Opaque::default()),
                 Box::new(placement::Placement::default()),
                 Box::new(raft::Raft::default()),
                 Box::new(region::Region::default()),
                 Box::new(stamps::Stamps::default()),
+                Box::new(upgrade::Upgrade::default()),
                 Box::new(vectors::Vectors::default()),
                 Box::new(watch::Watches::default()),
             ],

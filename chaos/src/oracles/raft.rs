@@ -34,6 +34,14 @@ impl Oracle for Raft {
                 }
                 (*last, *told) = (*term, now());
             }
+            Event::VoteFound { host, term } => {
+                let last = self.votes.get(host).map_or(0, |(last, _)| *last);
+                if *term < last {
+                    return Err(format!(
+                        "{host} had voted in term {last}, and after its restart knows of term {term} only"
+                    ));
+                }
+            }
             Event::Applied { host, index, hash } => {
                 let (first, known) = self.log.entry(*index).or_insert_with(|| (*host, hash.clone()));
                 if known != hash {

@@ -55,7 +55,7 @@ impl Oracle for Stamps {
                 Some(shown) => drop(self.writing.insert(*client, *shown)),
                 None => drop(self.writing.remove(client)),
             },
-            Event::Wrote { client, number } => {
+            Event::Wrote { client, number, .. } => {
                 if let Some(shown) = self.writing.get(client) {
                     self.before.insert((*client, *number), *shown);
                 }

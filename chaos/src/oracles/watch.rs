@@ -96,7 +96,16 @@ impl Oracle for Watches {
     fn hear(&mut self, event: &Event, evidence: Evidence<'_>) -> Result<(), String> {
         match event {
             Event::WatchBegan(client) => {
-                self.open.insert(*client, Watch::default());
+                // One that never tells anything owes as much as the others, unless its client reaches a node only that
+                // may not hold the tenant: a watch is not passed on.
+                let planned = evidence.stage.plan.client(*client);
+                let planned = planned.filter(|planned| !planned.forward);
+                let access = planned.and_then(|planned| evidence.stage.access(planned.tenant));
+                let watch = Watch {
+                    tenant: access.map(|access| access.id),
+                    ..Watch::default()
+                };
+                self.open.insert(*client, watch);
                 Ok(())
             }
             Event::ClientDown(client) => {

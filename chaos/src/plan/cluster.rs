@@ -182,6 +182,12 @@ pub struct WorkPlan {
     pub poisoned_change_at: Option<Millis>,
     /// Catch-up streams are cut after so many batches, each a few times, so that resuming happens.
     pub cut_catch_ups_after: Option<u32>,
+    /// Rare paths of the code that are taken whenever they are met, from the start, by name.
+    #[serde(default)]
+    pub always: Vec<String>,
+    /// Pages now and then write as a copy of themselves as well, with the same identity, number and stamp, elsewhere.
+    #[serde(default)]
+    pub copied_pages: bool,
 }
 
 impl fmt::Display for Transport {

@@ -148,7 +148,10 @@ impl Faults {
                     active.is_holding = is_holding;
                 }
             }
-            Step::Down(id, host) => machines.down(Machine::Host(host.0), Crash::Process, id),
+            Step::Down(id, host) => {
+                machines.down(Machine::Host(host.0), Crash::Process, id);
+                self.stage.releases.upgrade(host);
+            }
             Step::Up(id, host) => machines.up(Machine::Host(host.0), id),
             Step::End(id) => self.end(id, now, machines),
         }
@@ -288,6 +291,11 @@ impl Faults {
         match &fault.kind {
             Kind::ClockJump { host, by_ms } => clock::jump(Machine::Host(host.0), by_ms * 1_000_000),
             Kind::ClientClock { client, by_ms } => clock::jump(Machine::Client(client.0), by_ms * 1_000_000),
+            Kind::TimePasses { by_ms } => {
+                for machine in self.stage.places.keys() {
+                    clock::jump(*machine, by_ms * 1_000_000);
+                }
+            }
             Kind::ClockRate { host, ppm } => {
                 let planned = self.stage.planned_clock(Machine::Host(host.0)).drift_ppm;
                 clock::drift(Machine::Host(host.0), i64::from(planned + ppm));

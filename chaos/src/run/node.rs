@@ -11,6 +11,7 @@ use super::stage::{CLIENT_PORT, PEER_PORT, Stage};
 use crate::{
     plan::cluster::Host,
     world::{
+        clock,
         machine::{self, Machine},
         trace,
     },
@@ -28,6 +29,7 @@ pub(super) const FIRST: Host = Host(1);
 pub(super) async fn run(stage: Rc<Stage>, host: Host) -> turmoil::Result {
     let machine = Machine::Host(host.0);
     machine::enter(machine);
+    tokio::task::spawn_local(clock::drive_timers(machine));
     loop {
         let start = if host == FIRST && !stage.has_joined_anew(host) {
             Start::Bootstrap
@@ -73,5 +75,9 @@ fn config(stage: &Stage, host: Host, start: Start) -> Config {
         storage_cache_mib: Some(CACHE_MIB),
         ..Source::default()
     };
-    Config::check(source, start).expect("constants and the plan's regions")
+    let config = Config::check(source, start).expect("constants and the plan's regions");
+    Config {
+        wire: stage.releases.wire_of(host),
+        ..config
+    }
 }

@@ -3,6 +3,7 @@
 
 use std::{rc::Rc, time::Duration};
 
+use futures::{StreamExt, stream};
 use halcyon_client::{AdminClient, AdminError, v1};
 use halcyon_proto::error::ErrorCode;
 use tokio::time::sleep;
@@ -27,6 +28,10 @@ const AGAIN: Duration = Duration::from_millis(200);
 
 /// An order that fails is tried again so often, half a minute of quick failures; the cluster may be without a quorum.
 const ATTEMPTS: u32 = 150;
+
+/// Idle tenants that are being made at one moment: one waits for a round trip to the farthest region, and ten thousand
+/// one after another for an hour.
+const IDLE_TENANTS_AT_A_TIME: usize = 128;
 
 /// How long a join token lives: longer than any run, as a host may be started with it at any time.
 const TOKEN_LIFETIME_MS: u64 = 24 * 3_600_000;
@@ -64,12 +69,17 @@ pub(super) async fn run(stage: Rc<Stage>) -> turmoil::Result {
     }
 }
 
-/// A client of all nodes, made once the cluster is there.
+/// A client of all nodes, made once the cluster is there. Each operator begins with another node, the first with `h1`.
 pub(crate) async fn connect(stage: &Stage, me: Machine) -> AdminClient {
     let credential = stage.credential().await;
+    let mut addresses = stage.client_addresses();
+    if let Machine::Operator(number) = me {
+        let first = (number as usize - 1) % addresses.len();
+        addresses.rotate_left(first);
+    }
     loop {
         let env = stage.place(me).env.clone();
-        match AdminClient::connect(env, stage.client_addresses(), credential.clone(), None).await {
+        match AdminClient::connect(env, addresses.clone(), credential.clone(), None).await {
             Ok(client) => return client,
             Err(error) => trace::tell(me, "operator.again", error.to_string()),
         }
@@ -127,7 +137,7 @@ async fn create_tenant(stage: &Stage, admin: &AdminClient, tenant: Tenant) {
 /// Tenants that nobody writes to: what a catch-up costs must not grow with them.
 async fn create_idle_tenants(stage: &Stage, admin: &AdminClient) {
     let planned = &stage.plan.tenants[0];
-    for number in 1..=stage.plan.work.idle_tenants {
+    let make = async |number| {
         let request = v1::CreateTenantRequest {
             name: format!("idle-{number}"),
             regions: planned.regions.iter().map(ToString::to_string).collect(),
@@ -135,7 +145,10 @@ async fn create_idle_tenants(stage: &Stage, admin: &AdminClient) {
             nodes_per_region: planned.nodes_per_region,
         };
         insist(ATTEMPTS, async || admin.create_tenant(request.clone()).await).await;
-    }
+    };
+    stream::iter(1..=stage.plan.work.idle_tenants)
+        .for_each_concurrent(IDLE_TENANTS_AT_A_TIME, make)
+        .await;
 }
 
 async fn carry_out(stage: &Stage, admin: &AdminClient, order: &Order) {

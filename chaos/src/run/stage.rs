@@ -16,7 +16,8 @@ use halcyon_core::{
 };
 use halcyon_node::rpc::Rooms;
 
-use super::outcome::Violation;
+pub use super::order::Order;
+use super::{outcome::Violation, releases::Releases};
 use crate::{
     oracles::{Court, Event, Moment},
     plan::{
@@ -91,29 +92,9 @@ pub struct Stage {
     lost: RefCell<BTreeSet<Host>>,
     leaving: RefCell<Vec<Host>>,
     replaced: RefCell<BTreeSet<Host>>,
+    /// Which release each host runs.
+    pub(crate) releases: Releases,
     court: RefCell<Court>,
-}
-
-/// What an operator is asked to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Order {
-    /// A host joins.
-    Join(Host),
-    /// A host's tenants move away.
-    Drain(Host),
-    /// A node is no member any more.
-    Remove(Host, NodeId),
-    /// A tenant is placed anew.
-    Place {
-        /// Which.
-        tenant: Tenant,
-        /// Where.
-        regions: Vec<Region>,
-        /// The first of them.
-        home: Region,
-        /// In each.
-        nodes_per_region: u32,
-    },
 }
 
 impl fmt::Debug for Stage {
@@ -172,6 +153,7 @@ impl Stage {
             lost: RefCell::default(),
             leaving: RefCell::default(),
             replaced: RefCell::default(),
+            releases: Releases::default(),
             court,
         }
     }

@@ -101,7 +101,9 @@ const fn effect(kind: &Kind) -> Effect {
         | Kind::ClientOffline { .. } => Effect::Cut,
         Kind::SlowLink { .. } | Kind::Latency { .. } | Kind::Loss { .. } | Kind::SlowConsumer { .. } => Effect::Network,
         Kind::DiskFull { .. } | Kind::DiskErrors { .. } | Kind::DiskSlow { .. } => Effect::Disk,
-        Kind::ClockJump { .. } | Kind::ClockRate { .. } | Kind::ClientClock { .. } => Effect::Clock,
+        Kind::ClockJump { .. } | Kind::ClockRate { .. } | Kind::ClientClock { .. } | Kind::TimePasses { .. } => {
+            Effect::Clock
+        }
         Kind::Join { .. }
         | Kind::Drain { .. }
         | Kind::Remove { .. }

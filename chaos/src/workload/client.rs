@@ -33,6 +33,12 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// How long a client may take to hear that a second replica holds all its sets.
 const SECOND_REPLICA_PATIENCE: Duration = Duration::from_secs(30);
 
+/// A kind of change that no release has.
+const OPAQUE_KIND: u8 = 200;
+
+/// How often a page whose copies write as well has a copy write.
+const COPIED: f64 = 0.3;
+
 /// A read that takes longer is of no interest.
 const READ_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -72,6 +78,7 @@ pub(crate) async fn run(stage: Rc<Stage>, number: Client) -> turmoil::Result {
         life,
         values: 0,
         created: 0,
+        has_poisoned: false,
     };
     while stage.phase() == Phase::Working {
         let pause = program.chance.random_range(0..=2 * program.plan.pace.0);
@@ -195,6 +202,7 @@ struct Program {
     life: u32,
     values: u64,
     created: u64,
+    has_poisoned: bool,
 }
 
 enum Deed {
@@ -214,6 +222,7 @@ impl Program {
             return self.read(speaker).await;
         }
         let mut changes = self.changes(&deed);
+        changes.extend(self.poison());
         for _ in 1..self.chance.random_range(1..=self.mix.changes_max.max(1)) {
             let more = self.draw();
             changes.extend(self.changes(&more));
@@ -228,6 +237,7 @@ impl Program {
     async fn write(&self, client: &Halcyon, changes: Vec<Change>) {
         let me = Machine::Client(self.number.0);
         let created = created(&changes);
+        let written = changes.clone();
         let pending = match client.write(changes).await {
             Ok(pending) => pending,
             Err(error) => return trace::tell(me, "client.not-written", error.to_string()),
@@ -235,7 +245,11 @@ impl Program {
         let number = pending.number();
         let (stage, client, tenant) = (self.stage.clone(), self.number, self.tenant);
         let (of, most) = (self.plan.tenant, self.mix.entities as usize);
-        stage.hear(&Event::Wrote { client, number });
+        stage.hear(&Event::Wrote {
+            client,
+            number,
+            changes: written,
+        });
         tokio::task::spawn_local(async move {
             match pending.acknowledged().await {
                 Ok(taken) => {
@@ -251,14 +265,24 @@ impl Program {
         });
     }
 
-    async fn write_from_page(&self, web: &mut Web, changes: Vec<Change>) {
+    async fn write_from_page(&mut self, web: &mut Web, changes: Vec<Change>) {
         let me = Machine::Client(self.number.0);
         let created = created(&changes);
+        let changed = changes.clone();
+        if self.stage.plan.work.copied_pages && self.chance.random_bool(COPIED) {
+            let mut copy = web.copied();
+            let others = self.other_values(&changed);
+            tokio::task::spawn_local(async move {
+                let told = copy.write_once(others).await;
+                trace::tell(me, "client.copy", format!("{told:?}"));
+            });
+        }
         let written = web.write(changes, |why| trace::tell(me, "client.again", why)).await;
         let Some((number, tag)) = written else { return };
         self.stage.hear(&Event::Wrote {
             client: self.number,
             number,
+            changes: changed,
         });
         acknowledged(&self.stage, self.number, (self.tenant, number, tag));
         self.stage
@@ -284,6 +308,19 @@ impl Program {
             }),
             None => trace::tell(Machine::Client(client.0), "client.not-read", subject.to_string()),
         }
+    }
+
+    /// The same changes with other values.
+    fn other_values(&mut self, changes: &[Change]) -> Vec<Change> {
+        let other = |change: &Change| match change {
+            Change::Set { subject, predicate, .. } => Change::Set {
+                subject: subject.clone(),
+                predicate: predicate.clone(),
+                value: self.value(),
+            },
+            change => change.clone(),
+        };
+        changes.iter().map(other).collect()
     }
 
     fn draw(&mut self) -> Deed {
@@ -353,6 +390,21 @@ impl Program {
             value: self.value(),
         };
         vec![create, set]
+    }
+
+    /// A change that no release knows, once in a run that wants one.
+    fn poison(&mut self) -> Option<Change> {
+        let is_me = self.number == Client(1) && self.life == 1 && !self.has_poisoned;
+        let at = self.stage.plan.work.poisoned_change_at.filter(|_| is_me)?;
+        if clock::now() < at.0 * 1_000_000 {
+            return None;
+        }
+        self.has_poisoned = true;
+        let body = b"as a newer release has it".to_vec();
+        Some(Change::Opaque {
+            kind: OPAQUE_KIND,
+            body,
+        })
     }
 
     fn predicate(&mut self, kind: &str) -> Predicate {

@@ -109,7 +109,8 @@ impl Web {
                         set.timestamp = self.stamp();
                     }
                 }
-                Err(Failed::Refused(ErrorCode::Limit | ErrorCode::Malformed, text)) => {
+                // A number that is taken is a copy's of this page: what the copy wrote stands.
+                Err(Failed::Refused(ErrorCode::Limit | ErrorCode::Malformed | ErrorCode::NumberReused, text)) => {
                     note(text);
                     return None;
                 }
@@ -129,6 +130,34 @@ impl Web {
             }
             sleep(AGAIN).await;
         }
+    }
+
+    /// The page once more, as it is, that speaks to another node: its storage was copied, or it was opened twice.
+    pub(super) fn copied(&self) -> Self {
+        Self {
+            env: self.env.clone(),
+            access: self.access.clone(),
+            addresses: self.addresses.clone(),
+            at: (self.at + 1) % self.addresses.len(),
+            sender: None,
+            clock: self.clock.clone(),
+            seen: self.seen.clone(),
+            ..*self
+        }
+    }
+
+    /// Pushes once, whatever comes of it: as a page that is closed right afterwards.
+    pub(super) async fn write_once(&mut self, changes: Vec<Change>) -> Result<Tag, String> {
+        self.number += 1;
+        let set = ChangeSet {
+            timestamp: self.stamp(),
+            number: self.number,
+            changes,
+        };
+        self.push(set.encode()).await.map_err(|failed| match failed {
+            Failed::Lost(text) | Failed::Refused(_, text) => text,
+            Failed::Drift(_) => "its clock is refused".to_owned(),
+        })
     }
 
     /// What a node shows of an entity.

@@ -13,6 +13,12 @@ use super::machine::Machine;
 /// Time of day, since 1970, when every simulation begins (2027-01-15).
 pub const EPOCH: Duration = Duration::from_hours(500_000);
 
+/// One step of the simulation.
+const STEP_NANOS: u64 = 1_000_000;
+
+/// How often a host looks whether its clock's rate has changed.
+const RATE_LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
 /// How one clock lies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Lie {
@@ -52,8 +58,39 @@ pub fn now() -> u64 {
     let elapsed = if in_runtime { turmoil::sim_elapsed() } else { None };
     READING.set(false);
     elapsed.map_or(STEP.get(), |elapsed| {
-        u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
+        let shown = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+        // A host whose timers run ahead is further within its step than the step is long.
+        shown.min(STEP.get() + STEP_NANOS)
     })
+}
+
+/// Has the timers of the calling host's runtime run as fast as its clock, for as long as the runtime lives.
+///
+/// turmoil gives every runtime a paused clock and moves all by one step at a time; a runtime can be moved further from
+/// within, and never less. So timers run fast with a clock that runs fast, and at the true rate with one that runs slow.
+pub async fn drive_timers(host: Machine) {
+    let mut last = now();
+    let mut ahead = 0_u64;
+    loop {
+        tokio::time::sleep(next_gain(host, ahead)).await;
+        let now = now();
+        let rate = lie_of(host).drift_ppm.max(0).unsigned_abs();
+        ahead += now.saturating_sub(last) * rate / 1_000_000;
+        last = now;
+        let steps = ahead / STEP_NANOS;
+        if steps > 0 {
+            ahead %= STEP_NANOS;
+            // One step more: this moves the clock in place of the step that is being taken.
+            tokio::time::advance(Duration::from_nanos((steps + 1) * STEP_NANOS)).await;
+        }
+    }
+}
+
+/// How long until a host's timers are a whole step further ahead; not long, as its rate may change.
+fn next_gain(host: Machine, ahead: u64) -> Duration {
+    let rate = lie_of(host).drift_ppm.max(1).unsigned_abs();
+    let left = STEP_NANOS.saturating_sub(ahead) * 1_000_000 / rate;
+    Duration::from_nanos(left).clamp(Duration::from_nanos(STEP_NANOS), RATE_LOOK_INTERVAL)
 }
 
 /// Says where the simulation stands between two steps.

@@ -34,6 +34,7 @@ thread_local! {
     static EAR: RefCell<Option<Ear>> = const { RefCell::new(None) };
     static REACHED: RefCell<BTreeMap<&'static str, u64>> = const { RefCell::new(BTreeMap::new()) };
     static RARE: RefCell<Option<Rare>> = const { RefCell::new(None) };
+    static ALWAYS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Has the oracles hear every event of every machine from now on.
@@ -100,6 +101,11 @@ pub fn set_rare(rare: Option<Rare>) {
     RARE.set(rare);
 }
 
+/// Has these paths taken whenever they are met.
+pub fn set_always(paths: Vec<String>) {
+    ALWAYS.set(paths);
+}
+
 fn count(path: &'static str) {
     REACHED.with_borrow_mut(|reached| *reached.entry(path).or_default() += 1);
 }
@@ -120,7 +126,8 @@ impl Probe for MachineProbe {
     }
 
     fn rare(&self, path: &'static str) -> bool {
-        let taken = RARE.with_borrow_mut(|rare| rare.as_mut().is_some_and(|rare| rare.take(path)));
+        let always = ALWAYS.with_borrow(|paths| paths.iter().any(|always| always == path));
+        let taken = always || RARE.with_borrow_mut(|rare| rare.as_mut().is_some_and(|rare| rare.take(path)));
         if taken {
             count(path);
             trace::tell(self.0, "rare", path.to_owned());

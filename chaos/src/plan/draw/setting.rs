@@ -219,6 +219,8 @@ pub(super) fn work(stream: &mut Stream, duration: Millis) -> WorkPlan {
         idle_tenants: one_of(rng, &[0, 0, 0, 0, 10, 100]),
         poisoned_change_at: poisoned.then_some(poisoned_at),
         cut_catch_ups_after: cuts.then_some(cut_after),
+        always: Vec::new(),
+        copied_pages: rng.random_bool(0.1),
     }
 }
 

@@ -150,6 +150,8 @@ pub enum Kind {
     ClockRate { host: Host, ppm: i32 },
     /// A client's clock is set forward or back. End: it is set right.
     ClientClock { client: Client, by_ms: i64 },
+    /// So much time passes at one moment, for every clock; nothing happens in it. For good.
+    TimePasses { by_ms: i64 },
 
     /// A client reaches nobody; it goes on writing. End: it comes back, perhaps nearer to another region.
     ClientOffline { client: Client, returns_in: Region },
@@ -213,6 +215,7 @@ impl Kind {
             Self::ClockJump { .. } => "clock-jump",
             Self::ClockRate { .. } => "clock-rate",
             Self::ClientClock { .. } => "client-clock",
+            Self::TimePasses { .. } => "time-passes",
             Self::ClientOffline { .. } => "client-offline",
             Self::ClientCrash { .. } => "client-crash",
             Self::SlowConsumer { .. } => "slow-consumer",
@@ -253,6 +256,7 @@ impl Kind {
             | Self::SlowLink { .. }
             | Self::Latency { .. }
             | Self::ClientClock { .. }
+            | Self::TimePasses { .. }
             | Self::ClientOffline { .. }
             | Self::ClientCrash { .. }
             | Self::SlowConsumer { .. }

@@ -122,6 +122,7 @@ impl Kind {
             Self::ClockJump { host, by_ms } => write!(f, "{host}: the clock is set {}", ByMillis(*by_ms)),
             Self::ClockRate { host, ppm } => write!(f, "{host}: the clock gains {ppm} on each million"),
             Self::ClientClock { client, by_ms } => write!(f, "{client}: the clock is set {}", ByMillis(*by_ms)),
+            Self::TimePasses { by_ms } => write!(f, "{} pass for every clock", Millis(by_ms.unsigned_abs())),
             Self::ClientOffline { client, returns_in } => {
                 write!(f, "{client} is offline and comes back in {returns_in}")
             }

@@ -64,6 +64,8 @@ impl Base {
                 idle_tenants: 0,
                 poisoned_change_at: None,
                 cut_catch_ups_after: None,
+                always: Vec::new(),
+                copied_pages: false,
             },
             faults: Vec::new(),
         };
@@ -170,22 +172,6 @@ impl Base {
     #[must_use]
     pub fn once(self, start: u64, kind: Kind) -> Self {
         self.push(start, None, kind)
-    }
-
-    /// With these at one moment, for good.
-    #[must_use]
-    pub fn at_once(mut self, start: u64, kinds: impl IntoIterator<Item = Kind>) -> Self {
-        let start = self.moved(start);
-        for kind in kinds {
-            let id = self.next();
-            self.plan.faults.push(Fault {
-                id,
-                start,
-                end: None,
-                kind,
-            });
-        }
-        self
     }
 
     /// The plan, its faults in the order of their start.

@@ -4,6 +4,7 @@
 //! write a function from a seed to a plan and a line in [`all`]. The tests hold every scenario against the fault budget.
 
 pub mod base;
+mod rules;
 mod stories;
 
 use super::Plan;

@@ -1,6 +1,6 @@
-//! The stories themselves.
+//! The list of scenarios, and the stories about nodes, disks and networks.
 
-use super::{Scenario, base::Base};
+use super::{Scenario, base::Base, rules};
 use crate::{
     plan::{
         Plan,
@@ -93,6 +93,46 @@ pub(super) const ALL: &[Scenario] = &[
         name: "placement-moves",
         line: "A tenant moves between regions and back; no value stays or arrives where it must not",
         build: placement_moves,
+    },
+    Scenario {
+        name: "leases-race",
+        line: "The leader is cut off while its followers' clocks and timers run fast; no look shows what is past",
+        build: rules::leases_race,
+    },
+    Scenario {
+        name: "log-outgrown",
+        line: "A node is away while the control plane's log outgrows what is kept; it gets a snapshot",
+        build: rules::log_outgrown,
+    },
+    Scenario {
+        name: "collection-unheard",
+        line: "A replica hears late that tombstones were collected, and asks one that has; it waits for the news",
+        build: rules::collection_unheard,
+    },
+    Scenario {
+        name: "slow-region",
+        line: "A region hears of deletions when they are old; nothing is collected before it has",
+        build: rules::slow_region,
+    },
+    Scenario {
+        name: "moves-in-a-hurry",
+        line: "A tenant leaves a node that alone has its last changes; the node hands them over first",
+        build: rules::moves_in_a_hurry,
+    },
+    Scenario {
+        name: "forwarded",
+        line: "Clients reach only a node without their tenant; it passes everything on and keeps nothing",
+        build: rules::forwarded,
+    },
+    Scenario {
+        name: "lagging-node",
+        line: "Clients move to a node that has not heard of what they made; it says so, and loses no change",
+        build: rules::lagging_node,
+    },
+    Scenario {
+        name: "copied-page",
+        line: "Two pages with one identity write different things under one stamp; all replicas show the same",
+        build: rules::copied_page,
     },
     Scenario {
         name: "power-lost-everywhere",
@@ -226,16 +266,6 @@ fn clock_ahead(seed: u64) -> Plan {
 }
 
 fn client_offline_week(seed: u64) -> Plan {
-    let by_ms = 7 * DAY_MS;
-    // A week passes for every clock at one moment, while the client is away; its own clock is a client's like others.
-    let hosts = (1..=3).map(|host| Kind::ClockJump {
-        host: Host(host),
-        by_ms,
-    });
-    let clients = (1..=3).map(|client| Kind::ClientClock {
-        client: Client(client),
-        by_ms,
-    });
     let kind = Kind::ClientOffline {
         client: Client(1),
         returns_in: UsEast,
@@ -246,7 +276,7 @@ fn client_offline_week(seed: u64) -> Plan {
         .setting("collection_interval", "1s")
         .with(|plan| plan.clients.iter_mut().for_each(|client| client.mix.delete = 5))
         .fault(12, 48, kind)
-        .at_once(28, hosts.chain(clients))
+        .once(28, Kind::TimePasses { by_ms: 7 * DAY_MS })
         .plan()
 }
 
@@ -259,6 +289,7 @@ fn catch_up_interrupted(seed: u64) -> Plan {
         .everywhere()
         .with(|plan| {
             plan.work.cut_catch_ups_after = Some(1);
+            plan.work.always.push("catch-up.small-batches".to_owned());
             for client in &mut plan.clients {
                 (client.mix.value_bytes_max, client.mix.entities) = (8_192, 64);
             }
