@@ -29,7 +29,7 @@ pub(super) struct Room {
     pub(super) peers: BTreeMap<NodeId, Cursor>,
     /// Nobody of this node is in it any more; what they did last is still to be told.
     pub(super) closing: bool,
-    users: BTreeMap<ConnectionId, Entered>,
+    users: BTreeMap<ConnectionId, Present>,
     status: BTreeMap<Arc<str>, Field>,
     log: BTreeMap<u64, Entry>,
     seq: u64,
@@ -55,7 +55,7 @@ pub(super) struct Seat {
 }
 
 #[derive(Debug)]
-struct Entered {
+struct Present {
     user: User,
     entered: u64,
     seq: u64,
@@ -238,7 +238,7 @@ impl Room {
         if let Some(before) = before {
             self.log.remove(&before);
         }
-        self.users.insert(id, Entered { user, entered, seq });
+        self.users.insert(id, Present { user, entered, seq });
     }
 
     /// Somebody does something. False for one who is not known.

@@ -73,10 +73,10 @@ impl Guest {
 
     #[track_caller]
     fn until_sees(&mut self, others: &[(&str, &str)]) {
-        let expected: Vec<_> = others
+        let expected = others
             .iter()
             .map(|(user, presence)| ((*user).to_owned(), (*presence).to_owned()));
-        let expected: Vec<_> = expected.collect();
+        let expected: Vec<(String, String)> = expected.collect();
         self.until(&format!("sees {others:?}"), wait::SOON, |guest| {
             (guest.others() == expected).then_some(())
         });
