@@ -1,0 +1,334 @@
+// The client on the page: typed queries and writes over one link to the worker.
+
+import { HalcyonError, type ErrorShape } from "./errors";
+import { Link, workerKind, type Files } from "./link";
+import { Live, statusOf, type Result } from "./live";
+import type { Connection, ToPage } from "./protocol";
+import { Query } from "./query/query";
+import { shaper } from "./query/rows";
+import type { Entities, FieldsOf, Name, Row, Schema } from "./schema/schema";
+import { gather, type EntityTx, type Tx } from "./tx";
+
+export interface ClientOptions<S extends Entities> {
+  readonly schema: Schema<S>;
+  /** The tenant's id or name. */
+  readonly tenant: string;
+  /** Nodes to start from, such as "http://127.0.0.1:7700". Any node of the cluster will do. */
+  readonly endpoints: readonly string[];
+  readonly auth: { readonly key: string; readonly user?: string };
+  /** The name of the local data. Pages with one name share it. */
+  readonly name?: string;
+  readonly persistence?: "indexeddb" | "memory";
+  /** A shared worker where there is one; "dedicated" elects a leading tab instead. */
+  readonly worker?: "auto" | "shared" | "dedicated";
+  /** Where the worker and the module lie, if a bundler moved them. */
+  readonly files?: Partial<Files>;
+  /** A write that was shown was refused by a node and is gone. */
+  readonly onRefused?: (error: HalcyonError) => void;
+  /** Local data cannot be opened or kept. */
+  readonly onFailed?: (error: HalcyonError) => void;
+  /** A field holds what the schema does not allow; it reads as undefined. */
+  readonly onInvalidData?: (where: string) => void;
+}
+
+export type WriteStatus = "applied" | "kept" | "confirmed" | "refused";
+
+/** A write. It shows at once; the rest is news of its way. */
+export interface Write<T> {
+  /** What the function given to `tx` returned. */
+  readonly value: T;
+  /** On this device's disk. */
+  readonly kept: Promise<void>;
+  /** On a node's disk; rejects with a {@link HalcyonError} if it was refused. */
+  readonly confirmed: Promise<void>;
+  readonly status: WriteStatus;
+}
+
+class PendingWrite<T> implements Write<T> {
+  readonly value: T;
+  readonly kept: Promise<void>;
+  readonly confirmed: Promise<void>;
+  status: WriteStatus = "applied";
+  #resolveKept: () => void = () => undefined;
+  #settle: (error: HalcyonError | undefined) => void = () => undefined;
+
+  constructor(value: T) {
+    this.value = value;
+    this.kept = new Promise((resolve) => {
+      this.#resolveKept = resolve;
+    });
+    this.confirmed = new Promise((resolve, reject) => {
+      this.#settle = (error) => {
+        if (error) reject(error);
+        else resolve();
+      };
+    });
+    // Looking at it is optional; a refusal also goes to `onRefused`.
+    this.confirmed.catch(() => undefined);
+  }
+
+  onKept(): void {
+    if (this.status === "applied") this.status = "kept";
+    this.#resolveKept();
+  }
+
+  onSettled(error: HalcyonError | undefined): void {
+    this.status = error ? "refused" : "confirmed";
+    this.#resolveKept();
+    this.#settle(error);
+  }
+}
+
+/** An entity's queries and single writes: `db.issues`. */
+export type EntityClient<S extends Entities, E extends Name<S>> = Query<S, E, Row<S, E>> & {
+  readonly insert: (...values: Parameters<EntityTx<FieldsOf<S, E>>["insert"]>) => Write<string>;
+  readonly update: (...values: Parameters<EntityTx<FieldsOf<S, E>>["update"]>) => Write<void>;
+  readonly delete: (...values: Parameters<EntityTx<FieldsOf<S, E>>["delete"]>) => Write<void>;
+};
+
+export interface Followed<R> {
+  readonly result: Result<R>;
+  /** Calls `listener` after each change; returns how to stop. */
+  listen(listener: () => void): () => void;
+}
+
+export interface HalcyonClient<S extends Entities> {
+  /** Several changes that show, and are taken or refused, as one. */
+  tx<T>(write: (tx: Tx<S>) => T): Write<T>;
+  /** The live result of a query. It is followed while anybody listens. */
+  follow<E extends Name<S>, R>(query: Query<S, E, R>): Followed<R>;
+  /** The rows as this device has them; with `synced`, when a node has confirmed that they are up to date. */
+  query<E extends Name<S>, R>(
+    query: Query<S, E, R>,
+    options?: { readonly synced?: boolean },
+  ): Promise<readonly R[]>;
+  readonly connection: Connection;
+  onConnection(listener: () => void): () => void;
+  /** Cuts the client off, or lets it connect again: for tests, and for switches in apps. */
+  setOnline(isOnline: boolean): void;
+  /** Goes on as another user. What waits in the outbox goes with it. */
+  signIn(auth: { readonly key: string; readonly user?: string }): void;
+  /** Removes all local data of this name, pending writes included. Reload the page afterwards. */
+  clear(): Promise<void>;
+}
+
+export type Db<S extends Entities> = HalcyonClient<S> & { readonly [E in Name<S>]: EntityClient<S, E> };
+
+const NOT_CONNECTED: Connection = {
+  state: "connecting",
+  wasSynced: false,
+  address: undefined,
+  region: undefined,
+  waiting: 0,
+  error: undefined,
+};
+
+/** A result nobody listens to is kept for so long: a component that mounts again finds it. */
+const LINGER_MS = 1_000;
+
+class Client<S extends Entities> implements HalcyonClient<S> {
+  readonly #options: ClientOptions<S>;
+  readonly #link: Link;
+  readonly #lives = new Map<string, { readonly id: number; readonly live: Live }>();
+  readonly #byId = new Map<number, Live>();
+  readonly #writes = new Map<number, PendingWrite<unknown>>();
+  readonly #clears = new Map<number, () => void>();
+  readonly #listeners = new Set<() => void>();
+  #nextId = 1;
+  connection: Connection = NOT_CONNECTED;
+
+  constructor(options: ClientOptions<S>) {
+    this.#options = options;
+    const files: Files = {
+      worker: options.files?.worker ?? new URL("./worker.js", import.meta.url),
+      wasm: options.files?.wasm ?? new URL("./halcyon.wasm", import.meta.url),
+    };
+    const settings = {
+      tenant: options.tenant,
+      endpoints: options.endpoints,
+      key: options.auth.key,
+      user: options.auth.user,
+      name: options.name ?? "default",
+      persistence: options.persistence ?? "indexeddb",
+    };
+    this.#link = new Link(files, workerKind(options.worker ?? "auto"), settings, (message) => {
+      this.#on(message);
+    });
+  }
+
+  tx<T>(write: (tx: Tx<S>) => T): Write<T> {
+    const { text, value } = gather(this.#options.schema.entities, write);
+    const pending = new PendingWrite(value);
+    const id = this.#newId();
+    this.#writes.set(id, pending);
+    this.#link.send({ type: "write", id, changes: text });
+    return pending;
+  }
+
+  follow<E extends Name<S>, R>(query: Query<S, E, R>): Followed<R> {
+    const live = (): Live => this.#live(query as unknown as Query<S, Name<S>>);
+    return {
+      get result() {
+        return live().result as unknown as Result<R>;
+      },
+      listen: (listener) => {
+        const followed = live();
+        const stop = followed.listen(listener);
+        return () => {
+          stop();
+          setTimeout(() => {
+            this.#letGo(query.text, followed);
+          }, LINGER_MS);
+        };
+      },
+    };
+  }
+
+  query<E extends Name<S>, R>(
+    query: Query<S, E, R>,
+    options?: { readonly synced?: boolean },
+  ): Promise<readonly R[]> {
+    const followed = this.follow(query);
+    return new Promise((resolve, reject) => {
+      const look = (): void => {
+        const { data, error, isLoaded, status } = followed.result;
+        if (!error && (!isLoaded || (options?.synced && status !== "synced"))) return;
+        queueMicrotask(() => {
+          stop();
+        });
+        if (error) reject(error);
+        else resolve(data);
+      };
+      const stop = followed.listen(look);
+      look();
+    });
+  }
+
+  onConnection(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => {
+      this.#listeners.delete(listener);
+    };
+  }
+
+  setOnline(allowed: boolean): void {
+    this.#link.send({ type: "network", allowed });
+  }
+
+  signIn(auth: { readonly key: string; readonly user?: string }): void {
+    this.#link.send({ type: "auth", key: auth.key, user: auth.user });
+  }
+
+  clear(): Promise<void> {
+    const id = this.#newId();
+    return new Promise((resolve) => {
+      this.#clears.set(id, resolve);
+      this.#link.send({ type: "clear", id });
+    });
+  }
+
+  #newId(): number {
+    this.#nextId += 1;
+    return this.#nextId;
+  }
+
+  #live(query: Query<S, Name<S>>): Live {
+    const { text } = query;
+    const known = this.#lives.get(text);
+    if (known) return known.live;
+    const id = this.#newId();
+    const { entities } = this.#options.schema;
+    const report = (where: string): void => this.#options.onInvalidData?.(where);
+    const shaped = shaper(entities, query.type, query.parts, report);
+    const live = new Live(shaped, query.parts.limit, statusOf(this.connection));
+    this.#lives.set(text, { id, live });
+    this.#byId.set(id, live);
+    this.#link.send({ type: "subscribe", id, query: text });
+    return live;
+  }
+
+  #letGo(text: string, live: Live): void {
+    const known = this.#lives.get(text);
+    if (!known || known.live !== live || live.listeners > 0) return;
+    this.#lives.delete(text);
+    this.#byId.delete(known.id);
+    this.#link.send({ type: "unsubscribe", id: known.id });
+  }
+
+  #on(message: ToPage): void {
+    switch (message.type) {
+      case "news":
+        this.#byId.get(message.id)?.onNews(message.text);
+        break;
+      case "refused-query":
+        this.#byId.get(message.id)?.onError(message.error);
+        break;
+      case "written":
+        this.#writes.get(message.id)?.onKept();
+        break;
+      case "settled":
+        this.#settled(message.id, message.error);
+        break;
+      case "rolled-back":
+        this.#options.onRefused?.(HalcyonError.from(message.error));
+        break;
+      case "failed":
+        this.#failed(message.error);
+        break;
+      case "connection":
+        this.#onConnection(message.connection);
+        break;
+      case "cleared":
+        this.#clears.get(message.id)?.();
+        this.#clears.delete(message.id);
+        break;
+      case "opened":
+      case "restarted":
+        break;
+    }
+  }
+
+  #settled(id: number, shape: ErrorShape | undefined): void {
+    const write = this.#writes.get(id);
+    this.#writes.delete(id);
+    const error = shape && HalcyonError.from(shape);
+    write?.onSettled(error);
+    if (error) this.#options.onRefused?.(error);
+  }
+
+  #failed(error: ErrorShape): void {
+    for (const live of this.#byId.values()) live.onError(error);
+    this.#options.onFailed?.(HalcyonError.from(error));
+  }
+
+  #onConnection(connection: Connection): void {
+    this.connection = connection;
+    for (const live of this.#byId.values()) live.onStatus(statusOf(connection));
+    for (const listener of this.#listeners) listener();
+  }
+}
+
+function entityClient<S extends Entities, E extends Name<S>>(client: Client<S>, entities: S, type: E) {
+  return Object.assign(new Query<S, E>(entities, type), {
+    insert: (values: never) => client.tx((tx) => tx[type].insert(values)),
+    update: (of: never, values: never) =>
+      client.tx((tx) => {
+        tx[type].update(of, values);
+      }),
+    delete: (of: never) =>
+      client.tx((tx) => {
+        tx[type].delete(of);
+      }),
+  });
+}
+
+/** Opens the client. Nothing waits for a node: what this device has shows at once. */
+export function createClient<const S extends Entities>(options: ClientOptions<S>): Db<S> {
+  const client = new Client(options);
+  const { entities } = options.schema;
+  const types = Object.keys(entities).map((type) => [type, entityClient(client, entities, type)]);
+  const clash = Object.keys(entities).find((type) => type in client);
+  if (clash !== undefined)
+    throw new HalcyonError("INVALID_SCHEMA", `"${clash}" is a name of the client's own`);
+  return Object.assign(client, Object.fromEntries(types)) as unknown as Db<S>;
+}

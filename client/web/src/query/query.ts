@@ -1,0 +1,59 @@
+// A query: an immutable typed value. Each method gives a new one; `text` is what makes two of them equal.
+
+import type { Row, Entities, FieldsOf, Name } from "../schema/schema";
+import { lower, type Bag, type IncludeBag, type Parts } from "./lower";
+import type { Direction, Filter, Include, Included, OrderName } from "./types";
+
+const EMPTY: Parts = { where: [], order: [], limit: undefined, include: {}, select: undefined };
+
+export class Query<S extends Entities, E extends Name<S>, R = Row<S, E>> {
+  readonly entities: S;
+  readonly type: E;
+  readonly parts: Parts;
+  /** Only a type: what a row of the answer is. */
+  declare readonly row?: R;
+  #text: string | undefined;
+
+  constructor(entities: S, type: E, parts: Parts = EMPTY) {
+    this.entities = entities;
+    this.type = type;
+    this.parts = parts;
+  }
+
+  /** Rows for which the filter holds, beside the filters given before. */
+  where(filter: Filter<S, E>): Query<S, E, R> {
+    return this.#with({ where: [...this.parts.where, filter as Bag] });
+  }
+
+  /** The next key of the order. Ties go by id. */
+  orderBy(by: OrderName<S, E>, direction: Direction = "asc"): Query<S, E, R> {
+    return this.#with({ order: [...this.parts.order, [by, direction]] });
+  }
+
+  limit(limit: number): Query<S, E, R> {
+    return this.#with({ limit });
+  }
+
+  /** Puts the entities that links lead to in the place of their ids. */
+  include<const I extends Include<S, E>>(include: I): Query<S, E, Included<S, E, R, I>> {
+    const added = include as Readonly<Record<string, true | IncludeBag>>;
+    return this.#with({ include: { ...this.parts.include, ...added } });
+  }
+
+  /** Only these fields, and what is included. */
+  select<const K extends keyof FieldsOf<S, E> & string>(
+    ...fields: readonly K[]
+  ): Query<S, E, Omit<R, Exclude<keyof FieldsOf<S, E>, K>>> {
+    return this.#with({ select: fields });
+  }
+
+  /** The query as the engine takes it. */
+  get text(): string {
+    this.#text ??= JSON.stringify(lower(this.entities, this.type, this.parts));
+    return this.#text;
+  }
+
+  #with<Next>(parts: Partial<Parts>): Query<S, E, Next> {
+    return new Query<S, E, Next>(this.entities, this.type, { ...this.parts, ...parts });
+  }
+}

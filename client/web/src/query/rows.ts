@@ -1,0 +1,103 @@
+// Rows of the engine become rows of the schema, and an edit keeps every object that it does not touch.
+
+import type { AnyField } from "../schema/fields";
+import { type Entities, inverseField } from "../schema/schema";
+import { decode, type Report } from "../values";
+import type { IncludeBag, Parts } from "./lower";
+
+export type Plain = Readonly<Record<string, unknown>>;
+
+/** Makes a row of an object that the engine gave. */
+export type Shaper = (object: Plain) => Plain;
+
+export function shaper(entities: Entities, type: string, parts: Parts, report: Report): Shaper {
+  return shape(entities, type, parts.include, parts.select, report);
+}
+
+function shape(
+  entities: Entities,
+  type: string,
+  include: Readonly<Record<string, true | IncludeBag>>,
+  select: readonly string[] | undefined,
+  report: Report,
+): Shaper {
+  const fields = Object.entries(entities[type]?.fields ?? {}).filter(
+    ([name]) => !(name in include) && (!select || select.includes(name)),
+  );
+  const links = Object.entries(include).map(([name, options]) => {
+    const field: AnyField | undefined = entities[type]?.fields[name];
+    const target = field ? field.target : (inverseField(entities, type, name)?.type ?? "");
+    const inner = options === true ? {} : (options.include ?? {});
+    return { name, isOne: field?.kind === "ref", shape: shape(entities, target, inner, undefined, report) };
+  });
+  return (object) => {
+    const row: Record<string, unknown> = { id: object.id };
+    for (const [name, field] of fields) {
+      row[name] = decode(field, object[name], `${type}.${name} of ${String(object.id)}`, report);
+    }
+    for (const link of links) {
+      const there = object[link.name];
+      if (link.isOne) row[link.name] = there ? link.shape(there as Plain) : null;
+      else row[link.name] = Array.isArray(there) ? there.map((one) => link.shape(one as Plain)) : [];
+    }
+    return row;
+  };
+}
+
+/** The second, with every part of it that equals the first replaced by the first's own object. */
+export function share(before: unknown, after: unknown): unknown {
+  if (Object.is(before, after)) return before;
+  if (before instanceof Date && after instanceof Date) {
+    return before.getTime() === after.getTime() ? before : after;
+  }
+  if (Array.isArray(before) && Array.isArray(after)) return shareArray(before, after);
+  if (isPlain(before) && isPlain(after)) return sharePlain(before, after);
+  return after;
+}
+
+const isPlain = (value: unknown): value is Plain =>
+  typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype;
+
+function shareArray(before: readonly unknown[], after: readonly unknown[]): readonly unknown[] {
+  // Entities are found by their id, wherever they stand now.
+  const byId = new Map(before.map((item) => [isPlain(item) ? item.id : undefined, item]));
+  const shared = after.map((item, at) => share((isPlain(item) && byId.get(item.id)) || before[at], item));
+  const isSame = shared.length === before.length && shared.every((item, at) => Object.is(item, before[at]));
+  return isSame ? before : shared;
+}
+
+function sharePlain(before: Plain, after: Plain): Plain {
+  const keys = Object.keys(after);
+  let isSame = keys.length === Object.keys(before).length;
+  const shared: Record<string, unknown> = {};
+  for (const key of keys) {
+    shared[key] = share(before[key], after[key]);
+    isSame &&= Object.is(shared[key], before[key]);
+  }
+  return isSame ? before : shared;
+}
+
+/** What the engine says of an answer (halcyon-wasm, `answers`). */
+export interface News {
+  readonly rows?: readonly Plain[];
+  readonly edits?: readonly (readonly [0 | 1 | 2, number, Plain?])[];
+  readonly error?: string;
+}
+
+/** The next list. The one before stays as it is, and so does every row that did not change. */
+export function applyNews(before: readonly Plain[], news: News, shaped: Shaper): readonly Plain[] {
+  if (news.rows) return shareArray(before, news.rows.map(shaped)) as readonly Plain[];
+  const rows = [...before];
+  const gone = new Map<unknown, Plain>();
+  for (const [kind, at, object] of news.edits ?? []) {
+    if (kind === 0) {
+      const [row] = rows.splice(at, 1);
+      if (row) gone.set(row.id, row);
+    } else if (object) {
+      const row = shaped(object);
+      const old = kind === 2 ? rows[at] : gone.get(row.id);
+      rows.splice(at, kind === 2 ? 1 : 0, share(old, row) as Plain);
+    }
+  }
+  return rows;
+}

@@ -1,0 +1,152 @@
+// gRPC-web by fetch: unary calls, and streams from a node. Frames and trailers only; bodies are the engine's.
+
+const FRAME_HEADER = 5;
+const TRAILER = 0x80;
+
+/** A frame beyond this is no message of ours. */
+const FRAME_BYTES_MAX = 8 << 20;
+
+/** Why a call failed. `details` hold a node's refusal; without them the connection failed. */
+export class CallError extends Error {
+  override readonly name = "CallError";
+  readonly details: Uint8Array;
+
+  constructor(message: string, details: Uint8Array = new Uint8Array()) {
+    super(message);
+    this.details = details;
+  }
+}
+
+export interface Caller {
+  readonly key: string;
+  readonly user: string | undefined;
+}
+
+interface Frame {
+  readonly isTrailer: boolean;
+  readonly body: Uint8Array;
+}
+
+function frame(body: Uint8Array): Uint8Array<ArrayBuffer> {
+  const framed = new Uint8Array(FRAME_HEADER + body.length);
+  new DataView(framed.buffer).setUint32(1, body.length);
+  framed.set(body, FRAME_HEADER);
+  return framed;
+}
+
+function base64Bytes(text: string): Uint8Array {
+  return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+}
+
+/** Throws unless the status is good. Trailers that never came mean that the answer was cut off. */
+function checkStatus(get: (name: string) => string | null): void {
+  const status = get("grpc-status");
+  if (status === "0") return;
+  if (status === null) throw new CallError("the answer was cut off");
+  const details = get("grpc-status-details-bin");
+  const message = decodeURIComponent(get("grpc-message") ?? "");
+  throw new CallError(`${message} (gRPC status ${status})`, details ? base64Bytes(details) : undefined);
+}
+
+function trailers(body: Uint8Array): (name: string) => string | null {
+  const lines = new TextDecoder().decode(body).split("\r\n");
+  const pairs = lines.map((line) => line.split(/:\s*(.*)/s));
+  const map = new Map(pairs.map(([name, value]) => [name?.trim().toLowerCase() ?? "", value ?? ""]));
+  return (name) => map.get(name) ?? null;
+}
+
+async function* frames(stream: ReadableStream<Uint8Array>): AsyncGenerator<Frame> {
+  const reader = stream.getReader();
+  let held = new Uint8Array();
+  try {
+    for (;;) {
+      let at = 0;
+      while (held.length - at >= FRAME_HEADER) {
+        const length = new DataView(held.buffer, held.byteOffset + at).getUint32(1);
+        if (length > FRAME_BYTES_MAX) throw new CallError("the answer is not gRPC-web");
+        const end = at + FRAME_HEADER + length;
+        if (held.length < end) break;
+        yield { isTrailer: ((held[at] ?? 0) & TRAILER) !== 0, body: held.slice(at + FRAME_HEADER, end) };
+        at = end;
+      }
+      const { done, value } = await reader.read();
+      if (done) return;
+      const joined = new Uint8Array(held.length - at + value.length);
+      joined.set(held.subarray(at));
+      joined.set(value, held.length - at);
+      held = joined;
+    }
+  } finally {
+    // Whoever stops listening early wants the connection closed.
+    await reader.cancel().catch(() => undefined);
+  }
+}
+
+async function open(
+  base: string,
+  path: string,
+  body: Uint8Array,
+  caller: Caller | undefined,
+  signal: AbortSignal,
+) {
+  const headers: Record<string, string> = { "content-type": "application/grpc-web+proto", "x-grpc-web": "1" };
+  if (caller) headers.authorization = `Bearer ${caller.key}`;
+  if (caller?.user !== undefined) headers["halcyon-user"] = caller.user;
+  let response: Response;
+  try {
+    response = await fetch(`${base}/halcyon.v1.${path}`, {
+      method: "POST",
+      headers,
+      body: frame(body),
+      signal,
+      cache: "no-store",
+      credentials: "omit",
+    });
+  } catch (error) {
+    throw new CallError(error instanceof Error ? error.message : String(error));
+  }
+  const type = response.headers.get("content-type") ?? "";
+  // A captive portal answers everything, with a page of its own.
+  if (!type.startsWith("application/grpc-web"))
+    throw new CallError(`not a Halcyon node: ${response.status} ${type}`);
+  if (response.headers.has("grpc-status")) checkStatus((name) => response.headers.get(name));
+  return response;
+}
+
+/** The messages of a server stream; throws a {@link CallError} where it ends badly. */
+export async function* stream(
+  base: string,
+  path: string,
+  body: Uint8Array,
+  caller: Caller | undefined,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  const response = await open(base, path, body, caller, signal);
+  if (!response.body) return;
+  try {
+    for await (const { isTrailer, body: message } of frames(response.body)) {
+      if (isTrailer) return checkStatus(trailers(message));
+      yield message;
+    }
+  } catch (error) {
+    throw error instanceof CallError
+      ? error
+      : new CallError(error instanceof Error ? error.message : String(error));
+  }
+  checkStatus((name) => response.headers.get(name));
+}
+
+/** One call with one answer, within a deadline. */
+export async function call(
+  base: string,
+  path: string,
+  body: Uint8Array,
+  caller: Caller | undefined,
+  deadlineMs: number,
+): Promise<Uint8Array> {
+  const signal = AbortSignal.timeout(deadlineMs);
+  let answer: Uint8Array | undefined;
+  for await (const message of stream(base, path, body, caller, signal)) answer = message;
+  if (!answer) throw new CallError("the answer is empty");
+  return answer;
+}

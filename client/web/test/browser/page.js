@@ -1,0 +1,66 @@
+// The page of the browser tests: a client, and a few functions for the test to call.
+
+import { createClient, defineSchema, t } from "/dist/index.js";
+
+const schema = defineSchema({
+  user: t.entity({ name: t.string() }),
+  todo: t.entity({
+    title: t.string(),
+    done: t.boolean().default(false),
+    at: t.number().default(0),
+    owner: t.ref("user", { inverse: "todos" }),
+  }),
+});
+
+const options = new URL(location.href).searchParams;
+const errors = [];
+const db = createClient({
+  schema,
+  tenant: options.get("tenant"),
+  endpoints: options.getAll("node"),
+  auth: { key: options.get("key") },
+  name: options.get("name") ?? "test",
+  worker: options.get("worker") ?? "auto",
+  onRefused: (error) => errors.push({ code: error.code, message: error.message }),
+  onFailed: (error) => errors.push({ code: error.code, message: error.message }),
+});
+const todos = db.todo.orderBy("title");
+const followed = db.follow(todos);
+followed.listen(() => undefined);
+const top = db.follow(db.todo.orderBy("at", "desc").limit(50).include({ owner: true }));
+top.listen(() => undefined);
+
+window.test = {
+  db,
+  errors,
+  result: () => followed.result,
+  top: () => top.result,
+  titles: () => followed.result.data.map((todo) => todo.title),
+  status: () => ({ ...db.connection, result: followed.result.status }),
+  insert: async (title, more = {}) => {
+    const write = db.todo.insert({ title, ...more });
+    await write.kept;
+    return write.value;
+  },
+  update: async (id, values) => {
+    await db.todo.update(id, values).kept;
+  },
+  remove: async (id) => {
+    await db.todo.delete(id).kept;
+  },
+  confirmed: async (title) => {
+    await db.todo.insert({ title }).confirmed;
+  },
+  /** Milliseconds from a write to the page's own live query. */
+  ownWrite: (title) =>
+    new Promise((resolve) => {
+      const from = performance.now();
+      const stop = followed.listen(() => {
+        if (!followed.result.data.some((todo) => todo.title === title)) return;
+        stop();
+        resolve(performance.now() - from);
+      });
+      db.todo.insert({ title });
+    }),
+  online: (isOnline) => db.setOnline(isOnline),
+};

@@ -1,0 +1,57 @@
+// What must compile, and the types that must come out.
+
+import type { Result } from "../../src/index";
+import { db, expect, type Equal, type RowOf } from "./schema";
+
+type Flat<T> = { [K in keyof T]: T[K] };
+
+const plain = db.issues.where({ open: true }).orderBy("created", "desc").limit(50);
+type Plain = Flat<RowOf<typeof plain>>;
+expect<Equal<Plain["title"], string>>();
+expect<Equal<Plain["open"], boolean>>();
+expect<Equal<Plain["created"], Date>>();
+expect<Equal<Plain["meta"], { readonly votes: number } | undefined>>();
+expect<Equal<Plain["author"], string | null>>();
+expect<Equal<Plain["labels"], readonly string[]>>();
+expect<Equal<Plain["id"], string>>();
+
+const included = db.issues.include({ author: true, labels: { orderBy: "name", limit: 5 }, comments: true });
+type Included = RowOf<typeof included>;
+expect<Equal<NonNullable<Included["author"]>["name"], string>>();
+expect<Equal<null extends Included["author"] ? true : false, true>>();
+expect<Equal<Included["labels"][number]["color"], string>>();
+expect<Equal<Included["comments"][number]["issue"], string | null>>();
+expect<Equal<Included["title"], string>>();
+
+const nested = db.users.include({ issues: { include: { labels: true, author: true } } });
+type Nested = RowOf<typeof nested>;
+expect<Equal<Nested["issues"][number]["labels"][number]["name"], string>>();
+
+const some = db.issues.select("title", "open");
+expect<Equal<keyof RowOf<typeof some>, "id" | "title" | "open">>();
+
+db.issues.where({ author: { name: "Ann" }, labels: { name: { startsWith: "b" } } });
+db.issues.where({ author: "u1", labels: { has: { id: "l1" } }, created: { gt: new Date() } });
+db.issues.where({ author: null, comments: { text: { contains: "x" } } });
+db.issues.where({ or: [{ open: false }, { not: { author: { age: { gte: 3 } } } }], id: { in: ["a"] } });
+
+const write = db.tx((tx) => {
+  const author = tx.users.insert({ name: "Ann" });
+  const issue = tx.issues.insert({ title: "x", created: new Date(), author, labels: [{ id: "l1" }] });
+  tx.issues.update(issue, { open: false, meta: null, labels: { add: ["l2"], remove: ["l1"] } });
+  tx.issues.delete(issue);
+  return issue;
+});
+expect<Equal<typeof write.value, string>>();
+expect<Equal<typeof write.confirmed, Promise<void>>>();
+
+const followed = db.follow(plain);
+expect<
+  Equal<
+    typeof followed.result extends Result<infer R> ? (R extends { title: string } ? true : false) : false,
+    true
+  >
+>();
+expect<
+  Equal<Awaited<ReturnType<typeof db.query<"labels", RowOf<typeof db.labels>>>>[number]["name"], string>
+>();

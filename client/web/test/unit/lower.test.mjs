@@ -1,0 +1,208 @@
+// Filters, orders and includes as the engine takes them, and rows as pages get them. Runs on the sources.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { build } from "esbuild";
+
+const { outputFiles } = await build({
+  stdin: {
+    contents: `export * from "./src/index"; export { applyNews, shaper, share } from "./src/query/rows"; export { gather } from "./src/tx";`,
+    resolveDir: new URL("../..", import.meta.url).pathname,
+  },
+  bundle: true,
+  format: "esm",
+  write: false,
+});
+const url = `data:text/javascript;base64,${Buffer.from(outputFiles[0].contents).toString("base64")}`;
+const { applyNews, defineSchema, gather, HalcyonError, Query, shaper, share, t } = await import(url);
+
+const { entities } = defineSchema({
+  users: t.entity({ name: t.string(), age: t.number().optional() }),
+  labels: t.entity({ name: t.string(), color: t.string().default("grey") }),
+  issues: t.entity({
+    title: t.string(),
+    open: t.boolean().default(true),
+    due: t.date().optional(),
+    author: t.ref("users", { inverse: "issues" }),
+    labels: t.refMany("labels", { inverse: "issues" }),
+  }),
+  comments: t.entity({ text: t.string(), issue: t.ref("issues", { inverse: "comments" }) }),
+});
+const issues = new Query(entities, "issues");
+
+function lowers(query, expected) {
+  assert.deepEqual(JSON.parse(query.text), expected);
+}
+const SELECT = ["title", "open", "due", "author", "labels[]"];
+const where = (filter, condition) =>
+  lowers(issues.where(filter), { from: "issues", where: condition, select: SELECT });
+
+test("a filter becomes tests of paths", () => {
+  where({ open: true }, ["open", "=", true]);
+  where(
+    { open: true, title: { startsWith: "a" } },
+    {
+      and: [
+        ["open", "=", true],
+        ["title", "starts", "a"],
+      ],
+    },
+  );
+  where(
+    { due: { gt: new Date(5), lte: new Date(9) } },
+    {
+      and: [
+        ["due", ">", { $date: 5 }],
+        ["due", "<=", { $date: 9 }],
+      ],
+    },
+  );
+  where({ due: null }, { not: ["due", "exists"] });
+  where({ author: "u1" }, ["author", "=", { $ref: "u1" }]);
+  where({ author: { id: "u1" } }, ["author", "=", { $ref: "u1" }]);
+  where({ author: { name: "Ann" } }, ["author:users.name", "=", "Ann"]);
+  where({ labels: { has: "l1" } }, ["labels", "has", { $ref: "l1" }]);
+  where({ comments: { text: { contains: "x" } } }, ["<comments.issue.text", "contains", "x"]);
+  where({ author: { issues: { open: false } } }, ["author.<issues.author.open", "=", false]);
+  where({ comments: {} }, ["<comments.issue", "exists"]);
+  where(
+    { or: [{ open: false }, { not: { title: "a" } }] },
+    {
+      or: [["open", "=", false], { not: ["title", "=", "a"] }],
+    },
+  );
+  where({ id: { in: ["a", "b"] } }, ["id", "in", [{ $ref: "a" }, { $ref: "b" }]]);
+});
+
+test("orders, limits and includes are the engine's, with one row more than the limit", () => {
+  lowers(issues.orderBy("due", "desc").limit(2).select("title"), {
+    from: "issues",
+    order: [{ by: "due", desc: true }],
+    limit: 3,
+    select: ["title"],
+  });
+  lowers(
+    issues.select("title").include({ author: true, labels: { orderBy: "name", limit: 5 }, comments: true }),
+    {
+      from: "issues",
+      select: [
+        "title",
+        { include: "author", type: "users", as: "author", select: ["name", "age"] },
+        {
+          include: "labels[]",
+          type: "labels",
+          as: "labels",
+          order: [{ by: "name", desc: false }],
+          limit: 5,
+          select: ["name", "color"],
+        },
+        { reverse: "comments.issue", as: "comments", select: ["text", "issue"] },
+      ],
+    },
+  );
+});
+
+test("a query is a value: its methods leave it as it was", () => {
+  const text = issues.text;
+  issues.where({ open: true }).limit(3);
+  assert.equal(issues.text, text);
+});
+
+test("rows have the schema's types, fallbacks for what is missing, and undefined for what is something else", () => {
+  const reported = [];
+  const query = issues.include({ author: true });
+  const shaped = shaper(entities, "issues", query.parts, (where) => reported.push(where));
+  const row = shaped({
+    id: "i",
+    title: 3,
+    open: null,
+    due: { $date: 5 },
+    author: null,
+    labels: [{ $ref: "l" }],
+  });
+  assert.deepEqual(row, {
+    id: "i",
+    title: undefined,
+    open: true,
+    due: new Date(5),
+    author: null,
+    labels: ["l"],
+  });
+  assert.deepEqual(reported, ["issues.title of i"]);
+});
+
+test("an edit keeps every object that it does not touch", () => {
+  const shaped = (object) => object;
+  const first = applyNews(
+    [],
+    {
+      rows: [
+        { id: "a", n: { x: 1 } },
+        { id: "b", n: { x: 1 } },
+      ],
+    },
+    shaped,
+  );
+  const moved = applyNews(
+    first,
+    {
+      edits: [
+        [0, 0],
+        [1, 1, { id: "a", n: { x: 1 } }],
+        [2, 0, { id: "b", n: { x: 2 } }],
+      ],
+    },
+    shaped,
+  );
+  assert.deepEqual(moved, [
+    { id: "b", n: { x: 2 } },
+    { id: "a", n: { x: 1 } },
+  ]);
+  assert.equal(moved[1], first[0]);
+  assert.deepEqual(
+    first.map((row) => row.id),
+    ["a", "b"],
+  );
+  const [before, after] = [{ k: [{ id: 1 }, { id: 2 }] }, { k: [{ id: 2 }, { id: 1 }] }];
+  assert.equal(share(before, after).k[0], before.k[1]);
+  assert.equal(share(before, { k: [{ id: 1 }, { id: 2 }] }), before);
+});
+
+test("a write is one list of changes, checked before it goes", () => {
+  const changes = (write) => JSON.parse(gather(entities, write).text);
+  assert.deepEqual(
+    changes((tx) => {
+      tx.labels.insert({ id: "l", name: "bug" });
+      tx.issues.update("i", { open: false, due: null, author: null, labels: ["l"] });
+      tx.issues.update("j", { labels: { remove: ["l"] } });
+      tx.issues.delete("k");
+    }),
+    [
+      ["create", "l"],
+      ["set", "l", "labels/name", "bug"],
+      ["set", "l", "labels/color", "grey"],
+      ["set", "i", "issues/open", false],
+      ["unset", "i", "issues/due"],
+      ["unset", "i", "issues/author"],
+      ["unset", "i", "issues/labels"],
+      ["add", "i", "issues/labels", { $ref: "l" }],
+      ["remove", "j", "issues/labels", { $ref: "l" }],
+      ["delete", "k"],
+    ],
+  );
+  const refused = (write) => assert.throws(() => gather(entities, write), HalcyonError);
+  refused((tx) => tx.issues.insert({}));
+  refused((tx) => tx.issues.insert({ title: 3 }));
+  refused((tx) => tx.issues.insert({ title: "a", stranger: 3 }));
+  refused((tx) => tx.issues.update("i", { title: null }));
+  refused((tx) => tx.issues.update("i", { due: new Date(Number.NaN) }));
+  refused(() => undefined);
+});
+
+test("a schema with a name that cannot be one, or a reference to nothing, is refused", () => {
+  const refused = (schema) => assert.throws(() => defineSchema(schema), HalcyonError);
+  refused({ "a b": t.entity({ x: t.string() }) });
+  refused({ a: t.entity({}) });
+  refused({ a: t.entity({ x: t.ref("nowhere") }) });
+  refused({ a: t.entity({ id: t.string() }) });
+});
