@@ -29,6 +29,10 @@ has_wasm_rust || rustup target add wasm32-unknown-unknown 2>/dev/null || apt_ins
 node build.mjs
 npm run --silent check
 node --test test/unit/
+for example in examples/*/; do
+  npx tsc -p "$example"
+  npx vite build "$example" --logLevel warn
+done
 
 export CHROMIUM=${CHROMIUM:-$(command -v chromium || command -v google-chrome || true)}
 if [ -z "$CHROMIUM" ]; then

@@ -8,18 +8,24 @@ import { fileURLToPath } from "node:url";
 const here = dirname(fileURLToPath(import.meta.url));
 const TYPES = {
   ".js": "text/javascript",
+  ".css": "text/css",
   ".html": "text/html",
   ".wasm": "application/wasm",
   ".map": "application/json",
 };
 
+/** The package under /dist/, an example under its name, the test's own page for all else. */
+function fileOf(path) {
+  if (path.startsWith("/dist/")) return join(here, "../..", path);
+  const example = /^\/examples\/([a-z]+)\/(.*)$/.exec(path);
+  return example ? join(here, "../../examples", example[1], "dist", example[2]) : join(here, path);
+}
+
 /** Starts on a free port; returns its origin and how to stop it. */
 export async function serve() {
   const server = createServer(async (request, response) => {
     const path = normalize(new URL(request.url ?? "/", "http://x").pathname);
-    const file = path.startsWith("/dist/")
-      ? join(here, "../..", path)
-      : join(here, path === "/" ? "page.html" : path);
+    const file = fileOf(path.endsWith("/") ? `${path}index.html` : path);
     try {
       const body = await readFile(file);
       response.writeHead(200, {
