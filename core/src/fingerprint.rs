@@ -31,7 +31,8 @@ impl Fingerprint {
         let mut hash = Xxh3::new();
         hash.update(&[subject.as_str().len().to_le_bytes()[0], part as u8]);
         hash.update(subject.as_str().as_bytes());
-        hash.update(&predicate.as_str().len().to_le_bytes());
+        // As wide on every machine: a browser's `usize` has 4 bytes.
+        hash.update(&(predicate.as_str().len() as u64).to_le_bytes());
         hash.update(predicate.as_str().as_bytes());
         hash.update(&timestamp_to_bytes(timestamp));
         hash.update(value);
