@@ -34,6 +34,18 @@ for example in examples/*/; do
   npx vite build "$example" --logLevel warn
 done
 
+# The package as it would be installed: into an empty project, and imported there.
+packed=$(mktemp -d)
+trap 'rm -rf "$packed"' EXIT
+npm pack --silent --pack-destination "$packed" >/dev/null
+(
+  cd "$packed"
+  npm init -y >/dev/null
+  npm install --silent --no-audit --no-fund ./halcyon-client-*.tgz
+  node --input-type=module -e 'import { defineSchema, t } from "@halcyon/client";
+    defineSchema({ a: t.entity({ b: t.string() }) });'
+)
+
 export CHROMIUM=${CHROMIUM:-$(command -v chromium || command -v google-chrome || true)}
 if [ -z "$CHROMIUM" ]; then
   apt_install chromium || { echo "client/web: needs chromium for its tests" >&2; exit 1; }

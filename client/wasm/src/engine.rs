@@ -234,7 +234,7 @@ impl Engine {
 
     /// The sum over all confirmed live facts, in hex: equal states have equal ones.
     pub fn fingerprint(&self) -> String {
-        format!("{:?}", self.graph.fingerprint())
+        self.graph.fingerprint().to_string()
     }
 
     /// Confirmed sets come in, and those of ours that they cover leave the overlay: one step for every query.

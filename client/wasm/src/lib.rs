@@ -13,6 +13,8 @@ mod outbox;
 mod record;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;
 mod wire;
 mod write;
 

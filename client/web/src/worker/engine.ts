@@ -66,22 +66,33 @@ const NOTHING = new Uint8Array();
 const toBytes = new TextEncoder();
 const toText = new TextDecoder();
 
-const now = (): bigint => BigInt(Date.now());
+/** What makes one engine differ from another. Only tests give it. */
+export interface World {
+  /** 128 random bits, in two halves. */
+  readonly client: readonly [bigint, bigint];
+  readonly now: () => bigint;
+}
+
+function draw(): World {
+  const [high = 1n, low = 1n] = crypto.getRandomValues(new BigUint64Array(2));
+  return { client: [high, low], now: () => BigInt(Date.now()) };
+}
 
 export class Engine {
   readonly #door: Door;
+  readonly #now: () => bigint;
 
-  private constructor(door: Door) {
+  private constructor(door: Door, world: World) {
     this.#door = door;
+    this.#now = world.now;
   }
 
   /** A new engine for a tenant. Every opening is a client incarnation of its own. */
-  static async open(module: WebAssembly.Module, tenant: string): Promise<Engine> {
+  static async open(module: WebAssembly.Module, tenant: string, world: World = draw()): Promise<Engine> {
     const instance = await WebAssembly.instantiate(module);
-    const engine = new Engine(instance.exports as unknown as Door);
-    const random = crypto.getRandomValues(new BigUint64Array(2));
+    const engine = new Engine(instance.exports as unknown as Door, world);
     engine.#put(toBytes.encode(tenant));
-    engine.#take(engine.#door.halcyon_open(random[0] ?? 1n, random[1] ?? 1n));
+    engine.#take(engine.#door.halcyon_open(...world.client));
     return engine;
   }
 
@@ -93,7 +104,7 @@ export class Engine {
   /** Shows a write; returns its place in the outbox. */
   write(changes: string): number {
     this.#put(toBytes.encode(changes));
-    return Number(toText.decode(this.#take(this.#door.halcyon_write(now()), "INVALID_WRITE")));
+    return Number(toText.decode(this.#take(this.#door.halcyon_write(this.#now()), "INVALID_WRITE")));
   }
 
   durable(upTo: number): void {
@@ -131,7 +142,7 @@ export class Engine {
   /** Whether the confirmed state is up to date now. */
   onWatched(body: Uint8Array): boolean {
     this.#put(body);
-    return this.#take(this.#door.halcyon_on_watched(now())).length > 0;
+    return this.#take(this.#door.halcyon_on_watched(this.#now())).length > 0;
   }
 
   takeNews(): NewsFrame[] {

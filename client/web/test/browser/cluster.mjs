@@ -12,7 +12,7 @@ const run = promisify(execFile);
 export async function cluster(binary, port) {
   const dir = await mkdtemp(join(tmpdir(), "halcyon-web-"));
   const data = join(dir, "data");
-  const args = ["dev", "--data", data, "--port", String(port), "--fresh", "--issues", "10"];
+  const args = ["dev", "--data", data, "--port", String(port), "--fresh", "--issues", "200"];
   const child = spawn(binary, args, { stdio: ["ignore", "pipe", "inherit"] });
   let said = "";
   await new Promise((resolve, reject) => {

@@ -1,0 +1,32 @@
+// The vectors that Rust recorded (client/wasm/testdata), through the module. Node and a browser run this alike.
+
+const hex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+const bytesOf = (text) => Uint8Array.from(text.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
+
+/** Runs all cases; returns what differs, as `[name, what, got, expected]`. */
+export async function run(Engine, module, cases) {
+  const differing = [];
+  const check = (name, what, got, expected) => {
+    const [a, b] = [JSON.stringify(got), JSON.stringify(expected)];
+    if (a !== b) differing.push([name, what, a, b]);
+  };
+  for (const { name, writes, pushes, messages, fingerprint, answers } of cases) {
+    for (const [at, { client, wall, changes }] of writes.entries()) {
+      const world = { client: [0n, BigInt(client)], now: () => BigInt(wall) };
+      const engine = await Engine.open(module, "app", world);
+      engine.durable(engine.write(JSON.stringify(changes)));
+      check(name, `push ${at}`, hex(engine.nextPush()), pushes[at]);
+    }
+    for (const order of [messages, messages.toReversed()]) {
+      const engine = await Engine.open(module, "app", { client: [0n, 99n], now: () => 0n });
+      for (const message of order) engine.onWatched(bytesOf(message));
+      check(name, "fingerprint", engine.fingerprint(), fingerprint);
+      for (const [at, { query, rows }] of answers.entries()) {
+        engine.subscribe(at, JSON.stringify(query));
+        const [frame] = engine.takeNews();
+        check(name, `answer ${at}`, JSON.parse(frame?.text ?? "null").rows, rows);
+      }
+    }
+  }
+  return differing;
+}
