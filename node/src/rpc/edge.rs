@@ -114,9 +114,7 @@ impl Edge {
             wire,
             calls,
         };
-        Self {
-            inner: Arc::new(inner),
-        }
+        Self { inner: Arc::new(inner) }
     }
 }
 
