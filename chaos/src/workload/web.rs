@@ -155,7 +155,7 @@ impl Web {
             changes,
         };
         self.push(set.encode()).await.map_err(|failed| match failed {
-            Failed::Lost(text) | Failed::Refused(_, text) => text,
+            Failed::Unsent(text) | Failed::Lost(text) | Failed::Refused(_, text) => text,
             Failed::Drift(_) => "its clock is refused".to_owned(),
         })
     }

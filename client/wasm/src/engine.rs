@@ -13,7 +13,7 @@ use halcyon_core::{
     change::ChangeSet,
     clock::{ClientId, Clock, DRIFT_MAX_DEFAULT, NTP64, WallTime},
     codec::{DecodeError, Reader, put_bytes},
-    graph::{Delta, Graph, SetId},
+    graph::{Delta, EntityNumber, Graph, SetId},
     id::{EntityId, NodeId, OriginId, Seq, Tag},
     limits::CHANGE_SET_BYTES_MAX,
     version_vector::VersionVector,
@@ -53,6 +53,8 @@ pub struct Engine {
     vector: VersionVector,
     /// Of what was missed, what has come; shown when all of it is in.
     missed: Vec<ChangeSet>,
+    /// What was confirmed counts no longer once what was missed is in: deletions were collected in the meantime.
+    begins_anew: bool,
     records: Vec<Record>,
 }
 
@@ -72,6 +74,7 @@ impl Engine {
             outbox: Outbox::default(),
             vector: VersionVector::EMPTY,
             missed: Vec::new(),
+            begins_anew: false,
             records: Vec::new(),
         }
     }
@@ -187,6 +190,7 @@ impl Engine {
     /// The body of a `Watch` that goes on where the confirmed state ends.
     pub fn watch(&mut self) -> Vec<u8> {
         self.missed.clear();
+        self.begins_anew = false;
         wire::watch(&self.tenant, &self.vector)
     }
 
@@ -200,8 +204,13 @@ impl Engine {
             }
             Watched::CaughtUp(vector) => {
                 let sets = std::mem::take(&mut self.missed);
+                let mut delta = Delta::default();
+                if std::mem::take(&mut self.begins_anew) {
+                    self.vector = VersionVector::EMPTY;
+                    delta = self.forget_all();
+                }
                 self.vector.join(&vector);
-                self.take_in(&sets, wall_millis);
+                self.take_in(&sets, delta, wall_millis);
                 Ok(true)
             }
             Watched::Live(tag, _) if self.vector.covers_tag(tag) => Ok(true),
@@ -210,8 +219,13 @@ impl Engine {
                     return Err(WireError::Gap);
                 }
                 self.vector.raise(tag);
-                self.take_in(&[set], wall_millis);
+                self.take_in(&[set], Delta::default(), wall_millis);
                 Ok(true)
+            }
+            Watched::Anew => {
+                self.missed.clear();
+                self.begins_anew = true;
+                Ok(false)
             }
             Watched::Nothing => Ok(true),
         }
@@ -238,8 +252,22 @@ impl Engine {
     }
 
     /// Confirmed sets come in, and those of ours that they cover leave the overlay: one step for every query.
-    fn take_in(&mut self, sets: &[ChangeSet], wall_millis: u64) {
+    /// Drops all that is confirmed, here and on the disk. Pending sets stay.
+    fn forget_all(&mut self) -> Delta {
         let mut delta = Delta::default();
+        let entities = u32::try_from(self.graph.dictionary().entities()).unwrap_or(u32::MAX);
+        for number in 0..entities {
+            let subject = self.graph.dictionary().entity(EntityNumber(number)).clone();
+            delta.extend(self.graph.forget(&subject, None));
+        }
+        let records = 1..self.next_record;
+        self.records
+            .extend(records.map(|record| Record::remove(CONFIRMED, record)));
+        delta
+    }
+
+    /// Takes in sets; `delta` is what happened in the same step before.
+    fn take_in(&mut self, sets: &[ChangeSet], mut delta: Delta, wall_millis: u64) {
         for set in sets {
             // A timestamp from far ahead was admitted by a node; it only must not pull our clock along.
             let _ = self.clock.observe(&set.timestamp, wall(wall_millis), DRIFT_MAX_DEFAULT);

@@ -150,6 +150,33 @@ fn what_was_missed_shows_when_all_of_it_is_in() {
     assert!(b.on_watched(&live(4, set), NOW).is_err());
 }
 
+#[test]
+fn what_was_collected_while_a_client_was_away_goes_when_all_that_holds_is_in() {
+    let (mut a, mut b) = (engine(1), engine(2));
+    write(&mut a, r#"[["set", "i1", "issue/title", "x"]]"#);
+    write(&mut a, r#"[["set", "i2", "issue/title", "y"]]"#);
+    let sets = pushed(&mut a);
+    b.subscribe(1, QUERY).unwrap();
+    check_news(&mut b, &[r#"{"rows":[]}"#]);
+    for (seq, set) in (1..).zip(&sets) {
+        b.on_watched(&live(seq, set.clone()), NOW).unwrap();
+        news(&mut b);
+    }
+    let anew = event(Event::Anew(v1::Anew {}));
+    assert!(!b.on_watched(&anew, NOW).unwrap());
+    let change_sets = vec![sets[1].clone()];
+    let missed = event(Event::Missed(v1::Missed { change_sets }));
+    assert!(!b.on_watched(&missed, NOW).unwrap());
+    check_news(&mut b, &[]);
+    let vector = [tag(3)].into_iter().collect();
+    assert!(b.on_watched(&caught_up(&vector), NOW).unwrap());
+    assert_eq!(news(&mut b).len(), 1, "the first goes, the second stays as it was");
+    let mut fresh = engine(3);
+    fresh.on_watched(&missed, NOW).unwrap();
+    fresh.on_watched(&caught_up(&vector), NOW).unwrap();
+    assert_eq!(b.fingerprint(), fresh.fingerprint());
+}
+
 fn pushed_set(engine: &mut Engine) -> Bytes {
     engine.on_push_refused(&[]);
     pushed(engine).remove(0)

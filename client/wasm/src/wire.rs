@@ -32,6 +32,7 @@ pub(crate) enum Watched {
     Missed(Vec<ChangeSet>),
     CaughtUp(VersionVector),
     Live(Tag, ChangeSet),
+    Anew,
     Nothing,
 }
 
@@ -121,6 +122,7 @@ pub(crate) fn watched(body: &[u8]) -> Result<Watched, WireError> {
             let tag = convert::tag(&live.origin, live.seq)?;
             Watched::Live(tag, convert::change_set(&live.change_set)?)
         }
+        Some(Event::Anew(_)) => Watched::Anew,
         // A sign of life, or a kind that only a newer release knows.
         Some(Event::Held(_)) | None => Watched::Nothing,
     })

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Calls that stream from the caller for as long as it takes: each message has a deadline in its handler instead.
-const LONG_CALLS: [&str; 4] = [
+const LONG_CALLS: [&str; 5] = [
     "/halcyon.v1.Admin/Import",
     "/halcyon.v1.Peer/Gossip",
     "/halcyon.v1.Peer/RaftStream",

@@ -28,7 +28,7 @@ fn room(name: &str) -> RoomName {
 fn at(millis: u64) -> Moment {
     let now = Duration::from_millis(millis);
     Moment {
-        wall: WallTime::from_unix(Duration::from_secs(1_800_000_000) + now),
+        wall: WallTime::from_unix(Duration::from_hours(500_000) + now),
         now,
     }
 }

@@ -40,7 +40,7 @@ struct Client {
 /// A stream from one node to another.
 #[derive(Debug)]
 struct Link {
-    link: u64,
+    number: u64,
     stream: u64,
     under_way: VecDeque<Telling>,
 }
@@ -104,7 +104,7 @@ impl World {
 
     fn moment(&self) -> Moment {
         Moment {
-            wall: WallTime::from_unix(Duration::from_secs(1_800_000_000) + self.now),
+            wall: WallTime::from_unix(Duration::from_hours(500_000) + self.now),
             now: self.now,
         }
     }
@@ -259,11 +259,11 @@ impl World {
                 if self.links.contains_key(&(from, to)) || self.cut.contains(&(from, to)) {
                     continue;
                 }
-                let link = self.engines[from].on_link(node_id(to));
+                let number = self.engines[from].on_link(node_id(to));
                 let stream = self.engines[to].on_stream(node_id(from), moment);
                 let under_way = VecDeque::new();
                 let opened = Link {
-                    link,
+                    number,
                     stream,
                     under_way,
                 };
@@ -277,7 +277,7 @@ impl World {
         let Some(link) = self.links.get_mut(&(from, to)) else {
             return false;
         };
-        let taken = self.engines[from].take_for(node_id(to), link.link, Haste::All);
+        let taken = self.engines[from].take_for(node_id(to), link.number, Haste::All);
         let some = taken.is_some();
         link.under_way.extend(taken);
         some
