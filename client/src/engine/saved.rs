@@ -1,4 +1,4 @@
-//! What a disk keeps of an engine beside the outbox, as rows: a file of redb takes them, and so does IndexedDB.
+//! What a disk keeps of an engine beside the outbox, as rows: a file of redb takes them, and so does `IndexedDB`.
 //!
 //! Rows that are taken together belong together: a disk that takes all or nothing comes back to one state of the client.
 

@@ -140,7 +140,9 @@ impl Engine {
     pub(super) fn start_showing(&mut self) {
         if !std::mem::replace(&mut self.shows, true) {
             let waiting: Vec<Stored> = self.session.unacknowledged().collect();
-            waiting.iter().for_each(|stored| self.propose(stored));
+            for stored in &waiting {
+                self.propose(stored);
+            }
             self.advance();
         }
     }

@@ -60,8 +60,11 @@ pub(crate) struct Left {
     pub(crate) rows: Vec<Row>,
 }
 
+/// A table of rows.
+type Rows = TableDefinition<'static, &'static [u8], &'static [u8]>;
+
 /// The tables of rows.
-const ROWS: [(Table, TableDefinition<'static, &[u8], &[u8]>); 4] = [
+const ROWS: [(Table, Rows); 4] = [
     (Table::Facts, FACTS),
     (Table::Coverage, COVERAGE),
     (Table::Queries, QUERIES),

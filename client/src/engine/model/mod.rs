@@ -339,7 +339,9 @@ impl World {
                     Step::Calls(at, 20, false),
                     Step::Hear(at, 1_000),
                 ];
-                steps.into_iter().for_each(|step| self.step(step));
+                for step in steps {
+                    self.step(step);
+                }
             }
         }
         for client in &self.clients {

@@ -78,21 +78,7 @@ impl Node {
             .first()
             .copied()
             .filter(|id| self.sessions.contains_key(id));
-        let (id, after) = match asked {
-            Some(id) => (id, request.after),
-            None => {
-                self.opened += 1;
-                let client = request.client.to_vec();
-                self.sessions.insert(
-                    self.opened,
-                    Session {
-                        client,
-                        ..Session::default()
-                    },
-                );
-                (self.opened, 0)
-            }
-        };
+        let (id, after) = asked.map_or_else(|| (self.open(request), 0), |id| (id, request.after));
         let opened = v1::SessionOpened {
             session: vec![id].into(),
             resumed: asked.is_some(),
@@ -106,6 +92,17 @@ impl Node {
         (id, events)
     }
 
+    fn open(&mut self, request: &v1::ConnectRequest) -> u8 {
+        self.opened += 1;
+        let client = request.client.to_vec();
+        let session = Session {
+            client,
+            ..Session::default()
+        };
+        self.sessions.insert(self.opened, session);
+        self.opened
+    }
+
     /// The events of a session behind one of them.
     pub(crate) fn events(&self, session: u8, after: u64) -> Vec<v1::ConnectResponse> {
         let Some(session) = self.sessions.get(&session) else {
@@ -117,12 +114,6 @@ impl Node {
             event: Some(event.clone()),
         });
         events.collect()
-    }
-
-    /// All sessions' grace is over.
-    #[allow(dead_code, reason = "of the two that include this file one asks for it")]
-    pub(crate) fn forget_all(&mut self) {
-        self.sessions.clear();
     }
 
     /// A session's grace is over.
@@ -169,7 +160,7 @@ impl Node {
         let session = self.sessions.get_mut(&id).ok_or_else(unknown)?;
         session.subscriptions.insert(number, subscription);
         if is_whole {
-            self.send_coverage(id, number, delta);
+            self.send_coverage(id, number, &delta);
         }
         Ok(v1::SubscribeResponse {
             differing,
@@ -290,7 +281,7 @@ impl Node {
     }
 
     /// In two parts, so that the first is not shown alone.
-    fn send_coverage(&mut self, id: u8, number: u32, delta: v1::CoverageDelta) {
+    fn send_coverage(&mut self, id: u8, number: u32, delta: &v1::CoverageDelta) {
         self.sent += delta.encoded_len();
         let vector = vector_bytes(&self.vector);
         let half = delta.entered.len() / 2;
@@ -339,7 +330,7 @@ impl Node {
             delta.entered.push(name(entity));
             if let Some(number) = self.graph.dictionary().entity_number(entity) {
                 self.graph.confirmed(number, |timestamp, change| {
-                    sets.entry(timestamp).or_default().push(change)
+                    sets.entry(timestamp).or_default().push(change);
                 });
             }
         }
