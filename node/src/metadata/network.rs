@@ -121,11 +121,11 @@ impl RaftNetworkV2<TypeConfig> for Peer {
     }
 
     /// The next entries do not wait for the answer to the last, nor for that to the notice of a commit.
-    fn stream_append<'s, S>(
-        &'s mut self,
+    fn stream_append<S>(
+        &mut self,
         requests: S,
         option: RPCOption,
-    ) -> BoxFuture<'s, Result<Answers<'s>, RpcError>>
+    ) -> BoxFuture<'_, Result<Answers<'_>, RpcError>>
     where
         S: Stream<Item = AppendRequest> + OptionalSend + Unpin + 'static,
     {

@@ -6,6 +6,7 @@ mod dev;
 mod faults;
 mod health;
 mod hostile;
+mod live;
 mod moves;
 mod outbox;
 mod placement;
