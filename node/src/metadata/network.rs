@@ -123,7 +123,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
     /// The next entries do not wait for the answer to the last, nor for that to the notice of a commit.
     fn stream_append<S>(
         &mut self,
-        requests: S,
+        mut requests: S,
         option: RPCOption,
     ) -> BoxFuture<'_, Result<Answers<'_>, RpcError>>
     where
@@ -134,6 +134,12 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         }
         let deadline = option.hard_ttl().max(APPEND_DEADLINE);
         Box::pin(async move {
+            // After an error openraft waits before it hands out the next request, and nowhere else: who opens streams to a
+            // follower that is down without asking for one would do so without a pause.
+            let Some(first) = requests.next().await else {
+                return Ok(stream::empty().boxed());
+            };
+            let requests = stream::iter([first]).chain(requests);
             let mut client = self.pool.client(self.target).map_err(|error| unreachable(&error))?;
             let unanswered = Arc::new(Unanswered::default());
             let messages = append_stream::messages(requests, Arc::clone(&unanswered));
