@@ -29,6 +29,7 @@ pub mod tenant;
 pub mod value_args;
 pub mod verify;
 pub mod watch;
+pub mod watch_query;
 
 use failure::{Exit, Failure};
 

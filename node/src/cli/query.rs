@@ -157,7 +157,7 @@ fn named(columns: &[String], row: Json) -> Json {
 }
 
 /// Rows under the names of all their members, in the order in which they come.
-fn table(columns: &[String], rows: &[Json]) -> Rows {
+pub(super) fn table(columns: &[String], rows: &[Json]) -> Rows {
     let mut names: Vec<&str> = columns.iter().map(String::as_str).collect();
     for name in rows.iter().filter_map(Json::as_object).flat_map(Map::keys) {
         // The id comes first, wherever JSON puts it.
@@ -170,6 +170,17 @@ fn table(columns: &[String], rows: &[Json]) -> Rows {
         table.push(names.iter().map(|name| row.get(name).map_or_else(String::new, cell)));
     }
     table
+}
+
+/// A row in one line, the id first.
+pub(super) fn sentence(row: &Json) -> String {
+    let members = row.as_object().into_iter().flatten();
+    let (id, others): (Vec<_>, Vec<_>) = members.partition(|(name, _)| *name == "id");
+    let id = id.into_iter().map(|(_, id)| cell(id));
+    let others = others
+        .into_iter()
+        .map(|(name, value)| format!("{name} = {}", cell(value)));
+    id.chain(others).collect::<Vec<_>>().join("  ")
 }
 
 /// A cell as a person reads it, in one line.

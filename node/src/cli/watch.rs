@@ -1,4 +1,4 @@
-//! `halcyon watch`: a tenant's changes as they happen.
+//! `halcyon watch`: a tenant's changes, or what becomes of a query's answer, as it happens.
 
 use clap::Args;
 use futures::StreamExt;
@@ -15,6 +15,7 @@ use super::{
     data::{TenantArg, plain, short},
     failure::Failure,
     output::{self, Tone},
+    watch_query::{self, Following},
 };
 
 /// See there.
@@ -22,22 +23,34 @@ use super::{
 #[command(after_help = "\
 Examples:
   halcyon watch --tenant demo
+  halcyon watch --tenant demo 'issue where open = true order by created desc limit 5 { title }'
+  halcyon watch --tenant demo --table 'find ?name, count(?i) where ?i issue/labels ?l; ?l label/name ?name'
   halcyon watch --tenant demo --all --json
   halcyon watch --tenant demo --from VECTOR   (as an earlier --json run printed it)
 
 Without --all or --from it begins with what happens from now on. It reconnects by itself and loses nothing.
 With --json each line is an event: missed (a part of what is behind the vector), caught-up (all of it is in), live, and
-anew (it was away for so long that deletions are forgotten: drop what was printed before, everything follows). The vector of the last caught-up or live event is where a later run goes on, without gap or repeat.")]
+anew (it was away for so long that deletions are forgotten: drop what was printed before, everything follows). The
+vector of the last caught-up or live event is where a later run goes on, without gap or repeat.
+
+With a QUERY it shows the answer and then what becomes of it: + a row that comes, - one that goes, ~ one that changes;
+with --json as events: status, answer (all rows), delta.")]
 pub struct WatchArgs {
     #[command(flatten)]
     tenant: TenantArg,
+    /// Follow the answer to this query, text or JSON, instead of all changes
+    #[arg(conflicts_with_all = ["all", "from"])]
+    query: Option<String>,
+    /// Draw the whole answer anew whenever it changes
+    #[arg(long, requires = "query")]
+    table: bool,
     /// Begin with everything that the tenant holds
     #[arg(long, conflicts_with = "from")]
     all: bool,
     /// Begin behind this version vector, in hexadecimal
     #[arg(long, value_name = "VECTOR")]
     from: Option<String>,
-    /// End after this many change sets
+    /// End after this many change sets, or changes of the answer
     #[arg(long, value_name = "N")]
     count: Option<u64>,
 }
@@ -46,6 +59,14 @@ pub struct WatchArgs {
 pub async fn run(args: WatchArgs, globals: &Globals) -> Result<(), Failure> {
     let from = args.from.as_deref().map(vector).transpose()?;
     let client = connect::client(globals, &args.tenant.tenant).await?;
+    if let Some(query) = &args.query {
+        let following = Following {
+            query,
+            table: args.table,
+            count: args.count,
+        };
+        return watch_query::run(&client, &following, globals).await;
+    }
     let from = match from {
         Some(from) => from,
         None if args.all => VersionVector::EMPTY,

@@ -2,7 +2,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use futures::{Stream, future::BoxFuture, stream};
+use futures::{Stream, StreamExt, future::BoxFuture, stream};
 use halcyon_core::id::NodeId;
 use halcyon_proto::v1::RaftMessage;
 use openraft::{
@@ -121,11 +121,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
     }
 
     /// The next entries do not wait for the answer to the last, nor for that to the notice of a commit.
-    fn stream_append<S>(
-        &mut self,
-        mut requests: S,
-        option: RPCOption,
-    ) -> BoxFuture<'_, Result<Answers<'_>, RpcError>>
+    fn stream_append<S>(&mut self, mut requests: S, option: RPCOption) -> BoxFuture<'_, Result<Answers<'_>, RpcError>>
     where
         S: Stream<Item = AppendRequest> + OptionalSend + Unpin + 'static,
     {

@@ -1,7 +1,10 @@
 //! Queries from the command line: what was written in another region is found, what is wrong is said with its place, and
 //! limits hold.
 
-use halcyon_tests::cluster::{Cluster, REGIONS};
+use halcyon_tests::{
+    cluster::{Cluster, REGIONS},
+    wait,
+};
 use serde_json::json;
 
 #[test]
@@ -52,6 +55,30 @@ fn what_was_written_in_one_region_is_found_in_another() {
         plan.stdout.contains("lookup") && plan.stdout.contains(" = 1"),
         "{plan:?}"
     );
+}
+
+#[test]
+fn a_query_that_is_watched_in_one_region_follows_what_is_written_in_another() {
+    let mut cluster = Cluster::boot(&REGIONS);
+    cluster.tenant("notes", &REGIONS);
+    cluster.run_keyed(0, "notes", &["set", "t1", "todo/rank=1"]).ok();
+    let query = "todo where rank > 0 order by rank desc limit 1";
+    let watching = cluster.start_keyed(2, "notes", &["--json", "watch", query], "watch");
+    let told = |what: &str| {
+        wait::until(what, wait::SOON, || {
+            watching.lines().iter().any(|line| line.contains(what)).then_some(())
+        });
+    };
+    told(r#""status":"synced""#);
+    cluster.run_keyed(1, "notes", &["set", "t2", "todo/rank=2"]).ok();
+    let (one, two) = (r#"{"id":"t1","todo/rank":1}"#, r#"{"id":"t2","todo/rank":2}"#);
+    told(&format!(
+        r#"[{{"change":"added","row":{two}}},{{"change":"removed","row":{one}}}]"#
+    ));
+    cluster.run_keyed(1, "notes", &["delete", "t2"]).ok();
+    told(&format!(
+        r#"[{{"change":"added","row":{one}}},{{"change":"removed","row":{two}}}]"#
+    ));
 }
 
 #[test]

@@ -1,0 +1,201 @@
+//! `halcyon watch QUERY`: the answer to a query, and what becomes of it.
+
+use halcyon_client::{
+    Client,
+    engine::{FollowError, QueryError, QueryStatus, Update},
+};
+use halcyon_core::query::{
+    answer::{Answer, Datum, Rows as AnswerRows},
+    live::{AnswerDelta, Change, Item, Mirror},
+};
+use serde_json::{Map, Value as Json, json};
+
+use super::{
+    Globals, connect,
+    failure::Failure,
+    output::{self, Tone},
+    query,
+};
+
+/// What is followed, and how it shows.
+#[derive(Debug)]
+pub struct Following<'a> {
+    /// The query, as text or as JSON.
+    pub query: &'a str,
+    /// Draw the whole answer anew whenever it changes.
+    pub table: bool,
+    /// End after this many changed answers.
+    pub count: Option<u64>,
+}
+
+/// The answer as it was shown.
+#[derive(Default)]
+struct Shown {
+    mirror: Option<Mirror>,
+    columns: Vec<String>,
+    status: Option<QueryStatus>,
+}
+
+/// Follows a query until Ctrl-C.
+pub async fn run(client: &Client, following: &Following<'_>, globals: &Globals) -> Result<(), Failure> {
+    let mut live = client.live(following.query).map_err(follow_failure)?;
+    let mut shown = Shown::default();
+    let mut left = following.count.unwrap_or(u64::MAX);
+    while left > 0 {
+        let update = tokio::select! {
+            biased;
+            _ = tokio::signal::ctrl_c() => break,
+            update = live.next() => update,
+        };
+        let Some(update) = update else { break };
+        // What is here before a node was asked is nothing to tell: this program keeps nothing between two runs.
+        let is_told = shown.status.is_some_and(|status| status != QueryStatus::Local);
+        match update {
+            Update::Status(status) => shown.on_status(status, following, globals),
+            Update::Answer(mirror) => {
+                shown.on_answer(*mirror);
+                if is_told {
+                    shown.show_answer(following, globals);
+                }
+            }
+            Update::Delta(delta) => {
+                left -= u64::from(shown.status == Some(QueryStatus::Synced));
+                shown.on_delta(&delta, following, globals);
+            }
+            Update::Failed(error) => return Err(query_failure(error)),
+        }
+        output::flush();
+    }
+    Ok(())
+}
+
+impl Shown {
+    fn on_status(&mut self, status: QueryStatus, following: &Following<'_>, globals: &Globals) {
+        if self.status.replace(status) == Some(status) {
+            return;
+        }
+        let word = word(status);
+        if globals.json {
+            output::json(&json!({ "event": "status", "status": word }));
+        } else if status != QueryStatus::Local {
+            output::note(format!("{word} (Ctrl-C ends)"));
+        }
+        if following.table && status == QueryStatus::Synced {
+            self.show_answer(following, globals);
+        }
+    }
+
+    fn on_answer(&mut self, mirror: Mirror) {
+        self.columns = match mirror.answer().rows {
+            AnswerRows::Table { columns, .. } => columns.iter().map(ToString::to_string).collect(),
+            AnswerRows::Entities(_) => Vec::new(),
+        };
+        self.mirror = Some(mirror);
+    }
+
+    fn show_answer(&self, following: &Following<'_>, globals: &Globals) {
+        let Some(mirror) = &self.mirror else { return };
+        let answer = mirror.answer();
+        if globals.json {
+            output::json(&json!({ "event": "answer", "rows": answer.rows.to_json(Datum::to_typed_json) }));
+        } else if following.table {
+            output::clear_screen();
+            self.print(&answer);
+        } else {
+            for (_, item) in mirror.items() {
+                self.tell("+", item);
+            }
+        }
+    }
+
+    fn on_delta(&mut self, delta: &AnswerDelta, following: &Following<'_>, globals: &Globals) {
+        let Some(mirror) = &mut self.mirror else { return };
+        let before: Vec<_> = delta.0.iter().map(|change| stood(mirror, change)).collect();
+        mirror.apply(delta.clone());
+        if globals.json {
+            let changes = delta.0.iter().zip(&before);
+            let changes: Vec<Json> = changes
+                .map(|(change, stood)| self.change_json(change, stood.as_ref()))
+                .collect();
+            output::json(&json!({ "event": "delta", "changes": changes }));
+        } else if following.table {
+            self.show_answer(following, globals);
+        } else {
+            for (change, stood) in delta.0.iter().zip(&before) {
+                match change {
+                    Change::Removed(_) => stood.iter().for_each(|item| self.tell("-", item)),
+                    Change::Added(_, item) => self.tell("+", item),
+                    Change::Changed { item, .. } => self.tell("~", item),
+                }
+            }
+        }
+    }
+
+    fn change_json(&self, change: &Change, stood: Option<&Item>) -> Json {
+        let (name, item) = match change {
+            Change::Removed(_) => ("removed", stood),
+            Change::Added(_, item) => ("added", Some(item)),
+            Change::Changed { item, .. } => ("changed", Some(item)),
+        };
+        json!({ "change": name, "row": item.map(|item| self.item_json(item)) })
+    }
+
+    fn item_json(&self, item: &Item) -> Json {
+        match item {
+            Item::Row(row) => {
+                let cells = row.iter().map(Datum::to_typed_json);
+                Json::Object(self.columns.iter().cloned().zip(cells).collect::<Map<_, _>>())
+            }
+            Item::Object(object) => object.to_json(Datum::to_typed_json),
+        }
+    }
+
+    fn tell(&self, sign: &str, item: &Item) {
+        let tone = match sign {
+            "+" => Tone::Good,
+            "-" => Tone::Bad,
+            _ => Tone::Careful,
+        };
+        let row = query::sentence(&self.item_json(item));
+        output::line(format!("{} {row}", output::tint(tone, sign)));
+    }
+
+    fn print(&self, answer: &Answer) {
+        let Json::Array(rows) = answer.rows.to_json(Datum::to_typed_json) else {
+            return;
+        };
+        query::table(&self.columns, &rows).print();
+    }
+}
+
+/// What stood where a change takes something away.
+fn stood(mirror: &Mirror, change: &Change) -> Option<Item> {
+    let Change::Removed(key) = change else { return None };
+    let mut items = mirror.items();
+    items.find(|(at, _)| *at == key).map(|(_, item)| item.clone())
+}
+
+const fn word(status: QueryStatus) -> &'static str {
+    match status {
+        QueryStatus::Local => "local",
+        QueryStatus::Syncing => "syncing",
+        QueryStatus::Synced => "synced",
+        QueryStatus::Stale => "stale",
+        QueryStatus::Offline => "offline",
+    }
+}
+
+fn follow_failure(error: FollowError) -> Failure {
+    match error {
+        FollowError::Query(text) => Failure::usage(text.strip_prefix("error: ").unwrap_or(&text)),
+        FollowError::Refused(refused) => Failure::usage(refused).advise("ask once: halcyon query"),
+        FollowError::Eval(error) => Failure::failed(error),
+    }
+}
+
+fn query_failure(error: QueryError) -> Failure {
+    match error {
+        QueryError::Refused(refusal) => connect::refusal_failure(&refusal),
+        QueryError::Here(refused) => Failure::failed(refused).advise("ask once: halcyon query"),
+    }
+}
