@@ -48,7 +48,7 @@ use self::{link::Link, queries::Followed, replica::Replica, saved::Written};
 pub use self::{
     link::{Call, CallFailure, EventError},
     queries::{FollowError, QueryError, QueryStatus, Update},
-    saved::{Row, Table},
+    saved::{Record, Table},
     writes::{Field, Notice},
 };
 use crate::session::Session;
@@ -78,7 +78,7 @@ pub struct Start {
     /// From the disk: sets that were not let go, in order.
     pub sets: Vec<Stored>,
     /// From the disk: all that [`Engine::take_rows`] gave out, and that was not replaced.
-    pub rows: Vec<Row>,
+    pub rows: Vec<Record>,
     /// Whether there is a disk that takes rows.
     pub saves: bool,
 }

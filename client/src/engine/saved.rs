@@ -36,7 +36,7 @@ pub enum Table {
 
 /// A row to write, or (without a value) to delete.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
+pub struct Record {
     /// Where.
     pub table: Table,
     /// Unique in its table.
@@ -103,7 +103,7 @@ impl Written {
 
 impl Engine {
     /// What changed since rows were taken last. None if nothing did.
-    pub fn take_rows(&mut self) -> Vec<Row> {
+    pub fn take_rows(&mut self) -> Vec<Record> {
         let unsaved = self.replica.take_unsaved();
         let mut rows = Vec::new();
         for (place, value) in std::mem::take(&mut self.written.unsaved) {
@@ -153,10 +153,10 @@ impl Engine {
     }
 
     /// Takes in what a disk kept. A row that cannot be read is left out: what it said comes again from a node.
-    pub(super) fn restore(&mut self, rows: Vec<Row>, sets: &[Stored]) {
+    pub(super) fn restore(&mut self, rows: Vec<Record>, sets: &[Stored]) {
         let mut written = BTreeMap::new();
         let mut coverage = Vec::new();
-        for Row { table, key, value } in rows {
+        for Record { table, key, value } in rows {
             let Some(value) = value else { continue };
             let (number, rest) = (read_number(&key), key.get(8..).unwrap_or_default());
             match table {
@@ -261,8 +261,8 @@ impl Engine {
     }
 }
 
-fn row(table: Table, key: &[u8], value: Option<Vec<u8>>) -> Row {
-    Row {
+fn row(table: Table, key: &[u8], value: Option<Vec<u8>>) -> Record {
+    Record {
         table,
         key: key.to_vec(),
         value,

@@ -22,7 +22,7 @@ use self::{
     tables::{COVERAGE, FACTS, NUMBERS, QUERIES, SETS, WRITTEN},
 };
 use crate::{
-    engine::{Row, Table},
+    engine::{Record, Table},
     error::OutboxError,
     session::{Floor, Place, Stored},
 };
@@ -38,7 +38,7 @@ pub(crate) struct OutboxFile {
     database: Database,
     forgotten: Mutex<Vec<Place>>,
     /// Go with the next commit.
-    staged: Mutex<Vec<Row>>,
+    staged: Mutex<Vec<Record>>,
 }
 
 impl fmt::Debug for OutboxFile {
@@ -57,7 +57,7 @@ pub(crate) struct Left {
     /// The last place given out.
     pub(crate) place: Place,
     /// What queries covered.
-    pub(crate) rows: Vec<Row>,
+    pub(crate) rows: Vec<Record>,
 }
 
 /// A table of rows.
@@ -96,7 +96,7 @@ impl OutboxFile {
     }
 
     /// Takes rows for the next commit, which is whole or not at all.
-    pub(crate) fn stage(&self, rows: Vec<Row>) {
+    pub(crate) fn stage(&self, rows: Vec<Record>) {
         self.staged.lock().unwrap_or_else(PoisonError::into_inner).extend(rows);
     }
 
@@ -146,8 +146,8 @@ impl OutboxFile {
     }
 }
 
-fn write_rows(write: &WriteTransaction, rows: Vec<Row>) -> Result<(), OutboxError> {
-    let mut of_table: BTreeMap<Table, Vec<Row>> = BTreeMap::new();
+fn write_rows(write: &WriteTransaction, rows: Vec<Record>) -> Result<(), OutboxError> {
+    let mut of_table: BTreeMap<Table, Vec<Record>> = BTreeMap::new();
     for row in rows {
         of_table.entry(row.table).or_default().push(row);
     }
@@ -164,12 +164,12 @@ fn write_rows(write: &WriteTransaction, rows: Vec<Row>) -> Result<(), OutboxErro
     Ok(())
 }
 
-fn read_rows(read: &ReadTransaction) -> Result<Vec<Row>, OutboxError> {
+fn read_rows(read: &ReadTransaction) -> Result<Vec<Record>, OutboxError> {
     let mut rows = Vec::new();
     for (table, definition) in ROWS {
         for entry in read.open_table(definition).map_err(disk)?.iter().map_err(disk)? {
             let (key, value) = entry.map_err(disk)?;
-            rows.push(Row {
+            rows.push(Record {
                 table,
                 key: key.value().to_vec(),
                 value: Some(value.value().to_vec()),

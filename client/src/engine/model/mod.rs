@@ -190,7 +190,7 @@ impl Client {
     fn restart(&mut self) {
         self.save();
         self.runs += 1;
-        let rows = self.rows.iter().map(|((table, key), value)| Row {
+        let rows = self.rows.iter().map(|((table, key), value)| Record {
             table: *table,
             key: key.clone(),
             value: Some(value.clone()),
@@ -245,7 +245,7 @@ impl Client {
     }
 }
 
-fn start(client: u128, floor: Floor, place: Place, sets: Vec<Stored>, rows: Vec<Row>) -> Start {
+fn start(client: u128, floor: Floor, place: Place, sets: Vec<Stored>, rows: Vec<Record>) -> Start {
     Start {
         tenant: "app".to_owned(),
         client: ClientId::from_random(client),
