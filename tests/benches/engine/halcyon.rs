@@ -1,8 +1,11 @@
 //! The node's storage, as the node uses it: real files, the real writer, every set acknowledged after its fsync.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use halcyon_core::{
@@ -21,10 +24,11 @@ use halcyon_node::{
 };
 use halcyon_tests::{
     load::{entity, predicate},
-    wait::{self, runtime},
+    wait::{self, Stopwatch, runtime},
 };
+use tokio::task::JoinSet;
 
-use super::work::{Fact, Found, Meter, Row, SET_CHANGES};
+use super::work::{FIELDS, Fact, Found, Meter, Row, SET_CHANGES};
 
 /// Hears of commits and does nothing.
 struct Nobody;
@@ -33,11 +37,10 @@ impl CommitSink for Nobody {
     fn on_events(&self, _events: Vec<StorageEvent>) {}
 }
 
-/// Measures a row.
-pub(crate) fn measure(row: Row) -> Found {
+/// Measures the rows, one after the other, in one store.
+pub(crate) fn measure(rows: &[Row], triples: usize) -> Vec<(Row, Found)> {
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
     runtime().block_on(async {
-        let tenant = TenantId::generate(|count| vec![7; count]);
         let env = env::system(directory.path()).expect("an empty directory is free");
         let options = Options {
             node: NodeId(1),
@@ -46,48 +49,88 @@ pub(crate) fn measure(row: Row) -> Found {
         let storage = Storage::open(&env, options, Arc::new(Nobody))
             .await
             .expect("an empty directory opens");
+        let tenant = TenantId::generate(|count| vec![7; count]);
         storage.open_tenant(tenant, 0).await.expect("the disk takes it");
         storage.set_admitting(tenant, true).await.expect("the disk takes it");
-        let found = match row {
-            Row::Batches { triples } => batches(&storage, tenant, triples, directory.path()).await,
-            Row::Singles { .. } => singles(&storage, tenant, row, directory.path()).await,
+        let mut load = Load {
+            storage,
+            tenant,
+            triples,
+            next: Arc::new(AtomicUsize::new(0)),
+            clients: 0,
         };
-        storage.close().await;
+        let mut found = Vec::new();
+        for &row in rows {
+            let meter = Meter::start();
+            let written = match row {
+                Row::Batches => load.batches().await,
+                Row::Singles { writers, window } => load.singles(writers, window).await,
+            };
+            found.push((row, meter.stop(written, directory.path())));
+        }
+        load.storage.close().await;
         found
     })
 }
 
-async fn batches(storage: &Storage, tenant: TenantId, triples: usize, directory: &std::path::Path) -> Found {
-    let mut writer = Writer::new(storage, tenant, 1);
-    let meter = Meter::start();
-    for first in (0..triples).step_by(SET_CHANGES) {
-        let facts: Vec<Fact> = (first..(first + SET_CHANGES).min(triples)).map(Fact::nth).collect();
-        writer.write(&facts).await;
-    }
-    meter.stop(triples, directory)
+/// What writes to one store.
+struct Load {
+    storage: Storage,
+    tenant: TenantId,
+    triples: usize,
+    /// The next set of one.
+    next: Arc<AtomicUsize>,
+    clients: u128,
 }
 
-async fn singles(storage: &Storage, tenant: TenantId, row: Row, directory: &std::path::Path) -> Found {
-    let Row::Singles { writers, window } = row else {
-        unreachable!("the caller looked");
-    };
-    let (next, meter) = (Arc::new(AtomicUsize::new(0)), Arc::new(Meter::start()));
-    let tasks: Vec<_> = (0..writers)
-        .map(|number| {
-            let (next, meter) = (Arc::clone(&next), Arc::clone(&meter));
-            let mut writer = Writer::new(storage, tenant, number as u128 + 1);
-            tokio::spawn(async move {
-                while meter.elapsed() < window {
-                    let fact = Fact::nth(next.fetch_add(1, Ordering::Relaxed) * 10);
-                    writer.write(&[fact]).await;
-                }
-            })
-        })
-        .collect();
-    for task in tasks {
-        task.await.expect("a writer ends with its window");
+impl Load {
+    async fn batches(&mut self) -> usize {
+        let mut writer = self.client();
+        for first in (0..self.triples).step_by(SET_CHANGES) {
+            let facts = Fact::set(first, self.triples);
+            writer.write(facts.flat_map(|fact| changes(&fact)).collect()).await;
+        }
+        self.triples
     }
-    meter.stop(next.load(Ordering::Relaxed), directory)
+
+    async fn singles(&mut self, writers: usize, window: Duration) -> usize {
+        let before = self.next.load(Ordering::Relaxed);
+        let (watch, triples) = (Stopwatch::start(), self.triples);
+        let mut tasks = JoinSet::new();
+        for _ in 0..writers {
+            let (mut writer, next) = (self.client(), Arc::clone(&self.next));
+            tasks.spawn(async move {
+                while watch.elapsed() < window {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    writer.write(changes(&Fact::single(number, triples)).collect()).await;
+                }
+            });
+        }
+        while let Some(ended) = tasks.join_next().await {
+            ended.expect("a writer ends with its window");
+        }
+        self.next.load(Ordering::Relaxed) - before
+    }
+
+    fn client(&mut self) -> Writer {
+        self.clients += 1;
+        Writer::new(&self.storage, self.tenant, self.clients)
+    }
+}
+
+/// A fact as changes. The first of an entity comes with its creation: a field of an entity that nobody created would be
+/// superseded. `SQLite` knows no entities.
+fn changes(fact: &Fact) -> impl Iterator<Item = Change> + use<> {
+    let subject = entity(&fact.subject);
+    let created = (fact.predicate == FIELDS[0]).then(|| Change::Create {
+        subject: subject.clone(),
+    });
+    let set = Change::Set {
+        subject,
+        predicate: predicate(fact.predicate),
+        value: Value::string(&fact.value),
+    };
+    created.into_iter().chain([set])
 }
 
 /// One client of the engine.
@@ -110,23 +153,8 @@ impl Writer {
         }
     }
 
-    async fn write(&mut self, facts: &[Fact]) {
+    async fn write(&mut self, changes: Vec<Change>) {
         self.number += 1;
-        let mut changes = Vec::with_capacity(2 * facts.len());
-        for fact in facts {
-            let subject = entity(&fact.subject);
-            // An entity's first field comes with its creation.
-            if fact.predicate == "issue/title" {
-                changes.push(Change::Create {
-                    subject: subject.clone(),
-                });
-            }
-            changes.push(Change::Set {
-                subject,
-                predicate: predicate(fact.predicate),
-                value: Value::string(&fact.value),
-            });
-        }
         let now = wait::wall();
         let set = ChangeSet {
             timestamp: self.clock.stamp(now),

@@ -8,8 +8,10 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
+use halcyon_tests::wait::Stopwatch;
 use rusqlite::{Connection, params};
 
 use super::work::{Fact, Found, Meter, Row, SET_CHANGES};
@@ -27,36 +29,56 @@ const SCHEMA: &str = "
 
 const INSERT: &str = "INSERT OR REPLACE INTO triples VALUES (?1, ?2, ?3, 0, ?4)";
 
-/// Measures a row.
-pub(crate) fn measure(row: Row) -> Found {
+/// Measures the rows, one after the other, in one store.
+pub(crate) fn measure(rows: &[Row], triples: usize) -> Vec<(Row, Found)> {
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
-    let connection = open(directory.path());
-    match row {
-        Row::Batches { triples } => {
-            let mut connection = connection;
-            let meter = Meter::start();
-            for first in (0..triples).step_by(SET_CHANGES) {
-                let facts: Vec<Fact> = (first..(first + SET_CHANGES).min(triples)).map(Fact::nth).collect();
-                write(&mut connection, &facts);
+    let load = Load {
+        shared: Mutex::new(open(directory.path())),
+        triples,
+        next: AtomicUsize::new(0),
+    };
+    let measure = |&row| {
+        let meter = Meter::start();
+        let written = match row {
+            Row::Batches => load.batches(),
+            Row::Singles { writers, window } => load.singles(writers, window),
+        };
+        (row, meter.stop(written, directory.path()))
+    };
+    rows.iter().map(measure).collect()
+}
+
+/// What writes to one store.
+struct Load {
+    shared: Mutex<Connection>,
+    triples: usize,
+    /// The next set of one.
+    next: AtomicUsize,
+}
+
+impl Load {
+    fn batches(&self) -> usize {
+        for first in (0..self.triples).step_by(SET_CHANGES) {
+            let facts: Vec<Fact> = Fact::set(first, self.triples).collect();
+            write(&self.shared, &facts);
+        }
+        self.triples
+    }
+
+    fn singles(&self, writers: usize, window: Duration) -> usize {
+        let before = self.next.load(Ordering::Relaxed);
+        let watch = Stopwatch::start();
+        std::thread::scope(|scope| {
+            for _ in 0..writers {
+                scope.spawn(|| {
+                    while watch.elapsed() < window {
+                        let number = self.next.fetch_add(1, Ordering::Relaxed);
+                        write(&self.shared, &[Fact::single(number, self.triples)]);
+                    }
+                });
             }
-            meter.stop(triples, directory.path())
-        }
-        Row::Singles { writers, window } => {
-            let (shared, next) = (Mutex::new(connection), AtomicUsize::new(0));
-            let meter = Meter::start();
-            std::thread::scope(|scope| {
-                for _ in 0..writers {
-                    scope.spawn(|| {
-                        while meter.elapsed() < window {
-                            let fact = Fact::nth(next.fetch_add(1, Ordering::Relaxed) * 10);
-                            let mut connection = shared.lock().unwrap_or_else(PoisonError::into_inner);
-                            write(&mut connection, &[fact]);
-                        }
-                    });
-                }
-            });
-            meter.stop(next.into_inner(), directory.path())
-        }
+        });
+        self.next.load(Ordering::Relaxed) - before
     }
 }
 
@@ -66,7 +88,8 @@ fn open(directory: &Path) -> Connection {
     connection
 }
 
-fn write(connection: &mut Connection, facts: &[Fact]) {
+fn write(shared: &Mutex<Connection>, facts: &[Fact]) {
+    let mut connection = shared.lock().unwrap_or_else(PoisonError::into_inner);
     let transaction = connection.transaction().expect("nobody else has the file");
     {
         let mut insert = transaction.prepare_cached(INSERT).expect("the statement is SQL");

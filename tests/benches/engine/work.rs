@@ -7,13 +7,16 @@ use halcyon_tests::wait::Stopwatch;
 /// Changes in a set of the row with large sets.
 pub(crate) const SET_CHANGES: usize = 1_000;
 
+/// From one entity to the next: a prime, so that each comes once.
+const STRIDE: usize = 611_953;
+
 /// A row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Row {
+    /// Sets of [`SET_CHANGES`], until all triples are in.
+    Batches,
     /// Sets of one change.
     Singles { writers: usize, window: Duration },
-    /// Sets of [`SET_CHANGES`], until so many triples are in.
-    Batches { triples: usize },
 }
 
 /// Who is measured.
@@ -34,6 +37,32 @@ pub(crate) struct Found {
     pub(crate) on_disk: u64,
 }
 
+/// The fields of an entity.
+pub(crate) const FIELDS: [&str; 10] = [
+    "issue/title",
+    "issue/state",
+    "issue/created",
+    "issue/modified",
+    "issue/creator",
+    "issue/assignee",
+    "issue/text",
+    "issue/visibility",
+    "issue/project",
+    "issue/rank",
+];
+
+/// Fields that come later.
+const MORE_FIELDS: [&str; 8] = [
+    "issue/estimate",
+    "issue/due",
+    "issue/closed",
+    "issue/closer",
+    "issue/milestone",
+    "issue/votes",
+    "issue/locked",
+    "issue/colour",
+];
+
 /// One fact to write.
 #[derive(Debug, Clone)]
 pub(crate) struct Fact {
@@ -43,31 +72,44 @@ pub(crate) struct Fact {
 }
 
 impl Fact {
+    /// The facts of a set of the row with large sets.
+    pub(crate) fn set(first: usize, triples: usize) -> impl Iterator<Item = Self> {
+        (first..(first + SET_CHANGES).min(triples)).map(Self::nth)
+    }
+
+    /// A fact of a set of one: one more field of an entity that is there, the entities in turn and in no order.
+    pub(crate) fn single(number: usize, triples: usize) -> Self {
+        let entities = triples.div_ceil(FIELDS.len());
+        let of = Self::nth(number * STRIDE % entities * FIELDS.len());
+        Self {
+            predicate: MORE_FIELDS[number / entities % MORE_FIELDS.len()],
+            value: value_of(triples + number),
+            ..of
+        }
+    }
+
     /// The facts of a seed: subjects in random order, ten fields each, 25 bytes of value.
     pub(crate) fn nth(at: usize) -> Self {
-        const FIELDS: [&str; 10] = [
-            "issue/title",
-            "issue/state",
-            "issue/created",
-            "issue/modified",
-            "issue/creator",
-            "issue/assignee",
-            "issue/text",
-            "issue/visibility",
-            "issue/project",
-            "issue/rank",
-        ];
-        let mixed = (at as u64 / 10).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let subject = mix(at / FIELDS.len());
         Self {
-            subject: format!("{mixed:021x}"),
+            subject: format!("{subject:021x}"),
             predicate: FIELDS[at % FIELDS.len()],
-            value: format!("value {at:>19}"),
+            value: value_of(at),
         }
     }
 
     pub(crate) fn bytes(&self) -> usize {
         self.subject.len() + self.predicate.len() + self.value.len()
     }
+}
+
+/// Scatters numbers: neither subjects nor values come in an order that an index would like.
+const fn mix(number: usize) -> u64 {
+    (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+fn value_of(at: usize) -> String {
+    format!("{:016x} {:07x}", mix(at), at % (1 << 28))
 }
 
 /// Counts changes, bytes and time of one measurement.
@@ -83,10 +125,6 @@ impl Meter {
             watch: Stopwatch::start(),
             device_before: device_bytes(),
         }
-    }
-
-    pub(crate) fn elapsed(&self) -> Duration {
-        self.watch.elapsed()
     }
 
     #[expect(clippy::cast_precision_loss, reason = "figures are shown with a few digits")]
@@ -122,8 +160,10 @@ fn size_of_files(directory: &std::path::Path) -> u64 {
 pub(crate) struct Figures(BTreeMap<(Row, Side), Vec<Found>>);
 
 impl Figures {
-    pub(crate) fn add(&mut self, row: Row, side: Side, found: Found) {
-        self.0.entry((row, side)).or_default().push(found);
+    pub(crate) fn add(&mut self, side: Side, found: Vec<(Row, Found)>) {
+        for (row, found) in found {
+            self.0.entry((row, side)).or_default().push(found);
+        }
     }
 
     #[expect(clippy::print_stdout, reason = "a bench prints its figures")]
@@ -133,10 +173,10 @@ impl Figures {
         for row in rows {
             let name = match row {
                 Row::Singles { writers, .. } => format!("sets of 1, {writers} writers, changes/s"),
-                Row::Batches { triples } => format!("sets of {SET_CHANGES} over {triples} triples, triples/s"),
+                Row::Batches => format!("sets of {SET_CHANGES}, triples/s"),
             };
             self.line(&name, row, |found| found.rate);
-            if matches!(row, Row::Batches { .. }) {
+            if matches!(row, Row::Batches) {
                 self.line("  bytes to the device per byte of payload", row, |found| found.written);
                 #[expect(clippy::cast_precision_loss, reason = "megabytes")]
                 self.line("  megabytes on disk", row, |found| found.on_disk as f64 / 1e6);
