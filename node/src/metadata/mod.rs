@@ -330,6 +330,9 @@ fn raft_config(options: &Options) -> openraft::Config {
         // A leader may send entries before they are on its own disk. One that restarts as the leader of the same term
         // would write others in their place, under the same term and index, and the group would part for good.
         enable_leader_restore: Some(false),
+        // A voter may come back on older files: somebody put a backup in place. Its leader must send it again what it had,
+        // or it never hears another entry. Until then its vote counts for more than it knows, and nothing can mend that.
+        allow_log_reversion: Some(true),
         // A leader that lost its quorum falls silent for a while, so that its followers elect another.
         quorum_loss_probe_interval: Some(millis(options.election.1 * 3)),
         ..openraft::Config::default()

@@ -152,6 +152,31 @@ async fn a_lost_leader_is_replaced_and_the_write_finds_the_new_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_on_older_files_is_brought_up_to_date_by_the_leader_that_knew_it_ahead() {
+    let mut cluster = Cluster::new(&["a", "b", "c"], patient()).await;
+    voters_are(&cluster, 1, &[1, 2, 3]).await;
+    let leader = leader_among(&cluster, &[1, 2, 3]).await;
+    let follower = (1..=3).map(NodeId).find(|id| *id != leader).unwrap();
+    cluster.stop(follower).await;
+    let older = cluster.files(follower);
+    cluster.start(follower).await;
+    for number in 1..=5 {
+        let created = cluster.at(leader.0).write(create(number, &["a"])).await;
+        assert_eq!(created, Ok(Reply::Done));
+    }
+    let has_all = |metadata: &Metadata| metadata.view().read(|state| state.tenants.len()) == 5;
+    let metadata = cluster.at(follower.0);
+    eventually("all tenants", move || has_all(&metadata)).await;
+
+    cluster.stop(follower).await;
+    cluster.put_back(follower, &older);
+    cluster.start(follower).await;
+    let metadata = cluster.at(follower.0);
+    eventually("all tenants, again", move || has_all(&metadata)).await;
+    assert_eq!(cluster.at(leader.0).write(create(6, &["a"])).await, Ok(Reply::Done));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_minority_refuses_writes_in_time_and_goes_on_reading() {
     let options = Options {
         deadline: Duration::from_secs(3),

@@ -6,6 +6,7 @@ mod world;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -161,6 +162,28 @@ impl Cluster {
         running.stop.send_replace(true);
         let _ = running.server.await;
         running.metadata.shutdown().await;
+    }
+}
+
+/// The files of a node that is down.
+pub(crate) type Files = Vec<(PathBuf, Vec<u8>)>;
+
+impl Cluster {
+    /// A copy of the files of a node that is down.
+    pub(crate) fn files(&self, id: NodeId) -> Files {
+        let entries = fs::read_dir(self.directory.path().join(id.to_string())).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        paths.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+    }
+
+    /// Puts the files of a node that is down back as they were.
+    pub(crate) fn put_back(&self, id: NodeId, files: &Files) {
+        let directory = self.directory.path().join(id.to_string());
+        fs::remove_dir_all(&directory).unwrap();
+        fs::create_dir(&directory).unwrap();
+        for (path, bytes) in files {
+            fs::write(path, bytes).unwrap();
+        }
     }
 }
 
