@@ -79,6 +79,14 @@ pub const MEMBERSHIP_DEADLINE: Duration = Duration::from_secs(10);
 /// A learner may become a voter when it lacks at most this many entries.
 pub const VOTER_LAG_MAX: u64 = 1_000;
 
+/// A learner may become a voter when the leader heard from it within this time: many heartbeats, so that a lost few do
+/// not matter. A vote for a node that is away would bring the group nearer to the loss of its quorum.
+pub const LEARNER_HEARD: Duration = if cfg!(test) {
+    Duration::from_secs(1)
+} else {
+    Duration::from_secs(10)
+};
+
 /// Voters: any two may fail, and each write waits for three of five.
 pub const VOTERS_MAX: usize = 5;
 

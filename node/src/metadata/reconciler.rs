@@ -3,7 +3,7 @@
 //! Every node runs this task; it acts only while its node leads. Each round looks at what is and does the next safe
 //! thing, so nothing is remembered between rounds and a new leader simply goes on:
 //! - a node without a place in the group becomes a learner;
-//! - when the wanted voters are not the present ones, and those to come have caught up, the voters change;
+//! - when the wanted voters are not the present ones, and those to come answer and have caught up, the voters change;
 //! - a removed node stops voting first and then leaves the group;
 //! - tenants whose placement has a next step get it, in batches.
 
@@ -15,7 +15,7 @@ use std::{
 
 use futures::FutureExt;
 use halcyon_core::id::{NodeId, RegionName, TenantId};
-use openraft::{ChangeMembers, EmptyNode, async_runtime::WatchReceiver};
+use openraft::{ChangeMembers, EmptyNode, Instant, async_runtime::WatchReceiver};
 use tokio::{
     sync::watch,
     time::{MissedTickBehavior, timeout},
@@ -24,7 +24,7 @@ use tokio::{
 use super::{
     command::{Command, Placement},
     limits::{
-        MEMBERSHIP_DEADLINE, PLACEMENTS_BATCH_MAX, RECONCILE_INTERVAL, RECONCILE_LINGER, SWEEP_INTERVAL,
+        LEARNER_HEARD, MEMBERSHIP_DEADLINE, PLACEMENTS_BATCH_MAX, RECONCILE_INTERVAL, RECONCILE_LINGER, SWEEP_INTERVAL,
         SWEEP_TENANTS_PER_ROUND, VOTER_LAG_MAX,
     },
     placement,
@@ -39,7 +39,7 @@ use super::{
 struct Group {
     voters: BTreeSet<NodeId>,
     members: BTreeSet<NodeId>,
-    /// Members whose log is near the leader's.
+    /// Members that answer and whose log is near the leader's.
     caught_up: BTreeSet<NodeId>,
 }
 
@@ -123,9 +123,14 @@ fn group(raft: &Raft) -> Option<Group> {
     let last = metrics.last_log_index.unwrap_or(0);
     let near = |index: u64| last.saturating_sub(index) <= VOTER_LAG_MAX;
     let reached = |matched: &Option<super::types::LogId>| matched.is_some_and(|place| near(place.index()));
+    let heard = metrics.heartbeat.as_ref();
+    let answers = |id: &u64| {
+        let last = heard.and_then(|heard| heard.get(id)).copied().flatten();
+        last.is_some_and(|at| at.elapsed() <= LEARNER_HEARD)
+    };
     let mut caught_up: BTreeSet<_> = replication
         .iter()
-        .filter(|(_, at)| reached(at))
+        .filter(|(id, at)| reached(at) && answers(id))
         .map(|(id, _)| NodeId(*id))
         .collect();
     caught_up.insert(NodeId(metrics.id));

@@ -8,6 +8,7 @@ use halcyon_core::id::{NodeId, RegionName, TenantId, TenantName};
 use super::{
     Metadata, Options, WriteError,
     command::{Command, Refusal, Reply},
+    limits::LEARNER_HEARD,
     state::ReplicaState,
     testing::{Cluster, eventually, options},
 };
@@ -240,6 +241,25 @@ async fn voters_spread_as_nodes_come_and_a_removed_one_leaves_for_good() {
     cluster.stop(leader).await;
     let next = cluster.join("c").await;
     assert_eq!(next, NodeId(6));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_learner_that_does_not_answer_gets_no_vote() {
+    let mut cluster = Cluster::new(&["a", "b", "c", "d"], patient()).await;
+    voters_are(&cluster, 1, &[1, 2, 3]).await;
+    cluster.stop(NodeId(4)).await;
+    tokio::time::sleep(2 * LEARNER_HEARD).await;
+    let remove = Command::RemoveNode {
+        node: NodeId(3),
+        force: false,
+    };
+    assert_eq!(cluster.at(1).write(remove).await, Ok(Reply::Done));
+    let metadata = cluster.at(1);
+    let without = move || !metadata.roles().voters.contains(&NodeId(3));
+    eventually("the removed node has no vote", without).await;
+    assert!(!cluster.at(1).roles().voters.contains(&NodeId(4)));
+    cluster.start(NodeId(4)).await;
+    voters_are(&cluster, 1, &[1, 2, 4]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
