@@ -5,7 +5,7 @@
 
 use halcyon_core::{
     env::{Access, Env},
-    id::{NodeId, TenantId},
+    id::{NodeId, RegionName, TenantId},
 };
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ use super::NodeError;
 use crate::{
     config::{Config, Start},
     metadata::{
-        Bootstrap,
+        Bootstrap, Metadata,
         state::{Node, NodeState},
     },
     peers::{
@@ -102,6 +102,21 @@ pub(super) async fn begin(
 /// The control plane has everything: what was drawn for it can go.
 pub(super) fn bootstrapped(env: &Env) -> Result<(), NodeError> {
     Ok(env.disk.remove(PENDING_FILE).map_err(IdentityError::from)?)
+}
+
+/// A node stays in the region where it joined: tenants' data was placed by it.
+pub(super) fn check_region(metadata: &Metadata, node: NodeId, given: &RegionName) -> Result<(), NodeError> {
+    let joined = metadata
+        .view()
+        .read(|state| state.nodes.get(&node).map(|known| known.region.clone()));
+    match joined {
+        Some(ours) if ours != *given => Err(NodeError::OtherRegion {
+            node,
+            ours,
+            given: given.clone(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Draws a new cluster and keeps it, the identity last: without it the next start begins anew.

@@ -17,7 +17,7 @@ use std::{
 
 use halcyon_core::{
     env::{Env, Listener},
-    id::NodeId,
+    id::{NodeId, RegionName},
 };
 use rustls_pki_types::pem;
 use thiserror::Error;
@@ -75,6 +75,19 @@ pub enum NodeError {
         ours: String,
         /// The token's.
         theirs: String,
+    },
+    /// The directory's node stands in another region than the one given.
+    #[error(
+        "this directory belongs to {node}, which joined in region {ours}, and not in {given}: give --region {ours}, or an \
+         empty directory and a new token to join in {given}"
+    )]
+    OtherRegion {
+        /// The node.
+        node: NodeId,
+        /// Where it joined.
+        ours: RegionName,
+        /// What was given.
+        given: RegionName,
     },
     /// The directory's node was removed from its cluster; why, and what to do.
     #[error("{0}")]
@@ -150,6 +163,7 @@ impl Node {
             metadata.bootstrap(bootstrap).await?;
             begin::bootstrapped(&env)?;
         }
+        begin::check_region(&metadata, identity.node, &config.region)?;
         let ((stop, stopped), (close, closed)) = (watch::channel(false), watch::channel(false));
         let signals = (stopped.clone(), closed.clone());
         let rooms = open_rooms(&env, &config, identity, (metadata, pool), signals).await?;
