@@ -202,7 +202,7 @@ impl Value {
         match json {
             serde_json::Value::String(text) => Ok(Self::string(text)),
             serde_json::Value::Bool(boolean) => Ok(Self::Boolean(*boolean)),
-            serde_json::Value::Number(number) => Self::number(number.as_f64().unwrap_or(f64::NAN)),
+            serde_json::Value::Number(number) => from_json_number(number),
             serde_json::Value::Null => Err(DecodeError::invalid("a value", "null: unset the field instead")),
             serde_json::Value::Object(object) if object.len() == 1 => {
                 let (tag, inner) = object.iter().next().expect("one entry");
@@ -248,6 +248,20 @@ pub fn date_to_text(millis: i64) -> Option<String> {
 pub fn date_from_text(text: &str) -> Option<i64> {
     let date = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     i64::try_from(date.unix_timestamp_nanos().div_euclid(1_000_000)).ok()
+}
+
+/// A whole number that would be rounded is no number of ours: ids of 64 bits would come back as others.
+fn from_json_number(json: &serde_json::Number) -> Result<Value, DecodeError> {
+    let number = json.as_f64().unwrap_or(f64::NAN);
+    #[expect(clippy::cast_possible_truncation, reason = "what does not fit is not equal")]
+    let back = number as i128;
+    match json.as_i128() {
+        Some(whole) if whole != back => Err(DecodeError::invalid(
+            "a number",
+            "it would be rounded: write it as a string",
+        )),
+        _ => Value::number(number),
+    }
 }
 
 fn json_number(number: f64) -> serde_json::Value {
@@ -342,6 +356,21 @@ pub(crate) mod tests {
             any::<Vec<u8>>().prop_map(|bytes| Value::Bytes(bytes.into())),
             "[\\[\\]{}a\\x00]{0,4}".prop_map(|text| Value::Json(text.into())),
         ]
+    }
+
+    #[test]
+    fn a_whole_number_in_json_is_kept_or_refused() {
+        let read = |text: &str| Value::from_typed_json(&serde_json::from_str(text).unwrap());
+        for (text, number) in [
+            ("9007199254740992", 9_007_199_254_740_992.0),
+            ("-3", -3.0),
+            ("1e20", 1e20),
+        ] {
+            assert_eq!(read(text), Value::number(number), "{text}");
+        }
+        for text in ["9007199254740993", "-9007199254740993", "18446744073709551615"] {
+            assert!(read(text).unwrap_err().to_string().contains("as a string"), "{text}");
+        }
     }
 
     proptest! {

@@ -57,6 +57,9 @@ pub enum ValueArgError {
     /// JSON's form of a number, and too large for one.
     #[error("{0:?} is too large for a number; quote it ('\"{0}\"') to keep it as a string")]
     TooLarge(String),
+    /// JSON's form of a number, and a number would round it.
+    #[error("{0:?} has more digits than a number keeps; quote it ('\"{0}\"') to keep it as a string")]
+    TooLong(String),
     /// A value is needed here.
     #[error("{0:?} has no value")]
     Empty(String),
@@ -136,14 +139,27 @@ pub fn parse_date(text: &str) -> Option<i64> {
         .or_else(|| date_from_text(&format!("{}Z", text.replacen(' ', "T", 1))))
 }
 
-/// Whether a text is a number as JSON has it: no `+`, no leading zeros, so that `007` stays a text.
+/// Whether a text is a number as JSON has it: no `+`, no leading zeros, so that `007` stays a text; and so does a whole
+/// number that would be rounded, as ids of 64 bits are.
 pub fn parse_number(text: &str) -> Option<f64> {
     let first = text.bytes().next()?;
     if !first.is_ascii_digit() && first != b'-' {
         return None;
     }
     let number: serde_json::Number = serde_json::from_str(text).ok()?;
-    number.as_f64().filter(|number| number.is_finite())
+    let number = number.as_f64().filter(|number| number.is_finite())?;
+    is_kept_whole(text, number).then_some(number)
+}
+
+/// Whether a number that was written without fraction and exponent is what its text says.
+fn is_kept_whole(text: &str, number: f64) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return true;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "what does not fit is not equal")]
+    let back = number as i128;
+    text.parse() == Ok(back)
 }
 
 fn parse_prefixed(prefix: &str, rest: &str) -> Option<Result<Value, ValueArgError>> {
@@ -157,9 +173,14 @@ fn parse_prefixed(prefix: &str, rest: &str) -> Option<Result<Value, ValueArgErro
         "number" => rest
             .parse()
             .ok()
-            .filter(|number: &f64| number.is_finite())
+            .filter(|&number: &f64| number.is_finite() && is_kept_whole(rest, number))
             .and_then(|number| Value::number(number).ok())
-            .ok_or_else(|| error("a number", "write 3, -1.5 or 2e10; it has to be finite")),
+            .ok_or_else(|| {
+                error(
+                    "a number",
+                    "write 3, -1.5 or 2e10; it has to be finite, and a whole one must not need rounding",
+                )
+            }),
         "date" => parse_date(rest).map(Value::Date).ok_or_else(|| {
             error(
                 "a date",
@@ -191,6 +212,9 @@ fn parse_plain(text: &str) -> Result<Value, ValueArgError> {
     if is_too_large(text) {
         return Err(ValueArgError::TooLarge(excerpt(text)));
     }
+    if is_written_as_number(text) {
+        return Err(ValueArgError::TooLong(excerpt(text)));
+    }
     if text.len() >= 2
         && text.starts_with('"')
         && let Ok(inner) = serde_json::from_str::<String>(text)
@@ -205,6 +229,12 @@ fn is_too_large(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let is_written_so = digits.starts_with(|c: char| c.is_ascii_digit());
     is_written_so && text.parse::<f64>().is_ok_and(f64::is_infinite)
+}
+
+/// Whether a text has JSON's form of a number.
+fn is_written_as_number(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    digits.starts_with(|c: char| c.is_ascii_digit()) && serde_json::from_str::<serde_json::Number>(text).is_ok()
 }
 
 /// Whole milliseconds; a fraction of zeros is common in exported tables and does no harm.
@@ -230,6 +260,9 @@ mod tests {
         check("\"un\"closed", &Value::string("\"un\"closed"));
         check("3", &number(3.0));
         check("-1.5e3", &number(-1500.0));
+        check("9007199254740992", &number(9_007_199_254_740_992.0));
+        check("-9007199254740994", &number(-9_007_199_254_740_994.0));
+        check("0.1234567890123456789", &number(0.123_456_789_012_345_68));
         check("007", &Value::string("007"));
         check("+1", &Value::string("+1"));
         check("true", &Value::Boolean(true));
@@ -258,6 +291,8 @@ mod tests {
             ("a/b=number:1e309", "finite"),
             ("a/b=number:nan", "finite"),
             ("a/b=1e309", "too large"),
+            ("a/b=9007199254740993", "more digits"),
+            ("a/b=number:12345678901234567890", "rounding"),
             ("a/b=-1e309", "too large"),
         ] {
             let error = parse_assignment(text, None).unwrap_err().to_string();

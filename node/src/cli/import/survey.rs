@@ -2,7 +2,7 @@
 //! an interrupted import knows the file again.
 //!
 //! A CSV column is a number column when every cell that is not empty is a number as JSON writes it (`007` and `+1` are
-//! not), a boolean column when all are `true` or `false`, a date column when all are RFC 3339 times; else it holds
+//! not, nor are whole numbers that would be rounded, as ids of 64 bits would), a boolean column when all are `true` or `false`, a date column when all are RFC 3339 times; else it holds
 //! strings. Milliseconds become dates only with `--date`.
 
 use std::{collections::BTreeMap, fs::File, io::Read, path::Path};
