@@ -3,7 +3,6 @@
 //! Many writes share one fsync: a single task commits whatever has arrived. A set that is let go leaves the file with
 //! the next commit; if a crash comes first it is pushed again, and answered as taken before.
 
-mod backend;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -15,12 +14,10 @@ use std::{
 };
 
 use halcyon_core::{change::ChangeSet, clock::NTP64, env::Env};
+use halcyon_system::RedbFile;
 use redb::{Builder, Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 
-use self::{
-    backend::FileBackend,
-    tables::{COVERAGE, FACTS, NUMBERS, QUERIES, SETS, WRITTEN},
-};
+use self::tables::{COVERAGE, FACTS, NUMBERS, QUERIES, SETS, WRITTEN};
 use crate::{
     engine::{Record, Table},
     error::OutboxError,
@@ -78,7 +75,7 @@ impl OutboxFile {
             let file = env.disk.open(name).map_err(disk)?;
             let mut builder = Builder::new();
             builder.set_cache_size(CACHE_BYTES);
-            let database = builder.create_with_backend(FileBackend(file)).map_err(disk)?;
+            let database = builder.create_with_backend(RedbFile(file)).map_err(disk)?;
             let left = read_left(&database)?;
             let outbox = Self {
                 database,

@@ -1,11 +1,25 @@
-//! The node's door to the world. The traits are core's ([`halcyon_core::env`]); this room fills them in for a process.
+//! The node's door to the world. The traits are core's ([`halcyon_core::env`]), their system is the client's too
+//! ([`halcyon_system`]); the disk is the node's own.
 //!
-//! The one place in the node that reads a clock, draws a random number, opens a socket or touches a file.
+//! The one place in the node that touches a file.
 
 mod disk;
-mod redb_file;
-mod system;
 
-pub use disk::LOCK_FILE;
-pub(crate) use redb_file::RedbFile;
-pub use system::{read_given_file, system};
+use std::{io, path::Path, sync::Arc};
+
+use halcyon_core::env::Env;
+pub(crate) use halcyon_system::RedbFile;
+
+use self::disk::DirectoryDisk;
+pub use self::disk::LOCK_FILE;
+
+/// The real world, with `data_dir` as the disk. Makes the directory where it does not exist, for the owner alone, and
+/// holds its lock until the `Env` is dropped.
+pub fn system(data_dir: &Path) -> io::Result<Env> {
+    Ok(halcyon_system::around(Arc::new(DirectoryDisk::open(data_dir)?)))
+}
+
+/// A file that the operator named: certificates lie outside the data directory.
+pub fn read_given_file(path: &Path) -> io::Result<Vec<u8>> {
+    std::fs::read(path)
+}

@@ -1,37 +1,34 @@
-//! The world as the operating system gives it: TCP without delay, files in one directory, the system's clock and
-//! randomness.
+//! The world as the operating system gives it, for node and client alike: TCP without delay, the system's clock and
+//! randomness, and a file under redb.
+//!
+//! What a directory promises differs (a node locks all of it, a client each file), so each brings its own disk.
+
+mod redb_file;
 
 use std::{
-    fmt, io,
-    path::Path,
+    io,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use halcyon_core::{
     clock::WallTime,
-    env::{BoxFuture, BoxStream, Entropy, Env, Listener, Network, Silent, WallClock},
+    env::{BoxFuture, BoxStream, Disk, Entropy, Env, Listener, Network, Silent, WallClock},
 };
 use rand::RngExt;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::disk::DirectoryDisk;
+pub use self::redb_file::RedbFile;
 
-/// The real world, with `data_dir` as the disk. Makes the directory where it does not exist, for the owner alone, and
-/// holds its lock until the `Env` is dropped.
-pub fn system(data_dir: &Path) -> io::Result<Env> {
-    Ok(Env {
+/// The real world around `disk`.
+pub fn around(disk: Arc<dyn Disk>) -> Env {
+    Env {
         network: Arc::new(Tcp),
-        disk: Arc::new(DirectoryDisk::open(data_dir)?),
+        disk,
         clock: Arc::new(SystemClock::new()),
         entropy: Arc::new(SystemEntropy),
         probe: Arc::new(Silent),
-    })
-}
-
-/// A file that the operator named: certificates lie outside the data directory.
-pub fn read_given_file(path: &Path) -> io::Result<Vec<u8>> {
-    std::fs::read(path)
+    }
 }
 
 #[derive(Debug)]
@@ -82,6 +79,7 @@ impl Listener for TcpPort {
     }
 }
 
+#[derive(Debug)]
 struct SystemClock {
     start: Instant,
 }
@@ -90,12 +88,6 @@ impl SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the door to the clock")]
     fn new() -> Self {
         Self { start: Instant::now() }
-    }
-}
-
-impl fmt::Debug for SystemClock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SystemClock")
     }
 }
 
@@ -131,26 +123,25 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_cross_a_connection_both_ways() {
-        let directory = tempfile::tempdir().unwrap();
-        let env = system(directory.path()).unwrap();
-        let mut listener = env.network.listen("127.0.0.1:0".into()).await.unwrap();
+        let mut listener = Tcp.listen("127.0.0.1:0".into()).await.unwrap();
         let address = listener.address();
-        let (ours, theirs) = tokio::join!(env.network.connect(address), listener.accept());
+        let (ours, theirs) = tokio::join!(Tcp.connect(address), listener.accept());
         let (mut ours, (mut theirs, _)) = (ours.unwrap(), theirs.unwrap());
-        for (from, to) in [(&mut ours, &mut theirs)] {
-            from.write_all(b"ping").await.unwrap();
-            let mut buffer = [0; 4];
-            to.read_exact(&mut buffer).await.unwrap();
-            assert_eq!(&buffer, b"ping");
-        }
+        pass_on(&mut ours, &mut theirs).await;
+        pass_on(&mut theirs, &mut ours).await;
+    }
+
+    async fn pass_on(from: &mut BoxStream, to: &mut BoxStream) {
+        from.write_all(b"ping").await.unwrap();
+        let mut buffer = [0; 4];
+        to.read_exact(&mut buffer).await.unwrap();
+        assert_eq!(&buffer, b"ping");
     }
 
     #[tokio::test]
     async fn an_address_that_is_taken_is_named_in_the_error() {
-        let directory = tempfile::tempdir().unwrap();
-        let env = system(directory.path()).unwrap();
-        let listener = env.network.listen("127.0.0.1:0".into()).await.unwrap();
-        let error = env.network.listen(listener.address()).await.err().unwrap();
+        let listener = Tcp.listen("127.0.0.1:0".into()).await.unwrap();
+        let error = Tcp.listen(listener.address()).await.err().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         assert!(error.to_string().contains(&listener.address()), "{error}");
     }

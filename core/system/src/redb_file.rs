@@ -1,14 +1,17 @@
-//! A file of `Env` under redb.
+//! A file of [`halcyon_core::env`] under redb.
 
 use std::{io, sync::Arc};
 
 use halcyon_core::env::File;
-use redb::StorageBackend;
 
+/// Lets redb keep its pages in one of `Env`'s files, so that the simulator's faulty disk lies under the real code.
 #[derive(Debug)]
-pub(super) struct FileBackend(pub(super) Arc<dyn File>);
+pub struct RedbFile(
+    /// Opened for redb alone.
+    pub Arc<dyn File>,
+);
 
-impl StorageBackend for FileBackend {
+impl redb::StorageBackend for RedbFile {
     fn len(&self) -> io::Result<u64> {
         self.0.len()
     }
