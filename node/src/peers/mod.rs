@@ -3,6 +3,7 @@
 //! Everything between nodes is mutual TLS 1.3 under the cluster's own CA. Who a caller is says its certificate and
 //! nothing else.
 
+pub(crate) mod answers;
 pub mod authority;
 mod identity;
 mod pool;

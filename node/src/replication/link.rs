@@ -4,9 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use halcyon_core::id::{NodeId, Tag, TenantId};
 use halcyon_proto::v1;
-use thiserror::Error;
-use tokio::time::{sleep, timeout};
-use tonic::{Status, Streaming};
+use tokio::time::sleep;
+use tonic::Streaming;
 
 use super::{
     limits::{ACK_DEADLINE, BACKOFF_MAX, BACKOFF_MIN, CALL_DEADLINE},
@@ -14,20 +13,7 @@ use super::{
     shared::Shared,
     wire,
 };
-use crate::peers::UnknownPeer;
-
-/// Why a stream ended.
-#[derive(Debug, Error)]
-enum LinkError {
-    #[error(transparent)]
-    UnknownPeer(#[from] UnknownPeer),
-    #[error(transparent)]
-    Refused(#[from] Status),
-    #[error("no answer in time")]
-    Silent,
-    #[error("the peer ended it")]
-    Ended,
-}
+use crate::peers::answers::{self, StreamEnd};
 
 /// The queue to a peer; its link is started with it.
 pub(super) fn outbox(shared: &Arc<Shared>, peer: NodeId) -> Arc<Outbox> {
@@ -71,7 +57,7 @@ async fn pause(shared: &Shared, wait: Duration) -> Duration {
 }
 
 /// Runs one stream until it breaks.
-async fn stream(shared: &Arc<Shared>, peer: NodeId, outbox: &Arc<Outbox>, wait: &mut Duration) -> LinkError {
+async fn stream(shared: &Arc<Shared>, peer: NodeId, outbox: &Arc<Outbox>, wait: &mut Duration) -> StreamEnd {
     let mut answers = match open(shared, peer, outbox).await {
         Ok(answers) => answers,
         Err(error) => return error,
@@ -88,20 +74,18 @@ async fn stream(shared: &Arc<Shared>, peer: NodeId, outbox: &Arc<Outbox>, wait: 
     }
     *wait = BACKOFF_MIN;
     loop {
-        match timeout(ACK_DEADLINE, answers.message()).await {
-            Ok(Ok(Some(answer))) => on_answer(shared, peer, outbox, &answer),
-            Ok(Ok(None)) => return LinkError::Ended,
-            Ok(Err(status)) => return status.into(),
-            Err(_) if outbox.is_waiting() => return LinkError::Silent,
-            Err(_) => {}
+        match answers::next(&mut answers, ACK_DEADLINE).await {
+            Ok(answer) => on_answer(shared, peer, outbox, &answer),
+            // Nothing was sent that an answer is due to.
+            Err(StreamEnd::Silent) if !outbox.is_waiting() => {}
+            Err(end) => return end,
         }
     }
 }
 
-async fn open(shared: &Shared, peer: NodeId, outbox: &Arc<Outbox>) -> Result<Streaming<v1::GossipResponse>, LinkError> {
+async fn open(shared: &Shared, peer: NodeId, outbox: &Arc<Outbox>) -> Result<Streaming<v1::GossipResponse>, StreamEnd> {
     let mut client = shared.pool.client(peer)?;
-    let call = timeout(CALL_DEADLINE, client.gossip(outbox.stream())).await;
-    Ok(call.map_err(|_| LinkError::Silent)??.into_inner())
+    answers::opened(client.gossip(outbox.stream()), CALL_DEADLINE).await
 }
 
 fn on_answer(shared: &Shared, peer: NodeId, outbox: &Outbox, answer: &v1::GossipResponse) {

@@ -18,9 +18,9 @@ use prost::Message;
 use thiserror::Error;
 use tokio::{
     sync::watch,
-    time::{Sleep, sleep, timeout},
+    time::{Sleep, sleep},
 };
-use tonic::{Status, Streaming};
+use tonic::Streaming;
 
 use super::{
     Lobby,
@@ -34,19 +34,13 @@ use super::{
     types::Telling,
     wire::{self, WireError},
 };
-use crate::peers::UnknownPeer;
+use crate::peers::answers::{self, StreamEnd};
 
 /// Why a stream ended.
 #[derive(Debug, Error)]
 enum LinkError {
     #[error(transparent)]
-    UnknownPeer(#[from] UnknownPeer),
-    #[error(transparent)]
-    Refused(#[from] Status),
-    #[error("no answer in time")]
-    Silent,
-    #[error("the peer ended it")]
-    Ended,
+    Broken(#[from] StreamEnd),
     #[error("no room is shared with the peer any more")]
     Idle,
 }
@@ -100,21 +94,17 @@ async fn stream(shared: &Arc<Shared>, peer: NodeId, waker: &Arc<AtomicWaker>, wa
     let _over = Over(Arc::clone(&flight));
     let mut answers = match open(shared, peer, waker, &flight).await {
         Ok(answers) => answers,
-        Err(error) => return error,
+        Err(end) => return end.into(),
     };
     let mut idle = 0;
     loop {
         // Heartbeats are answered, so there is always one on its way.
-        match timeout(ANSWER_DEADLINE, answers.message()).await {
-            Ok(Ok(Some(answer))) => {
-                *wait = BACKOFF_MIN;
-                lock(&flight).answered(answer.number);
-                waker.wake();
-            }
-            Ok(Ok(None)) => return LinkError::Ended,
-            Ok(Err(status)) => return status.into(),
-            Err(_) => return LinkError::Silent,
+        match answers::next(&mut answers, ANSWER_DEADLINE).await {
+            Ok(answer) => lock(&flight).answered(answer.number),
+            Err(end) => return end.into(),
         }
+        *wait = BACKOFF_MIN;
+        waker.wake();
         idle = if is_wanted(shared, peer) { 0 } else { idle + 1 };
         if idle >= LINK_IDLE_MAX {
             return LinkError::Idle;
@@ -127,7 +117,7 @@ async fn open(
     peer: NodeId,
     waker: &Arc<AtomicWaker>,
     flight: &Arc<Mutex<Flight>>,
-) -> Result<Streaming<v1::RoomsResponse>, LinkError> {
+) -> Result<Streaming<v1::RoomsResponse>, StreamEnd> {
     let mut client = shared.pool.client(peer)?;
     let link = shared.with(|engine| engine.on_link(peer));
     let outgoing = Outgoing {
@@ -139,8 +129,7 @@ async fn open(
         rest: Rest::over(),
         heartbeat: Box::pin(sleep(HEARTBEAT)),
     };
-    let call = timeout(OPEN_DEADLINE, client.rooms(outgoing)).await;
-    Ok(call.map_err(|_| LinkError::Silent)??.into_inner())
+    answers::opened(client.rooms(outgoing), OPEN_DEADLINE).await
 }
 
 /// What was sent and is not answered.
