@@ -28,6 +28,7 @@ pub mod load;
 pub mod push;
 pub mod query;
 pub mod replicate;
+pub mod writers;
 
 /// See there.
 #[derive(Debug, Args)]

@@ -1,22 +1,15 @@
 //! Three nodes live, change sets through gRPC: one or many clients that each wait for the acknowledgement of a set
 //! before they send the next.
 
-use std::{
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use clap::Args;
 use halcyon_client::Client;
 
 use super::{
     Figure, cluster,
-    cluster::Cluster,
     load::{Load, next_seed},
+    writers::{self, Measured, Stopwatch, WriterArgs},
 };
 use crate::cli::{Globals, connect, dev::REGIONS, failure::Failure, output};
 
@@ -29,26 +22,16 @@ const LARGE_SET: usize = 100;
 /// See there.
 #[derive(Debug, Args)]
 pub struct PushArgs {
-    /// How many clients at a time, for small sets
-    #[arg(long, value_delimiter = ',', default_value = "1,64")]
-    clients: Vec<usize>,
+    #[command(flatten)]
+    writers: WriterArgs,
     /// Triples in a set
     #[arg(long, value_delimiter = ',', default_value = "1,1000")]
     sizes: Vec<usize>,
-    /// How long each measurement lasts
-    #[arg(long, default_value_t = 3)]
-    seconds: u64,
-    /// The tenant to write to, with --cluster
-    #[arg(long, default_value = cluster::TENANT)]
-    tenant: String,
 }
 
 pub(super) async fn run(args: &PushArgs, dir: &Path, globals: &Globals) -> Result<Vec<Figure>, Failure> {
-    let own = if globals.cluster.is_empty() {
-        Some(Cluster::start(dir, &REGIONS).await?)
-    } else {
-        None
-    };
+    let (sizes, args) = (&args.sizes, &args.writers);
+    let own = writers::own_cluster(dir, globals).await?;
     let (addresses, key) = match &own {
         Some(cluster) => {
             let key = cluster.tenant(&REGIONS).await?;
@@ -58,7 +41,7 @@ pub(super) async fn run(args: &PushArgs, dir: &Path, globals: &Globals) -> Resul
         None => (globals.addresses(), connect::key(globals, &args.tenant)?),
     };
     let mut figures = Vec::new();
-    for &size in &args.sizes {
+    for &size in sizes {
         let counts = if size < LARGE_SET {
             args.clients.as_slice()
         } else {
@@ -67,8 +50,11 @@ pub(super) async fn run(args: &PushArgs, dir: &Path, globals: &Globals) -> Resul
         for &count in counts {
             output::note(format!("sets of {size}, {count} clients, {} s", args.seconds));
             let clients = clients(&addresses, &args.tenant, &key, count).await?;
-            let measured = measure(clients, size, Duration::from_secs(args.seconds)).await?;
-            figures.extend(measured.figures(addresses.len(), size, count));
+            let writers = clients
+                .into_iter()
+                .map(|client| move |stopwatch| write(client, size, stopwatch));
+            let measured = writers::measure(writers, Duration::from_secs(args.seconds)).await?;
+            figures.extend(figures_of(&measured, addresses.len(), size, count));
         }
     }
     if let Some(cluster) = &own {
@@ -89,72 +75,35 @@ async fn clients(addresses: &[String], tenant: &str, key: &str, count: usize) ->
     Ok(clients)
 }
 
-/// What a load came to.
-struct Measured {
-    sets: u64,
-    took: Duration,
-    latencies: Vec<Duration>,
+fn figures_of(measured: &Measured, nodes: usize, size: usize, clients: usize) -> Vec<Figure> {
+    let nodes = if nodes == 1 {
+        "one node".to_owned()
+    } else {
+        format!("{nodes} nodes")
+    };
+    let plural = if clients == 1 { "client" } else { "clients" };
+    let name = format!("{nodes}, sets of {size}, {clients} {plural}");
+    let (count, unit) = if size == 1 {
+        (measured.count(), "sets/s")
+    } else {
+        (measured.count() * size as u64, "triples/s")
+    };
+    let rate = Figure::rate(name.clone(), count, measured.took, unit);
+    let latencies = measured.percentiles(&format!("{name}, acknowledged"));
+    [rate].into_iter().chain(latencies).collect()
 }
 
-impl Measured {
-    fn figures(mut self, nodes: usize, size: usize, clients: usize) -> Vec<Figure> {
-        self.latencies.sort();
-        let nodes = if nodes == 1 {
-            "one node".to_owned()
-        } else {
-            format!("{nodes} nodes")
-        };
-        let plural = if clients == 1 { "client" } else { "clients" };
-        let name = format!("{nodes}, sets of {size}, {clients} {plural}");
-        let rate = if size == 1 {
-            Figure::rate(name.clone(), self.sets, self.took, "sets/s")
-        } else {
-            Figure::rate(name.clone(), self.sets * size as u64, self.took, "triples/s")
-        };
-        let latency = |percent| super::percentile(&self.latencies, percent);
-        vec![
-            rate,
-            Figure::millis(format!("{name}, acknowledged p50"), latency(50)),
-            Figure::millis(format!("{name}, acknowledged p99"), latency(99)),
-        ]
-    }
-}
-
-async fn measure(clients: Vec<Client>, size: usize, time: Duration) -> Result<Measured, Failure> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let started = connect::clock().monotonic();
-    let writers: Vec<_> = clients
-        .into_iter()
-        .map(|client| tokio::spawn(write(client, size, Arc::clone(&stop))))
-        .collect();
-    tokio::time::sleep(time).await;
-    stop.store(true, Ordering::Relaxed);
-    let mut latencies = Vec::new();
-    for writer in writers {
-        let written = writer
-            .await
-            .map_err(|error| Failure::failed(format_args!("a writer ended: {error}")))?;
-        latencies.append(&mut written?);
-    }
-    let took = connect::clock().monotonic().saturating_sub(started);
-    Ok(Measured {
-        sets: latencies.len() as u64,
-        took,
-        latencies,
-    })
-}
-
-async fn write(client: Client, size: usize, stop: Arc<AtomicBool>) -> Result<Vec<Duration>, Failure> {
-    let clock = connect::clock();
+async fn write(client: Client, size: usize, mut stopwatch: Stopwatch) -> Result<Stopwatch, Failure> {
     let mut load = Load::new(next_seed());
-    let mut latencies = Vec::new();
-    while !stop.load(Ordering::Relaxed) {
+    while stopwatch.goes_on() {
         let changes = load.set(size);
-        let sent = clock.monotonic();
-        let pending = client.write(changes).await.map_err(connect::write_failure)?;
-        pending.acknowledged().await.map_err(connect::refused_failure)?;
-        latencies.push(clock.monotonic().saturating_sub(sent));
+        let write = async {
+            let pending = client.write(changes).await.map_err(connect::write_failure)?;
+            let acknowledged = pending.acknowledged().await;
+            acknowledged.map(|_| ()).map_err(connect::refused_failure)
+        };
+        stopwatch.time(write).await?;
     }
     client.close().await;
-    Ok(latencies)
+    Ok(stopwatch)
 }

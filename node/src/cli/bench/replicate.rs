@@ -9,9 +9,9 @@ use halcyon_core::change::Change;
 
 use super::{
     Figure, cluster,
-    cluster::Cluster,
     load::{Load, next_seed},
     percentile,
+    writers::own_cluster,
 };
 use crate::cli::{Globals, connect, dev::REGIONS, failure::Failure};
 
@@ -36,11 +36,7 @@ pub struct ReplicateArgs {
 }
 
 pub(super) async fn run(args: &ReplicateArgs, dir: &Path, globals: &Globals) -> Result<Vec<Figure>, Failure> {
-    let own = if globals.cluster.is_empty() {
-        Some(Cluster::start(dir, &REGIONS).await?)
-    } else {
-        None
-    };
+    let own = own_cluster(dir, globals).await?;
     let (from, to) = if let Some(cluster) = &own {
         let key = cluster.tenant(&REGIONS).await?;
         (cluster.client(0, &key).await?, cluster.client(1, &key).await?)
