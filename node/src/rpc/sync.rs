@@ -92,11 +92,11 @@ impl sync_server::Sync for SyncService {
         if mutant::active(Mutant::PlacementNotChecked) && forward {
             return Ok(Response::new(self.rooms.keep_unplaced(&tenant, message).await?));
         }
-        let call = |mut client: PeerClient| -> Answer<_> {
-            let message = message.clone();
-            Box::pin(async move { client.forward_push(message).await })
-        };
-        self.rooms.pass_on(&tenant, forward, call).await
+        self.rooms
+            .pass_on(&tenant, forward, message, |mut peer, message| {
+                Box::pin(async move { peer.forward_push(message).await })
+            })
+            .await
     }
 
     async fn held(&self, request: Request<v1::HeldRequest>) -> Result<Response<v1::HeldResponse>, Status> {
@@ -122,11 +122,11 @@ impl sync_server::Sync for SyncService {
         }
         let message = request.into_inner();
         let forward = message.forward;
-        let call = |mut client: PeerClient| -> Answer<_> {
-            let message = message.clone();
-            Box::pin(async move { client.forward_get(message).await })
-        };
-        self.rooms.pass_on(&tenant, forward, call).await
+        self.rooms
+            .pass_on(&tenant, forward, message, |mut peer, message| {
+                Box::pin(async move { peer.forward_get(message).await })
+            })
+            .await
     }
 
     async fn scan(&self, request: Request<v1::ScanRequest>) -> Result<Response<v1::ScanResponse>, Status> {
@@ -139,11 +139,11 @@ impl sync_server::Sync for SyncService {
             return Ok(Response::new(self.rooms.scan_here(&tenant, message).await?));
         }
         let forward = message.forward;
-        let call = |mut client: PeerClient| -> Answer<_> {
-            let message = message.clone();
-            Box::pin(async move { client.forward_scan(message).await })
-        };
-        self.rooms.pass_on(&tenant, forward, call).await
+        self.rooms
+            .pass_on(&tenant, forward, message, |mut peer, message| {
+                Box::pin(async move { peer.forward_scan(message).await })
+            })
+            .await
     }
 
     type WatchStream = Watched;
@@ -322,18 +322,19 @@ impl Rooms {
     }
 
     /// Asks the replicas for the caller, the nearest first; only where the caller wants that.
-    async fn pass_on<T>(
+    async fn pass_on<M: Clone, T>(
         &self,
         tenant: &Tenant,
         wanted: bool,
-        call: impl Fn(PeerClient) -> Answer<T> + Sync,
+        message: M,
+        call: impl Fn(PeerClient, M) -> Answer<T>,
     ) -> Result<Response<T>, Status> {
         if !wanted {
             return Err(self.wrong_region(tenant).into());
         }
         let mut last = None;
         for node in self.forward_to(tenant) {
-            match self.ask(node, &call).await {
+            match self.ask(node, |peer| call(peer, message.clone())).await {
                 Ok(answer) => return Ok(answer),
                 // A node's own answer stands; a lost connection says nothing, so the next one is asked.
                 Err(status) if Refusal::from_status(&status).is_some() => return Err(status),
@@ -348,11 +349,7 @@ impl Rooms {
         Err(Refusal::retry(text, Duration::from_millis(500)).into())
     }
 
-    async fn ask<T>(
-        &self,
-        node: NodeId,
-        call: &(impl Fn(PeerClient) -> Answer<T> + Sync),
-    ) -> Result<Response<T>, Status> {
+    async fn ask<T>(&self, node: NodeId, call: impl FnOnce(PeerClient) -> Answer<T>) -> Result<Response<T>, Status> {
         let client = self
             .pool
             .client(node)
