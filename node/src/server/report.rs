@@ -10,7 +10,7 @@ use halcyon_core::id::NodeId;
 use crate::{
     metadata::state::Tenant,
     metrics::{Sample, SampleValue},
-    replication::OutboxMetrics,
+    replication::{OutboxMetrics, ReplicationMetrics},
     rpc::Rooms,
 };
 
@@ -138,10 +138,19 @@ fn storage(rooms: &Rooms) -> Vec<Sample> {
     ]
 }
 
-#[expect(clippy::too_many_lines, reason = "a flat table of figures")]
 fn replication(rooms: &Rooms) -> Vec<Sample> {
     let figures = rooms.replication.metrics();
-    let mut samples = vec![
+    [
+        gossip(&figures),
+        catch_up(&figures),
+        holdings(&figures),
+        queues(&figures.outboxes),
+    ]
+    .concat()
+}
+
+fn gossip(figures: &ReplicationMetrics) -> Vec<Sample> {
+    vec![
         counter(
             "gossip_received",
             "Change sets that peers sent",
@@ -167,6 +176,16 @@ fn replication(rooms: &Rooms) -> Vec<Sample> {
             "Change sets passed on inside the region",
             figures.gossip_passed_on,
         ),
+        counter(
+            "gossip_received_bytes",
+            "Bytes of change sets that peers sent",
+            figures.gossip_received_bytes,
+        ),
+    ]
+}
+
+fn catch_up(figures: &ReplicationMetrics) -> Vec<Sample> {
+    vec![
         counter("catch_ups", "Catch-ups that brought a whole delta", figures.catch_ups),
         counter("catch_ups_broken", "Catch-ups that broke off", figures.catch_ups_broken),
         counter(
@@ -186,15 +205,21 @@ fn replication(rooms: &Rooms) -> Vec<Sample> {
             "Digests that found a difference",
             figures.digests_differing,
         ),
+        gauge(
+            "catch_ups_running",
+            "Catch-ups under way",
+            figures.standing.pulling as u64,
+        ),
+    ]
+}
+
+/// What this node holds, and whether all is well with it.
+fn holdings(figures: &ReplicationMetrics) -> Vec<Sample> {
+    vec![
         counter(
             "tombstones_collected",
             "Tombstones and the like collected under this node's lead",
             figures.collected,
-        ),
-        counter(
-            "gossip_received_bytes",
-            "Bytes of change sets that peers sent",
-            figures.gossip_received_bytes,
         ),
         gauge(
             "tenants",
@@ -206,15 +231,8 @@ fn replication(rooms: &Rooms) -> Vec<Sample> {
             "Replicas that should serve here and are not whole yet",
             figures.standing.unserved as u64,
         ),
-        gauge(
-            "catch_ups_running",
-            "Catch-ups under way",
-            figures.standing.pulling as u64,
-        ),
         gauge("alarms", "Alarms that are on", figures.alarms as u64),
-    ];
-    samples.extend(queues(&figures.outboxes));
-    samples
+    ]
 }
 
 /// What waits for each peer, and what went to it.
