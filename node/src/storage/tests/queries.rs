@@ -73,6 +73,22 @@ impl Case {
         }
     }
 
+    /// So many posts, each with a rank of its own: a text, which a query looks up in the dictionary.
+    async fn write_ranks(&mut self, posts: usize) {
+        for number in 0..posts {
+            let subject = EntityId::new(&format!("n{number}")).unwrap();
+            let create = Change::Create {
+                subject: subject.clone(),
+            };
+            let write = Change::Set {
+                subject,
+                predicate: Predicate::new("post/rank").unwrap(),
+                value: Value::string(&format!("a text that only the dictionary holds {number}")),
+            };
+            self.write(vec![create, write]).await;
+        }
+    }
+
     /// Writes, some of which nothing comes of: removals of what is not there, fields of what is deleted.
     async fn write_some(&mut self, schema: &Schema, writes: usize, choices: &mut Choices<'_>) {
         for _ in 0..writes {
@@ -298,18 +314,7 @@ fn a_register_and_an_element_of_one_value_are_one_triple_in_either_direction() {
 fn a_query_that_is_stopped_anywhere_gives_no_wrong_answer() {
     run(async {
         let mut case = Case::new(false).await;
-        for number in 0..24_u32 {
-            let subject = EntityId::new(&format!("n{number}")).unwrap();
-            let create = Change::Create {
-                subject: subject.clone(),
-            };
-            let write = Change::Set {
-                subject,
-                predicate: Predicate::new("post/rank").unwrap(),
-                value: Value::string(&format!("a text that only the dictionary holds {number}")),
-            };
-            case.write(vec![create, write]).await;
-        }
+        case.write_ranks(24).await;
         for source in [
             "find max(?x), max(?y), max(?z) where ?a post/rank ?x; ?b post/rank ?y; ?c post/rank ?z",
             "find ?x, ?y where ?a post/rank ?x; ?b post/rank ?y; ?c post/rank ?z; ?z >= ?x",
@@ -355,18 +360,7 @@ fn a_query_that_is_stopped_anywhere_gives_no_wrong_answer() {
 fn what_exceeds_a_bound_is_ended_with_its_name() {
     run(async {
         let mut case = Case::new(false).await;
-        for number in 0..50_u32 {
-            let subject = EntityId::new(&format!("n{number}")).unwrap();
-            let create = Change::Create {
-                subject: subject.clone(),
-            };
-            let write = Change::Set {
-                subject,
-                predicate: Predicate::new("post/rank").unwrap(),
-                value: Value::string(&format!("a text that is long enough to be kept {number}")),
-            };
-            case.write(vec![create, write]).await;
-        }
+        case.write_ranks(50).await;
         let fails = |source: &str, bounds: Bounds<'_>| {
             let snapshot = Snapshot::of(&case.replica.storage, &case.statistics, tenant()).unwrap();
             let asked = Asked::read(source).unwrap();

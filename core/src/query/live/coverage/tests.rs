@@ -9,9 +9,10 @@ use std::{
     },
 };
 
-use proptest::prelude::*;
-
-use super::super::{LiveId, Registry, tests::World};
+use super::super::{
+    LiveId, Registry,
+    tests::{World, check_random},
+};
 use super::*;
 use crate::{
     coverage::ENTITIES_MAX,
@@ -20,7 +21,7 @@ use crate::{
         eval::answer,
         lower::lower,
         testing::{
-            Case, Triple, case, cases,
+            Case, Triple, case,
             choices::Choices,
             datalog::Features,
             schema::{Edit, edit},
@@ -135,18 +136,7 @@ fn follow(tape: &[u16]) {
 
 #[test]
 fn the_covered_entities_answer_as_all_do_after_every_change_set() {
-    let config = ProptestConfig {
-        cases: cases(2_000),
-        max_shrink_iters: 5_000,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    };
-    let mut runner = proptest::test_runner::TestRunner::new(config);
-    let result = runner.run(&proptest::collection::vec(any::<u16>(), 0..600), |tape| {
-        follow(&tape);
-        Ok(())
-    });
-    assert!(result.is_ok(), "{}", result.unwrap_err());
+    check_random(follow);
     let count = |counter: &AtomicU64| counter.load(Relaxed);
     let (sets, changed, narrow) = (count(&SETS), count(&CHANGED), count(&NARROW));
     assert!(
