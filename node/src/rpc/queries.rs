@@ -55,7 +55,7 @@ pub(super) struct QueriesService {
 }
 
 /// A part of an answer, and the bytes it was let in with.
-type Sent = Result<(v1::QueryResponse, Option<OwnedSemaphorePermit>), Status>;
+type Sent = Result<(v1::QueryResponse, OwnedSemaphorePermit), Status>;
 
 type Answers = std::pin::Pin<Box<dyn Stream<Item = Result<v1::QueryResponse, Status>> + Send>>;
 
@@ -144,7 +144,7 @@ impl QueriesService {
                     };
                     let message = message(part, &vector, stale);
                     // It has room for the longest answer, so it fails only where nobody listens.
-                    match sender.try_send(Ok((message, Some(permit)))) {
+                    match sender.try_send(Ok((message, permit))) {
                         Ok(()) => ControlFlow::Continue(()),
                         Err(_) => ControlFlow::Break(()),
                     }
@@ -177,7 +177,12 @@ impl queries_server::Queries for QueriesService {
         // A query that fails at once fails as a call, before any header says that it went well.
         let first = match parts.recv().await {
             Some(first) => first?,
-            None => return Err(Status::from(too_many_answers())),
+            None => {
+                return Err(Status::from(Refusal::new(
+                    ErrorCode::Internal,
+                    "the query ended without an answer",
+                )));
+            }
         };
         let metrics = self.rooms.metrics.clone();
         let rest = stream::unfold(parts, |mut parts| async move { Some((parts.recv().await?, parts)) });

@@ -9,6 +9,7 @@ use redb::AccessGuard;
 
 use super::{
     base::{BaseRange, disk_error},
+    careful::careful,
     layer::{Key, LayerRows, Reader, Row},
     tables::Table,
     types::StorageError,
@@ -55,12 +56,14 @@ struct Base {
 impl Base {
     fn next_row(&mut self) -> Result<Option<BaseRow>, StorageError> {
         let Some(range) = &mut self.range else { return Ok(None) };
-        let row = if self.descending {
-            range.next_back()
-        } else {
-            range.next()
-        };
-        row.transpose().map_err(disk_error)
+        careful(|| {
+            let row = if self.descending {
+                range.next_back()
+            } else {
+                range.next()
+            };
+            row.transpose().map_err(disk_error)
+        })
     }
 }
 
