@@ -56,6 +56,13 @@ struct State {
     links: BTreeMap<NodeId, Arc<AtomicWaker>>,
 }
 
+impl State {
+    fn is_attached(&self, session: SessionId, stream: u64) -> bool {
+        let attached = self.sessions.get(&session);
+        attached.is_some_and(|(number, _)| *number == stream)
+    }
+}
+
 impl Lobby {
     /// Nobody is in any room. [`Self::run`] keeps the streams to peers.
     pub fn new(env: Env, me: NodeId, region: &RegionName, pool: Pool, view: View) -> Self {
@@ -228,17 +235,16 @@ impl Shared {
 
     /// Whether this is still the session's stream.
     pub(super) fn is_attached(&self, session: SessionId, stream: u64) -> bool {
-        self.lock()
-            .sessions
-            .get(&session)
-            .is_some_and(|(number, _)| *number == stream)
+        self.lock().is_attached(session, stream)
     }
 
     pub(super) fn detach(&self, session: SessionId, stream: u64) {
-        if self.is_attached(session, stream) {
-            self.lock().sessions.remove(&session);
-            let moment = self.moment();
-            self.with(|engine| engine.detach(session, moment));
+        let moment = self.moment();
+        // Under one lock: a newer stream may be taking the session over.
+        let mut state = self.lock();
+        if state.is_attached(session, stream) {
+            state.sessions.remove(&session);
+            state.engine.detach(session, moment);
         }
     }
 
