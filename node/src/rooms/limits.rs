@@ -107,9 +107,13 @@ pub(super) const PEER_ROOMS_MAX: usize = 100_000;
 /// Rooms in one message from a peer.
 pub(super) const NEWS_MAX: usize = 4_096;
 
+/// Answers of a peer without a room in common, one a second, after which its stream is closed.
+pub(super) const LINK_IDLE_MAX: u32 = 10;
+
+/// How far ahead of this node's clock a status may be that the clock follows. The peer has checked it by its own clock
+/// and the cluster's `drift_max`; what is further ahead would only make this node's own clients fail that check.
+pub(super) const PEER_DRIFT_MAX: Duration = Duration::from_hours(1);
+
 const _: () = assert!(EVENT_BYTES_MAX + 2 * STATUS_BYTES_MAX < MESSAGE_BYTES_MAX);
 const _: () = assert!(HEARTBEAT.as_millis() * 3 < PEER_SILENT_MAX.as_millis());
 const _: () = assert!(AWAY_AFTER.as_millis() < SESSION_KEPT_MAX.as_millis());
-
-/// Answers of a peer without a room in common, one a second, after which its stream is closed.
-pub(super) const LINK_IDLE_MAX: u32 = 10;

@@ -4,7 +4,10 @@ use halcyon_core::id::{NodeId, TenantId};
 
 use super::{Armed, Engine, Haste, Peer};
 use crate::rooms::{
-    limits::{EVENT_BYTES_MAX, NEWS_MAX, PEER_ROOMS_MAX, PEER_SILENT_MAX, STATUS_KEYS_KEPT_MAX, USERS_PER_ROOM_MAX},
+    limits::{
+        EVENT_BYTES_MAX, NEWS_MAX, PEER_DRIFT_MAX, PEER_ROOMS_MAX, PEER_SILENT_MAX, STATUS_KEYS_KEPT_MAX,
+        USERS_PER_ROOM_MAX,
+    },
     room::Waiting,
     types::{Interest, Moment, News, RoomKey, Telling, Update},
 };
@@ -214,9 +217,7 @@ impl Engine {
                 continue;
             }
             // Our own next timestamp comes after all that its clients can have seen.
-            let _ = self
-                .clock
-                .observe(&status.timestamp, moment.wall, std::time::Duration::from_hours(1));
+            let _ = self.clock.observe(&status.timestamp, moment.wall, PEER_DRIFT_MAX);
             room.set_status(&field, status, false);
             is_urgent = true;
         }
