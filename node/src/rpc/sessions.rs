@@ -259,12 +259,18 @@ fn held(buckets: &[v1::BucketEntities]) -> Result<BTreeMap<u8, Vec<EntityId>>, R
         let text = format!("a subscription covers {ENTITIES_MAX} entities at the most; the client names {count}");
         return Err(Refusal::limit("entities_per_subscription", text));
     }
-    let mut held = BTreeMap::new();
+    let mut held: BTreeMap<u8, Vec<EntityId>> = BTreeMap::new();
     for of_bucket in buckets {
         let bucket = u8::try_from(of_bucket.bucket)
             .map_err(|_| Refusal::new(ErrorCode::Malformed, format!("there are {BUCKETS} buckets")))?;
-        let entities = of_bucket.entities.iter().map(|name| EntityId::new(name));
-        held.insert(bucket, entities.collect::<Result<Vec<_>, _>>().map_err(refusal)?);
+        let of_bucket = of_bucket
+            .entities
+            .iter()
+            .map(|name| EntityId::new(name).map_err(refusal));
+        let entities = held.entry(bucket).or_default();
+        for entity in of_bucket {
+            entities.push(entity?);
+        }
     }
     Ok(held)
 }
