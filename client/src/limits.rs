@@ -60,6 +60,9 @@ pub(crate) const MISSED_REMEMBERED_MAX: usize = 65_536;
 /// Changes of a room that wait for the app. Then the stream waits, and the node tells less often, of more at once.
 pub(crate) const ROOM_CHANGES_MAX: usize = 64;
 
+/// The pause before a presence that no node took is sent again: a connection that broke is being made anew meanwhile.
+pub(crate) const PRESENCE_PAUSE: Duration = Duration::from_millis(100);
+
 /// An HTTP/2 ping when a connection has been quiet for this long; lost connections show within the two together.
 pub(crate) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 

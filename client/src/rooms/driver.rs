@@ -1,10 +1,7 @@
 //! A room over the network: a session's stream in, calls beside it out. It connects anew by itself, to another node where
 //! that is needed, and enters again.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use halcyon_proto::{
     error::{ErrorCode, Refusal},
@@ -21,7 +18,7 @@ use tonic::Streaming;
 
 use super::{RoomChanges, RoomUser, RoomView};
 use crate::{
-    limits::{QUICK_DEADLINE, ROOM_CHANGES_MAX, WATCH_SILENCE_MAX},
+    limits::{PRESENCE_PAUSE, QUICK_DEADLINE, ROOM_CHANGES_MAX, WATCH_SILENCE_MAX},
     session::backoff,
     shared::Shared,
     transport::{CallError, within},
@@ -104,7 +101,8 @@ impl RoomDoor {
         Self { shared, room }
     }
 
-    /// Enters the room; an empty name makes a new one. Returns when it is entered, or refused.
+    /// Enters the room; an empty name makes a new one. Returns when it is entered or refused, or when no node was reached
+    /// within the client's deadline for reads.
     pub async fn enter(self, user: &str, presence: &str) -> Result<Room, RoomError> {
         let inner = Arc::new(Inner {
             shared: self.shared,
@@ -120,14 +118,16 @@ impl RoomDoor {
             tokio::spawn(listen(inner.clone(), tell, refuse)),
             tokio::spawn(speak(inner.clone())),
         ];
-        let mut place = inner.place.subscribe();
+        let (mut place, patience) = (inner.place.subscribe(), inner.shared.read_deadline);
+        // Dropped, it leaves: whatever ends the wait.
         let room = Room { inner, changes, tasks };
         tokio::select! {
             biased;
-            Some(error) = refused.recv() => Err(error),
-            entered = place.wait_for(Option::is_some) => entered.map(|_| ()).map_err(|_| RoomError::Closed),
-        }?;
-        Ok(room)
+            // Without a word the task ends only with the client.
+            refusal = refused.recv() => Err(refusal.unwrap_or(RoomError::Closed)),
+            entered = place.wait_for(Option::is_some) => entered.map(|_| room).map_err(|_| RoomError::Closed),
+            () = sleep(patience) => Err(RoomError::Lost(format!("none was reached in {patience:?}"))),
+        }
     }
 }
 
@@ -402,7 +402,7 @@ async fn speak(inner: Arc<Inner>) {
                 CallError::Lost(_) => None,
             };
             // It is not known there: the latest goes again, or with the next entering.
-            sleep(wait.unwrap_or(Duration::from_millis(100))).await;
+            sleep(wait.unwrap_or(PRESENCE_PAUSE)).await;
             presence.mark_changed();
         }
     }

@@ -7,8 +7,9 @@ mod driver;
 mod order;
 mod view;
 
+#[cfg(feature = "native")]
+pub use self::driver::{Room, RoomDoor, RoomError};
 pub use self::{
-    driver::{Room, RoomDoor, RoomError},
     order::{InOrder, Ordered},
     view::{RoomChanges, RoomMessage, RoomUser, RoomView},
 };
