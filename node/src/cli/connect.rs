@@ -7,8 +7,8 @@ use std::{
 };
 
 use halcyon_client::{
-    Acknowledged, AdminClient, AdminError, Client, ClientOptions, ConnectError, ErrorCode, FlushError, Location,
-    Outbox, PUSH_DEADLINE, Pending, ReadError, Refusal, Refused, Unacknowledged, WriteError,
+    Acknowledged, AdminClient, AdminError, Client, ClientOptions, ConnectError, ErrorCode, Location, Outbox,
+    PUSH_DEADLINE, Pending, ReadError, Refusal, Refused, Unacknowledged, WriteError,
 };
 use halcyon_core::env::{Env, WallClock};
 use serde_json::json;
@@ -47,7 +47,8 @@ pub fn clock() -> Arc<dyn WallClock> {
 
 /// Random bytes for new ids.
 pub fn random_bytes(count: usize) -> Vec<u8> {
-    env().map_or_else(|_| vec![0; count], |env| env.random_bytes(count))
+    let env = env().expect("a world with files in memory needs nothing");
+    env.random_bytes(count)
 }
 
 /// An operator's client.
@@ -197,14 +198,6 @@ pub fn unacknowledged_failure(error: Unacknowledged) -> Failure {
             output::duration(waited)
         ))
         .advise("halcyon status shows which nodes answer; look before you write again, or wait longer with --timeout"),
-    }
-}
-
-/// Says why not all writes were acknowledged.
-pub fn flush_failure(error: FlushError) -> Failure {
-    match &error {
-        FlushError::Kept(refusal) => refusal_failure(refusal),
-        FlushError::Closed => Failure::failed(error),
     }
 }
 

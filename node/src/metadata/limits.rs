@@ -30,9 +30,6 @@ pub const APPEND_DEADLINE: Duration = Duration::from_secs(3);
 /// One chunk of a snapshot on its way to another node.
 pub const SNAPSHOT_CHUNK_BYTES: usize = 256 << 10;
 
-/// Chunks of a snapshot that wait for the network.
-pub const SNAPSHOT_CHUNKS_WAITING_MAX: usize = 2;
-
 /// A snapshot as received: about 1,000,000 tenants.
 pub const SNAPSHOT_BYTES_MAX: usize = 512 << 20;
 

@@ -16,11 +16,6 @@ impl<'a> Choices<'a> {
         Self { tape }
     }
 
-    /// Whether all choices from here on are the first.
-    pub const fn is_spent(&self) -> bool {
-        self.tape.is_empty()
-    }
-
     /// A number below `count`, which is not zero.
     pub fn below(&mut self, count: usize) -> usize {
         let Some((first, rest)) = self.tape.split_first() else {
