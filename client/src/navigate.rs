@@ -70,9 +70,11 @@ impl Navigator {
 
     /// A node said who holds the tenant.
     pub(crate) fn on_elsewhere(&self, address: &str, replicas: Vec<v1::Replica>) {
+        let now = self.env.clock.monotonic();
         if let Ok(replicas) = convert::replicas(replicas) {
             self.router().on_located(replicas, 0);
         }
+        self.router().on_elsewhere(address, now);
         self.on_failed(address);
     }
 

@@ -16,6 +16,10 @@ use crate::session::backoff;
 /// A move must save at least this much of a round trip: less is noise.
 const GAIN_MIN: Duration = Duration::from_millis(3);
 
+/// How long a node is believed that says that it does not hold the tenant, whatever others say of it: their word may be
+/// older. It is asked all the same where nobody else is left.
+const ELSEWHERE_BELIEVED: Duration = Duration::from_secs(5);
+
 /// A node at which clients could be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Route {
@@ -51,6 +55,8 @@ pub(crate) struct Router {
     current: Option<Route>,
     replicas: BTreeSet<NodeId>,
     metadata_index: u64,
+    /// Addresses of nodes that said that they do not hold the tenant, and until when they are believed.
+    elsewhere: BTreeMap<String, Duration>,
 }
 
 impl Router {
@@ -63,6 +69,7 @@ impl Router {
             current: None,
             replicas: BTreeSet::new(),
             metadata_index: 0,
+            elsewhere: BTreeMap::new(),
         };
         if forward {
             let seeds = router.seeds.clone();
@@ -133,6 +140,12 @@ impl Router {
         }
     }
 
+    /// The node there says that it does not hold the tenant.
+    pub(crate) fn on_elsewhere(&mut self, address: &str, now: Duration) {
+        self.elsewhere.retain(|_, until| now < *until);
+        self.elsewhere.insert(address.to_owned(), now + ELSEWHERE_BELIEVED);
+    }
+
     /// A call there was answered.
     pub(crate) fn on_worked(&mut self, address: &str) {
         if let Some(candidate) = self.candidate(address) {
@@ -143,13 +156,26 @@ impl Router {
     /// The node to speak to now; `None` while all have failed a moment ago or none is known.
     pub(crate) fn choose(&mut self, now: Duration) -> Option<Route> {
         let usable = |candidate: &&Candidate| candidate.serving && candidate.retry_at <= now;
-        let distance = |candidate: &&Candidate| (candidate.failures > 0, !candidate.measured, candidate.distance());
+        let is_elsewhere = |candidate: &Candidate| {
+            let until = self.elsewhere.get(&candidate.route.address);
+            until.is_some_and(|until| now < *until)
+        };
+        let distance = |candidate: &&Candidate| {
+            let is_failing = candidate.failures > 0;
+            (
+                is_elsewhere(candidate),
+                is_failing,
+                !candidate.measured,
+                candidate.distance(),
+            )
+        };
         let best = self.candidates.iter().filter(usable).min_by_key(distance);
         let current = self.current.as_ref().and_then(|current| {
             let mut usable = self.candidates.iter().filter(usable);
             usable.find(|candidate| candidate.route.address == current.address)
         });
         let chosen = match (current, best) {
+            (Some(current), Some(best)) if is_elsewhere(current) && !is_elsewhere(best) => best,
             (Some(current), Some(best)) if !is_clearly_nearer(best, current) => current,
             (_, Some(best)) => best,
             (_, None) => return None,
@@ -320,6 +346,22 @@ mod tests {
             "n3:1",
             "a refusal carries no index"
         );
+    }
+
+    #[test]
+    fn a_node_that_says_that_the_tenant_is_elsewhere_is_believed_for_a_while_and_asked_where_nobody_else_is_left() {
+        let mut router = router(&[(1, 10), (2, 80)]);
+        assert_eq!(router.choose(NOW).unwrap().address, "n1:1");
+        router.on_elsewhere("n1:1", NOW);
+        // Somebody who has not heard of it yet is asked, and the way to it is as short as it was.
+        router.on_located(vec![replica(1, true), replica(2, true)], 1);
+        measure(&mut router, &[(1, 10)]);
+        assert_eq!(router.choose(NOW).unwrap().address, "n2:1");
+        router.on_failed("n2:1", NOW, 7);
+        assert_eq!(router.choose(NOW).unwrap().address, "n1:1");
+        measure(&mut router, &[(2, 80)]);
+        assert_eq!(router.choose(NOW).unwrap().address, "n2:1");
+        assert_eq!(router.choose(NOW + ELSEWHERE_BELIEVED).unwrap().address, "n1:1");
     }
 
     #[test]
