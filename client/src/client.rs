@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use futures::Stream;
+use futures::{Stream, StreamExt, stream::FuturesUnordered};
 use halcyon_core::{
     change::Change,
     clock::ClientId,
@@ -378,7 +378,13 @@ impl Client {
                 .unwrap_or_else(std::sync::PoisonError::into_inner);
             std::mem::take(&mut *tasks)
         };
-        let _ = tokio::time::timeout(CLOSE_WAIT, futures::future::join_all(tasks)).await;
+        let mut tasks: FuturesUnordered<_> = tasks.into_iter().collect();
+        let all = async { while tasks.next().await.is_some() {} };
+        if tokio::time::timeout(CLOSE_WAIT, all).await.is_err() {
+            // The outbox may be opened again from here on: who still holds it has to let go.
+            tasks.iter().for_each(JoinHandle::abort);
+            while tasks.next().await.is_some() {}
+        }
         shared.drop_waiters();
         let floor = shared.state().engine.floor();
         if let Some(outbox) = &shared.outbox
