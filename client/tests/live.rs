@@ -22,7 +22,7 @@ use halcyon_core::{
 };
 
 /// Everything in these tests happens within this, or is broken.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The open posts that are not tagged x.
 const OPEN: usize = 3;

@@ -17,6 +17,9 @@ use serde_json::Value;
 /// Between two looks at a node that stops. It says so for 200 ms.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
+/// Stops of which one at least must have been seen.
+const STOPS_MAX: usize = 5;
+
 #[test]
 fn a_node_whose_control_plane_has_not_reached_it_is_not_ready_and_says_so() {
     let mut cluster = Cluster::boot(&["eu-west"]);
@@ -59,11 +62,23 @@ fn a_lost_quorum_is_told_but_is_no_reason_to_send_work_elsewhere() {
 #[test]
 fn a_node_that_stops_says_so_before_it_closes_its_ports() {
     let mut cluster = Cluster::boot(&["eu-west"]);
-    let (port, seen, ended) = (
-        cluster.nodes[0].client_port,
-        AtomicBool::new(false),
-        AtomicBool::new(false),
-    );
+    // On a busy machine nobody may get to look in that time.
+    let seen = (0..STOPS_MAX).any(|at| {
+        if at > 0 {
+            cluster.start(0);
+        }
+        is_told_of_a_stop(&mut cluster)
+    });
+    assert!(seen, "nobody was told that the node stops");
+    let port = cluster.nodes[0].client_port;
+    assert_eq!(asked(port, "/readyz"), None, "the port is still open");
+}
+
+/// Stops the node while somebody looks at it all the time: whether that one was told.
+#[track_caller]
+fn is_told_of_a_stop(cluster: &mut Cluster) -> bool {
+    let port = cluster.nodes[0].client_port;
+    let (seen, ended) = (AtomicBool::new(false), AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !ended.load(Ordering::Acquire) {
@@ -78,8 +93,7 @@ fn a_node_that_stops_says_so_before_it_closes_its_ports() {
         ended.store(true, Ordering::Release);
         assert!(status.success(), "it ended with {status}");
     });
-    assert!(seen.into_inner(), "nobody was told that the node stops");
-    assert_eq!(asked(port, "/readyz"), None, "the port is still open");
+    seen.into_inner()
 }
 
 #[test]

@@ -30,7 +30,8 @@ pub(crate) fn options() -> Options {
     Options {
         heartbeat: Duration::from_millis(100),
         election: (Duration::from_millis(400), Duration::from_millis(800)),
-        deadline: Duration::from_secs(8),
+        // Where a busy disk may hold an election up for long.
+        deadline: Duration::from_secs(40),
         snapshot_entries: 200,
         kept_entries: 50,
     }

@@ -184,7 +184,7 @@ pub(super) struct Cluster {
 }
 
 /// How long a test waits for what must come.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
 impl Cluster {
     /// Starts nodes, with the tenant on those that are named in `replicas`.

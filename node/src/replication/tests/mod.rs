@@ -18,10 +18,13 @@ use halcyon_core::{
 use prost::bytes::Bytes;
 use tokio::time::{sleep, timeout};
 
-use self::cluster::{Cluster, creation};
+use self::cluster::{Cluster, PATIENCE, creation};
 use super::fixtures;
 use crate::{
-    metadata::state::ReplicaState::{Active, Joining, Leaving},
+    metadata::state::{
+        ReplicaState::{Active, Joining, Leaving},
+        State,
+    },
     tenant::{PushError, WatchEvent},
 };
 
@@ -258,6 +261,11 @@ async fn tombstones_are_collected_when_all_replicas_hold_them() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_push_that_asks_for_another_region_waits_for_it() {
     let cluster = three().await;
+    let wait_for = |time: &str| {
+        let settings = |state: &mut State| state.settings.insert("region_ack_deadline".into(), time.into());
+        cluster.control.change(settings)
+    };
+    wait_for("10s");
     cluster.control.change_tenant(|tenant| {
         tenant.settings.insert("acknowledgement".into(), "region".into());
     });
@@ -271,6 +279,7 @@ async fn a_push_that_asks_for_another_region_waits_for_it() {
         );
     }
     cluster.cut(1, true);
+    wait_for("1s");
     let answers = cluster.push(1, vec![cluster.set(creation("e2", 1))]).await;
     assert!(
         matches!(&answers[0], Err(PushError::NotYetReplicated(_))),
@@ -303,22 +312,24 @@ async fn a_watcher_hears_of_every_set_once_through_gaps_and_catch_ups() {
     cluster.agree(&[1, 2, 3]).await;
     cluster.create(1, 300..330, 1).await;
     cluster.agree(&[1, 2, 3]).await;
-    let mut subjects = Vec::new();
-    let mut take = |bytes: &[u8]| {
+    let written = |bytes: &Bytes| -> Vec<EntityId> {
         let set = ChangeSet::decode(bytes).unwrap();
-        subjects.extend(
-            set.changes
-                .iter()
-                .filter(|it| it.value().is_some())
-                .filter_map(Change::subject)
-                .cloned(),
-        );
+        let writes = set.changes.iter().filter(|it| it.value().is_some());
+        writes.filter_map(Change::subject).cloned().collect()
     };
-    while let Ok(Some(event)) = timeout(Duration::from_millis(500), events.recv()).await {
-        match event {
-            WatchEvent::Missed(sets) => sets.iter().for_each(|set| take(set)),
-            WatchEvent::Live { change_set, .. } => take(&change_set),
-            WatchEvent::Anew | WatchEvent::CaughtUp(_) | WatchEvent::Held { .. } => {}
+    let mut subjects = Vec::new();
+    loop {
+        // Once all have come, what comes again comes soon.
+        let patience = if subjects.len() < 120 {
+            PATIENCE
+        } else {
+            Duration::from_millis(500)
+        };
+        match timeout(patience, events.recv()).await {
+            Ok(Some(WatchEvent::Missed(sets))) => subjects.extend(sets.iter().flat_map(written)),
+            Ok(Some(WatchEvent::Live { change_set, .. })) => subjects.extend(written(&change_set)),
+            Ok(Some(WatchEvent::Anew | WatchEvent::CaughtUp(_) | WatchEvent::Held { .. })) => {}
+            Ok(None) | Err(_) => break,
         }
     }
     let heard = subjects.len();

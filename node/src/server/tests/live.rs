@@ -78,6 +78,13 @@ impl Follower {
 
     /// Takes in the next event that is a commit.
     async fn next(&mut self) -> v1::Commit {
+        let commit = self.hear().await;
+        self.take_in(&commit);
+        commit
+    }
+
+    /// The next event that is a commit.
+    async fn hear(&mut self) -> v1::Commit {
         loop {
             let message = tokio::time::timeout(PATIENCE, self.stream.message());
             let message = message
@@ -89,7 +96,6 @@ impl Follower {
                 Some(Event::Commit(commit)) => {
                     assert_eq!(message.number, self.last + 1, "no event is lost or repeated");
                     self.last = message.number;
-                    self.take_in(&commit);
                     return commit;
                 }
                 Some(Event::Held(_)) => assert_eq!(message.number, self.last),
@@ -363,10 +369,7 @@ async fn a_writer_hears_of_its_set_and_one_who_saw_more_gets_a_stale_answer() {
     let mut request = follower.request(2, QUERY);
     request.vector = ahead.encode().into();
     follower.subscribe(request).await.unwrap();
-    let message = follower.stream.message().await.unwrap().unwrap();
-    let Some(Event::Commit(commit)) = message.event else {
-        panic!("{message:?}");
-    };
+    let commit = follower.hear().await;
     assert!(commit.deltas[0].stale && !commit.deltas[0].more);
     cluster.stop().await;
 }

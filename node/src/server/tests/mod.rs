@@ -32,7 +32,7 @@ use super::{ADMIN_FILE, Node, NodeError};
 use crate::config::{Config, Start};
 
 /// How long a test waits for what should take a fraction of it.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A directory and what runs in it.
 struct Place {

