@@ -76,6 +76,10 @@ pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// How long what the other replicas said of themselves counts as fresh.
 pub(super) const DESCRIBED_FRESH: Duration = Duration::from_secs(1);
 
+/// How long replicas that differ wait for the word of one that cannot be compared just now, because it has taken in more
+/// or less than they: nobody should read "no majority agrees" of a majority that had not been counted.
+pub(super) const JUDGE_PATIENCE: Duration = Duration::from_secs(10);
+
 /// How often a leaving replica asks whether the others hold all it has.
 pub(super) const LEAVE_POLL: Duration = Duration::from_millis(250);
 

@@ -8,7 +8,7 @@ use std::{
 use halcyon_core::id::{NodeId, TenantId};
 
 use super::{Engine, Known, Signal, TenantState};
-use crate::{metadata::state::ReplicaState, storage::types::Summary};
+use crate::{metadata::state::ReplicaState, replication::limits::JUDGE_PATIENCE, storage::types::Summary};
 
 impl Engine {
     /// What the others said that they are.
@@ -76,15 +76,21 @@ impl Engine {
         };
         let camps = camps(state, own, me, now);
         if camps.len() < 2 {
-            state.suspect = false;
+            (state.suspect, state.judged_by) = (false, None);
             return;
         }
-        let electors =
-            state.others(me, &[ReplicaState::Active]).len() + usize::from(state.role(me) == Some(ReplicaState::Active));
+        let others = state.others(me, &[ReplicaState::Active]);
+        let electors = others.len() + usize::from(state.role(me) == Some(ReplicaState::Active));
         let majority = camps.iter().find(|(_, camp)| 2 * camp.active.len() > electors);
+        let counted: BTreeSet<NodeId> = camps.values().flat_map(|camp| camp.active.iter().copied()).collect();
+        let is_awaited = |node: &NodeId| !counted.contains(node) && !self.around.unreachable.contains(node);
+        let judged_by = *state.judged_by.get_or_insert(now + JUDGE_PATIENCE);
+        if majority.is_none() && now < judged_by && others.iter().any(is_awaited) {
+            return;
+        }
         let stands_against = majority.is_some_and(|(&fingerprint, _)| fingerprint != own.fingerprint.0);
         let message = verdict(me, &camps, majority.map(|(&fingerprint, _)| fingerprint));
-        state.suspect = false;
+        (state.suspect, state.judged_by) = (false, None);
         state.refill |= stands_against;
         self.signals.push(Signal::Alarm { tenant, message });
     }

@@ -351,7 +351,7 @@ impl Engine {
             Done::Erased(true) => {
                 state.filling = state.refill && !state.deleted;
                 state.refill = false;
-                state.suspect = false;
+                (state.suspect, state.judged_by) = (false, None);
                 state.pulled.clear();
             }
         }

@@ -173,6 +173,8 @@ pub struct TenantState {
     pub filling: bool,
     /// Another replica has the same vector and other facts.
     pub suspect: bool,
+    /// Until when the judgement on that waits for those that could not be compared yet.
+    pub judged_by: Option<Duration>,
     /// Since when origins of removed nodes wait to be closed.
     pub closing_since: Option<Duration>,
     /// Where its sets go.

@@ -13,7 +13,7 @@ use crate::{
     metadata::state::ReplicaState::{Active, Joining, Leaving},
     replication::{
         fixtures,
-        limits::{CLOSE_WAIT, DESCRIBED_FRESH, TASKS_MAX},
+        limits::{CLOSE_WAIT, DESCRIBED_FRESH, JUDGE_PATIENCE, TASKS_MAX},
     },
 };
 
@@ -393,6 +393,28 @@ fn unequal_facts_at_equal_vectors_are_repaired_where_most_active_replicas_agree(
     check_judgement(&[7, 8, 8], false, "(n1 (this node), n2 against n3, n4) and no majority");
     check_judgement(&[8, 8, 7, 8], true, "n1 (this node), n4 stand against n2, n3, n5");
     check_judgement(&[8, 9], false, "(n1 (this node) against n2 against n3) and no majority");
+}
+
+#[test]
+fn nobody_says_that_no_majority_agrees_before_the_others_were_counted_or_took_too_long() {
+    let mut engine = engine(&ALL_ACTIVE, Some(own(&[(2, 5)], true)));
+    let wrong = Known {
+        fingerprint: Some(Fingerprint(8)),
+        ..known(&[(2, 5)])
+    };
+    // The third is behind, and cannot be compared.
+    let answers = vec![(TWO, Some(wrong.clone())), (THREE, Some(known(&[(2, 4)])))];
+    let mut told = |at| {
+        engine.on_known(TWO, fixtures::tenant_id(), wrong.clone(), at);
+        let at = engine.due().unwrap().max(at);
+        assert_eq!(actions(&mut engine, at), [Action::Describe(vec![TWO, THREE])]);
+        then(&mut engine, Done::Described(answers.clone()), at);
+        let signals = engine.take_signals();
+        signals.iter().any(|signal| matches!(signal, Signal::Alarm { .. }))
+    };
+    assert!(!told(AT));
+    assert!(!told(AT + JUDGE_PATIENCE / 2));
+    assert!(told(AT + JUDGE_PATIENCE * 2));
 }
 
 #[track_caller]
