@@ -120,7 +120,9 @@ pub async fn acknowledged(pending: &mut Pending, patience: Duration) -> Result<A
 /// The tenant's key: as given, from the file that is given, or where `dev` left it.
 pub fn key(globals: &Globals, tenant: &str) -> Result<String, Failure> {
     match &globals.key {
-        Some(given) if given.trim().is_empty() => Err(Failure::usage("--key is empty")),
+        Some(given) if given.trim().is_empty() => {
+            Err(Failure::usage("the key is empty").advise("look at --key, or at HALCYON_KEY"))
+        }
         Some(given) => text_or_file(given),
         None if tenant == DEV_TENANT && Path::new(DEV_KEY).exists() => read_secret(Path::new(DEV_KEY)),
         None => Err(Failure::usage(format_args!("tenant {tenant} needs its access key"))
@@ -271,7 +273,8 @@ async fn within<T>(globals: &Globals, connecting: impl Future<Output = Result<T,
 fn credential(globals: &Globals) -> Result<String, Failure> {
     if let Some(given) = &globals.admin_credential {
         if given.trim().is_empty() {
-            return Err(Failure::usage("--admin-credential is empty"));
+            return Err(Failure::usage("the admin credential is empty")
+                .advise("look at --admin-credential, or at HALCYON_ADMIN"));
         }
         return text_or_file(given);
     }
