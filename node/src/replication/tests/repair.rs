@@ -102,12 +102,19 @@ fn stray(changes: Vec<Change>) -> GossipSet {
     }
 }
 
-/// Gives each node the same tag with another title, as a bad disk would.
+/// Gives each node the same tag with another title, as a bad disk would; cut off meanwhile, as one that has it already
+/// would fill the next.
 async fn differ(cluster: &Cluster, titles: &[(u64, &str)]) {
+    for &(node, _) in titles {
+        cluster.cut(node, true);
+    }
     for &(node, title) in titles {
         let set = stray([creation("s1", 0), writing("s1", title)].concat());
         let taken = cluster.nodes[&node].storage.take_gossip(NodeId(9), vec![set]).await;
         assert_eq!(taken.unwrap(), [GossipOutcome::Taken]);
+    }
+    for &(node, _) in titles {
+        cluster.cut(node, false);
     }
 }
 

@@ -283,8 +283,11 @@ async fn a_delta_comes_for_each_state_and_a_session_goes_on_where_it_was() {
         subscription: 1,
     };
     again.sessions.unsubscribe(with_key(&key, unsubscribe)).await.unwrap();
-    let figures = place.node().rooms().live.figures();
-    assert_eq!((figures.plans, figures.subscribers), (1, 0));
+    eventually("the subscription is gone", async || {
+        let figures = place.node().rooms().live.figures();
+        (figures.plans, figures.subscribers) == (1, 0)
+    })
+    .await;
     cluster.stop().await;
 }
 
