@@ -76,7 +76,41 @@ fn matching(c: &mut Criterion) {
         b.iter(|| {
             let mut sum = 0;
             for triple in &delta {
-                registry.touched(black_box(triple), |id| sum += id.0);
+                registry.touched(black_box(triple), &graph, |id| sum += id.0);
+            }
+            sum
+        });
+    });
+    group.finish();
+}
+
+/// The same where each query asks for a range of values, of which ten hold a change's.
+fn ranging(c: &mut Criterion) {
+    let mut graph = graph(1_000);
+    let mut registry = Registry::default();
+    for id in 0..QUERIES {
+        let source = format!("find ?p where ?p post/created ?t; ?t >= {id}; ?t < {}", id + MATCHING);
+        let live = open(&source, &graph);
+        registry.insert(LiveId(id), &live, &graph);
+    }
+    let delta: Vec<Triple> = (0..1_000)
+        .flat_map(|at| {
+            post(
+                &mut graph,
+                20_000 + at,
+                100_000 + at,
+                f64::from(u32::try_from(at * 97).expect("few")),
+            )
+            .added
+        })
+        .collect();
+    let mut group = c.benchmark_group("live");
+    group.throughput(Throughput::Elements(delta.len() as u64));
+    group.bench_function("match 2,000 triples against 100,000 ranges", |b| {
+        b.iter(|| {
+            let mut sum = 0;
+            for triple in &delta {
+                registry.touched(black_box(triple), &graph, |id| sum += id.0);
             }
             sum
         });
@@ -110,5 +144,5 @@ fn following(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, matching, following);
+criterion_group!(benches, matching, ranging, following);
 criterion_main!(benches);

@@ -331,7 +331,7 @@ impl Engine {
     fn touched(&self, moves: &Moves) -> BTreeSet<QueryId> {
         let mut touched: BTreeSet<QueryId> = moves.queries().collect();
         moves.each_triple(self.replica.graph(), |triple| {
-            self.registry.touched(triple, |live| {
+            self.registry.touched(triple, self.replica.graph(), |live| {
                 touched.insert(QueryId(live.0));
             });
         });

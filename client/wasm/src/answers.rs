@@ -80,7 +80,7 @@ impl Answers {
     pub(crate) fn apply(&mut self, delta: &Delta, graph: &Graph) {
         let mut touched = std::collections::BTreeSet::new();
         for triple in delta.added.iter().chain(&delta.removed) {
-            self.registry.touched(triple, |LiveId(id)| {
+            self.registry.touched(triple, graph, |LiveId(id)| {
                 touched.insert(u32::try_from(id).expect("ids are given as u32"));
             });
         }

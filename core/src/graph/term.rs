@@ -258,6 +258,35 @@ impl Term {
         ((self.0 >> 64) as u64, self.0 as u64)
     }
 
+    /// A number in the order of values: exact but for texts that share their first bytes, which have one number, and for
+    /// references, which have the order of their entities' numbers.
+    #[inline]
+    pub(crate) const fn order_key(self) -> u128 {
+        self.0 >> KEY_SHIFT
+    }
+
+    /// The number of a value; none for a reference.
+    pub(crate) fn order_key_of(value: &Value) -> Option<u128> {
+        match text_of(value) {
+            Some((code, bytes)) => Some(Self::new(code, first_bytes(bytes), 0).order_key()),
+            None => Self::inline(value).map(Self::order_key),
+        }
+    }
+
+    /// The numbers of the first and the last string with a prefix.
+    pub(crate) fn order_keys_of_prefix(prefix: &str) -> (u128, u128) {
+        let first = first_bytes(prefix.as_bytes());
+        let open = u32::try_from(prefix.len() * 8).map_or(0, |bits| u64::MAX.checked_shr(bits).unwrap_or(0));
+        let key = |key| Self::new(STRING, key, 0).order_key();
+        (key(first), key(first | open))
+    }
+
+    /// The first and the last number of a type.
+    pub(crate) const fn order_keys_of_code(code: u8) -> (u128, u128) {
+        let (first, last) = (Self::new(code, 0, 0), Self::new(code, u64::MAX, 0));
+        (first.order_key(), last.order_key())
+    }
+
     #[inline]
     pub(super) const fn bits(self) -> u128 {
         self.0

@@ -189,8 +189,9 @@ impl State {
         self.version += 1;
         let mut touched: BTreeMap<u64, (bool, Vec<&Write>)> = BTreeMap::new();
         for triple in delta.added.iter().chain(&delta.removed) {
-            self.registry
-                .touched(triple, |LiveId(plan)| touched.entry(plan).or_default().0 = true);
+            self.registry.touched(triple, &self.graph, |LiveId(plan)| {
+                touched.entry(plan).or_default().0 = true;
+            });
         }
         for write in writes {
             let entity = self.entity(&write.change);

@@ -12,6 +12,7 @@ mod context;
 mod filter;
 mod group;
 mod hash;
+mod keyed;
 mod lookup;
 mod object;
 mod relation;
@@ -25,6 +26,7 @@ mod tests;
 use std::sync::Arc;
 
 pub use context::{Budget, EvalError, Interrupt};
+pub(in crate::query) use keyed::Keyed;
 
 use self::{context::Context, hash::Tuples, relation::Relation, select::SelectRun};
 use super::{

@@ -81,6 +81,14 @@ impl<'p> Run<'p> {
         self.feed(seed);
     }
 
+    /// Starts anew, with a binding for each value of a column.
+    pub(super) fn feed_keys(&mut self, column: Column, keys: &[Term]) {
+        let mut seed = Batch::empty(self.pipeline.width);
+        seed.len = keys.len();
+        seed.set(column, keys.to_vec());
+        self.feed(seed);
+    }
+
     /// Lets the first lookup scan only from one edge to another.
     pub(super) fn narrow(&mut self, from: Edge, to: Edge) {
         for step in &mut self.steps {

@@ -41,7 +41,10 @@ impl<'p> SelectRun<'p> {
     pub(super) fn new<T: Triples + ?Sized>(plan: &'p SelectPlan, cx: &Context<'_, T>) -> Self {
         let (expressions, fields) = match &plan.shape {
             Shape::Table(columns) => (columns.iter().map(|column| column.value).collect(), None),
-            Shape::Entities { fields, .. } => (Vec::new(), Some(Fields::new(fields, &plan.includes, cx))),
+            Shape::Entities { entity, fields } => {
+                let fields = Fields::new(fields, &plan.includes, cx);
+                (vec![Expression::Var(*entity)], Some(fields))
+            }
         };
         let paths = plan.order.iter().map(|key| match &key.by {
             OrderBy::Path(steps) => Path::new(steps, key.descending, cx),
@@ -105,7 +108,8 @@ impl<'p> SelectRun<'p> {
         Ok(Answer { rows, next })
     }
 
-    fn objects<T: Triples + ?Sized>(
+    /// The objects of entities, found or not.
+    pub(super) fn objects<T: Triples + ?Sized>(
         &mut self,
         column: Column,
         entities: &[EntityNumber],
@@ -286,7 +290,17 @@ impl<'p> SelectRun<'p> {
         is_plain
     }
 
-    /// The next tuples as they are found, flat.
+    /// Starts from nothing.
+    pub(super) fn feed_all(&mut self) {
+        self.run.feed_one(&[]);
+    }
+
+    /// Starts from some values of the variable that the plan has as its seed.
+    pub(super) fn feed_keys(&mut self, key: Column, keys: &[Term]) {
+        self.run.feed_keys(key, keys);
+    }
+
+    /// The next tuples as they are found, flat: a table's, or entities.
     pub(super) fn stream<T: Triples + ?Sized>(
         &mut self,
         seen: &mut Option<Tuples>,

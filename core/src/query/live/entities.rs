@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Budget, EvalError, Query, Rows, Triples, Var, probe,
+    Budget, EvalError, Keyed, Query, Triples,
     window::{AnswerDelta, Change, Item, Key, Window},
 };
 use crate::{
     query::{
         answer::{Datum, Object},
-        logic::{OrderBy, OrderKey, PredicateTerm, Shape, Step},
-        triples::{Objects, PredicateNumber, Scan, Term},
+        logic::{Body, OrderBy, OrderKey, PredicateTerm, Shape, Step},
+        triples::{EntityNumber, Objects, PredicateNumber, Scan, Term},
     },
     value::Value,
 };
@@ -20,13 +20,12 @@ const SCAN_BATCH: usize = 256;
 
 #[derive(Debug)]
 pub(super) struct Entities {
-    entity: Var,
     order: Vec<OrderKey>,
     /// Which entities are found, without what they hold.
-    members: Query,
+    members: Keyed,
     /// What they hold.
-    objects: Query,
-    places: BTreeMap<Value, Key>,
+    objects: Keyed,
+    places: BTreeMap<Term, Key>,
     pub(super) window: Window,
 }
 
@@ -42,24 +41,23 @@ impl Entities {
         let mut members = objects.clone();
         let fields = Vec::new();
         members.select.shape = Shape::Entities { entity, fields };
+        // They are asked for members alone.
+        objects.select.body = Body::default();
         let mut entities = Self {
-            entity,
             order: query.select.order.clone(),
-            members,
-            objects,
+            members: Keyed::new(members, entity),
+            objects: Keyed::new(objects, entity),
             places: BTreeMap::new(),
             window: Window::of(query),
         };
-        let found = probe(&entities.members, None, store, budget)?;
-        for object in objects_of(found) {
-            let id = Value::Ref(object.id);
-            let key = entities.key(&id, store);
-            entities.places.insert(id, key);
+        let found = entities.members.find(None, store, budget)?;
+        for term in found.terms {
+            let key = entities.key(term, store);
+            entities.places.insert(term, key);
         }
         let come: Vec<Key> = entities.places.values().cloned().collect();
         let (_, entered) = entities.window.shift(Vec::new(), come);
-        let ids = entered.iter().map(Key::id).collect();
-        let mut objects = entities.build(&ids, store, budget)?;
+        let mut objects = entities.build(entered.iter(), store, budget)?;
         let changes = entered.into_iter().filter_map(|key| {
             let object = objects.remove(&key.id())?;
             Some(Change::Added(key, Item::Object(object)))
@@ -75,20 +73,24 @@ impl Entities {
 
     pub(super) fn apply<T: Triples + ?Sized>(
         &mut self,
-        keys: &[Value],
+        keys: &[Term],
         store: &T,
         budget: Budget,
     ) -> Result<AnswerDelta, EvalError> {
-        let found = probe(&self.members, Some((self.entity, keys)), store, budget)?;
-        let found: BTreeSet<Value> = objects_of(found).map(|object| Value::Ref(object.id)).collect();
+        let found: BTreeSet<Term> = self
+            .members
+            .find(Some(keys), store, budget)?
+            .terms
+            .into_iter()
+            .collect();
         let (mut gone, mut come) = (Vec::new(), Vec::new());
         // Those that may have changed where they stand.
         let mut stay = Vec::new();
-        for id in keys {
-            let before = self.places.remove(id);
-            let after = found.contains(id).then(|| self.key(id, store));
+        for term in keys {
+            let before = self.places.remove(term);
+            let after = found.contains(term).then(|| self.key(*term, store));
             if let Some(after) = &after {
-                self.places.insert(id.clone(), after.clone());
+                self.places.insert(*term, after.clone());
             }
             if before == after {
                 stay.extend(after);
@@ -99,8 +101,8 @@ impl Entities {
         }
         let (left, entered) = self.window.shift(gone, come);
         stay.retain(|key| self.window.item(key).is_some() && left.binary_search(key).is_err());
-        let ids = stay.iter().chain(&entered).map(Key::id).collect();
-        let objects = self.build(&ids, store, budget)?;
+        stay.sort_unstable();
+        let objects = self.build(stay.iter().chain(&entered), store, budget)?;
         Ok(self.tell(left, entered, stay, objects))
     }
 
@@ -133,29 +135,29 @@ impl Entities {
         self.window.tell(changes)
     }
 
-    fn build<T: Triples + ?Sized>(
-        &self,
-        ids: &BTreeSet<Value>,
+    /// The objects that stand at these places, by their ids.
+    fn build<'k, T: Triples + ?Sized>(
+        &mut self,
+        keys: impl Iterator<Item = &'k Key>,
         store: &T,
         budget: Budget,
     ) -> Result<BTreeMap<Value, Object>, EvalError> {
-        if ids.is_empty() {
+        let entity = |key: &Key| store.term(&key.id()).and_then(Term::as_entity);
+        let entities: Vec<EntityNumber> = keys.filter_map(entity).collect();
+        if entities.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let ids: Vec<Value> = ids.iter().cloned().collect();
-        let found = probe(&self.objects, Some((self.entity, &ids)), store, budget)?;
-        Ok(objects_of(found)
-            .map(|object| (Value::Ref(object.id.clone()), object))
-            .collect())
+        let objects = self.objects.objects(&entities, store, budget)?.into_iter();
+        Ok(objects.map(|object| (Value::Ref(object.id.clone()), object)).collect())
     }
 
     /// Where an entity stands: a datum for each key of the order, then its id.
-    fn key<T: Triples + ?Sized>(&self, id: &Value, store: &T) -> Key {
-        let own = || Datum::Value(id.clone());
+    fn key<T: Triples + ?Sized>(&self, entity: Term, store: &T) -> Key {
+        let own = || Datum::Value(store.value(entity));
         let data = self.order.iter().map(|key| match &key.by {
             OrderBy::Id | OrderBy::Column(_) => own(),
             OrderBy::Path(steps) => {
-                let values = reached(id, steps, store);
+                let values = reached(entity, steps, store);
                 if key.descending {
                     values.into_iter().next_back()
                 } else {
@@ -168,17 +170,9 @@ impl Entities {
     }
 }
 
-pub(super) fn objects_of(rows: Rows) -> impl Iterator<Item = Object> {
-    match rows {
-        Rows::Entities(objects) => objects,
-        Rows::Table { .. } => Vec::new(),
-    }
-    .into_iter()
-}
-
 /// The values that a path leads to.
-fn reached<T: Triples + ?Sized>(id: &Value, steps: &[Step], store: &T) -> BTreeSet<Value> {
-    let mut here: BTreeSet<Term> = store.term(id).into_iter().collect();
+fn reached<T: Triples + ?Sized>(entity: Term, steps: &[Step], store: &T) -> BTreeSet<Value> {
+    let mut here = BTreeSet::from([entity]);
     for step in steps {
         let mut next = Vec::new();
         for predicate in numbers(&step.predicate, store) {

@@ -11,8 +11,8 @@
 //!    the state before and the state after, without filters. Whatever a binding, a `not` or an optional rested on,
 //!    before or after, is in that union; so no key whose bindings change is missed, self joins and predicates of many
 //!    values included. These are semi-naive delta rules, used to find what to delete and derive again, as `DRed` does.
-//! 2. **Derive again.** The evaluator answers the body for the candidates alone, in the new state. What was held for them
-//!    goes, what it finds comes. So `not` and `optional` are exact.
+//! 2. **Derive again.** The evaluator answers the body for the candidates alone, in the new state, by a plan that starts
+//!    from them and is kept. What was held for them goes, what it finds comes. So `not` and `optional` are exact.
 //! 3. **Groups** count: rows by multiplicity, sums exactly, min, max and collect by ordered multisets ([`group`]).
 //! 4. **Order, limit and cursor**: an index of all keys of the order in memory; the window is its first `limit` keys
 //!    behind the cursor. A change costs the depth of the index and the length of the window, whatever lies behind it.
@@ -28,12 +28,15 @@
 //!
 //! # What always holds
 //!
+//! A store's terms stay what they are for as long as a query of it is followed.
+//!
 //! After each [`Live::apply`] that is `Ok`, [`Live::answer`] equals a fresh evaluation, and so does a consumer's
 //! [`Mirror`] that took in each [`AnswerDelta`]. After an error the state is lost: open the query again.
 
 mod coverage;
 mod entities;
 mod group;
+mod ranges;
 mod registry;
 mod solve;
 mod table;
@@ -42,17 +45,16 @@ mod tests;
 mod trigger;
 mod window;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use thiserror::Error;
 
 use self::{entities::Entities, solve::Solver, table::Table, trigger::Triggers};
 use super::{
-    answer::{Answer, Rows},
-    eval::{self, Budget, EvalError},
+    answer::Answer,
+    eval::{Budget, EvalError, Keyed},
     logic::{Filter, Query, Shape, Var},
-    plan,
-    triples::Triples,
+    triples::{Term, Triples},
 };
 use crate::{graph::Delta, value::Value};
 
@@ -139,11 +141,10 @@ impl Live {
         if keys.is_empty() {
             return Ok(AnswerDelta::default());
         }
-        let values: BTreeSet<Value> = keys.into_iter().map(|term| store.value(term)).collect();
-        let values: Vec<Value> = values.into_iter().collect();
+        let keys: Vec<Term> = keys.into_iter().collect();
         let answer = match &mut self.state {
-            State::Table(table) => table.apply(&values, store, self.budget)?,
-            State::Entities(entities) => entities.apply(&values, store, self.budget)?,
+            State::Table(table) => table.apply(&keys, store, self.budget)?,
+            State::Entities(entities) => entities.apply(&keys, store, self.budget)?,
         };
         if self.held() > self.budget.tuples {
             return Err(Lost::TooLarge(self.budget.tuples));
@@ -171,19 +172,4 @@ impl Live {
             State::Entities(entities) => entities.held(),
         }
     }
-}
-
-/// The rows of a query for some values of its key alone, in any order and without limit.
-fn probe<T: Triples + ?Sized>(
-    query: &Query,
-    only: Option<(Var, &[Value])>,
-    store: &T,
-    budget: Budget,
-) -> Result<Rows, EvalError> {
-    let mut query = query.clone();
-    if let Some((key, values)) = only {
-        query.select.body.filters.push(Filter::In(key, values.to_vec()));
-    }
-    let plan = plan::plan(Arc::new(query), store);
-    Ok(eval::evaluate(&plan, store, budget, None)?.answer.rows)
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Delta, Lost, Triples, Value, Var,
+    Delta, Filter, Lost, Triples, Value, Var,
     entities::{numbers, scan, subjects},
-    trigger::Triggers,
+    trigger::{Trigger, Triggers, passes, tested},
 };
 use crate::{
     graph::Triple,
@@ -42,14 +42,14 @@ impl<'a, T: Triples + ?Sized> Solver<'a, T> {
     /// All keys that a delta may touch.
     pub(super) fn candidates(mut self, triggers: &Triggers, delta: &Delta) -> Result<BTreeSet<Term>, Lost> {
         self.key = triggers.key;
-        for trigger in &triggers.all {
-            for triple in delta.added.iter().chain(&delta.removed) {
-                self.binding.clear();
-                self.binding.resize(triggers.width, None);
-                let predicate = &trigger.pattern.predicate;
-                if !predicate.takes(&self.store.predicate(triple.predicate)) {
+        for triple in delta.added.iter().chain(&delta.removed) {
+            let predicate = self.store.predicate(triple.predicate);
+            for trigger in &triggers.all {
+                if !trigger.pattern.predicate.takes(&predicate) || !self.passes(trigger, triple) {
                     continue;
                 }
+                self.binding.clear();
+                self.binding.resize(triggers.width, None);
                 if self.bind(&trigger.pattern, triple.subject, triple.object).is_some() {
                     let way: Vec<&Positive> = trigger.way.iter().collect();
                     self.go(&way)?;
@@ -57,6 +57,16 @@ impl<'a, T: Triples + ?Sized> Solver<'a, T> {
             }
         }
         Ok(self.found)
+    }
+
+    fn passes(&self, trigger: &Trigger, triple: &Triple) -> bool {
+        let pattern = &trigger.pattern;
+        let is_of = |place: &Place, filter: &Filter| place.var().is_some() && place.var() == tested(filter);
+        trigger.tests.iter().all(|filter| {
+            let subject = || self.store.value(Term::entity(triple.subject));
+            (!is_of(&pattern.object, filter) || passes(filter, &self.store.value(triple.object)))
+                && (!is_of(&pattern.subject, filter) || passes(filter, &subject()))
+        })
     }
 
     /// Goes on until the key is bound.

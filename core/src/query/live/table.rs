@@ -6,31 +6,26 @@ use std::{
 };
 
 use super::{
-    Budget, EvalError, Query, Rows, Triples, Var,
+    Budget, EvalError, Keyed, Query, Term, Triples, Var,
     group::Group,
-    probe,
     trigger::own_variables,
     window::{AnswerDelta, Change, Item, Key, Window},
 };
-use crate::{
-    query::{
-        answer::{Datum, Row},
-        logic::{Column, Expression, OrderKey, Shape},
-    },
-    value::Value,
+use crate::query::{
+    answer::{Datum, Row},
+    logic::{Column, Expression, OrderKey, Shape},
 };
 
 #[derive(Debug)]
 pub(super) struct Table {
     /// The body, with all its own variables as columns.
-    probe: Query,
-    key: Var,
+    probe: Keyed,
     key_column: usize,
     columns: Vec<Expression>,
     /// Which column of a binding each column reads.
     reads: Vec<Option<usize>>,
     order: Vec<OrderKey>,
-    bindings: BTreeMap<Value, Vec<Row>>,
+    bindings: BTreeMap<Term, Vec<Row>>,
     held: usize,
     groups: BTreeMap<Row, Group>,
     pub(super) window: Window,
@@ -48,8 +43,7 @@ impl Table {
         let place = |var: Var| own.iter().position(|own| *own == var);
         let columns: Vec<Expression> = columns.iter().map(|column| column.value).collect();
         let mut table = Self {
-            probe: bindings_of(query, &own),
-            key,
+            probe: Keyed::new(bindings_of(query, &own), key),
             key_column: place(key).expect("the body binds its key"),
             reads: columns.iter().map(|column| column.var().and_then(place)).collect(),
             order: query.select.order.clone(),
@@ -64,7 +58,7 @@ impl Table {
             table.groups.insert(Row::new(), Group::new(table.columns.len()));
             first.insert(Row::new(), None);
         }
-        let found = probe(&table.probe, None, store, budget)?;
+        let found = table.probe.rows(None, table.key_column, store, budget)?;
         table.come(found, &mut first);
         table.tell(first);
         Ok(table)
@@ -76,11 +70,11 @@ impl Table {
 
     pub(super) fn apply<T: Triples + ?Sized>(
         &mut self,
-        keys: &[Value],
+        keys: &[Term],
         store: &T,
         budget: Budget,
     ) -> Result<AnswerDelta, EvalError> {
-        let found = probe(&self.probe, Some((self.key, keys)), store, budget)?;
+        let found = self.probe.rows(Some(keys), self.key_column, store, budget)?;
         let mut before = BTreeMap::new();
         for key in keys {
             for binding in self.bindings.remove(key).unwrap_or_default() {
@@ -92,13 +86,11 @@ impl Table {
         Ok(self.tell(before))
     }
 
-    fn come(&mut self, found: Rows, before: &mut BTreeMap<Row, Option<Row>>) {
-        let Rows::Table { rows, .. } = found else { return };
-        for binding in rows {
+    fn come(&mut self, found: Vec<(Term, Row)>, before: &mut BTreeMap<Row, Option<Row>>) {
+        for (key, binding) in found {
             self.put(&binding, true, before);
             self.held += 1;
-            let key = binding[self.key_column].value().expect("no null binds a positive");
-            self.bindings.entry(key.clone()).or_default().push(binding);
+            self.bindings.entry(key).or_default().push(binding);
         }
     }
 

@@ -1,16 +1,21 @@
 //! Triggers: which changed triples may touch a query, and the way from there to keys.
+//!
+//! A triple that fails a comparison beside its pattern is none: it makes no binding, keeps none out and fills none in.
+//! Nor is there a trigger for "is a post" beside a pattern about `post/…` of the same entity, which says it too.
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{Filter, Query, Refused, Shape, Var};
+use super::{Filter, Query, Refused, Shape, Value, Var};
 use crate::query::logic::{
-    Body, Field, FieldValue, OrderBy, OrderKey, Positive, PredicateTerm, Select, Term, TriplePattern,
+    Body, Field, FieldValue, Kind, Operand, OrderBy, OrderKey, Positive, PredicateTerm, Select, Term, TriplePattern,
 };
 
 /// One pattern, and what leads from a triple that matches it to keys.
 #[derive(Debug, Clone)]
 pub(super) struct Trigger {
     pub(super) pattern: TriplePattern,
+    /// What its subject and its object must pass, each by itself.
+    pub(super) tests: Vec<Filter>,
     pub(super) way: Vec<Positive>,
 }
 
@@ -67,7 +72,15 @@ impl Triggers {
             let mut rest = way.clone();
             rest.remove(around.len() + at);
             match positive {
-                Positive::Triple(pattern) => self.push(pattern.clone(), rest),
+                Positive::Triple(pattern) if is_implied(pattern, &rest) => {}
+                Positive::Triple(pattern) => {
+                    let tests = body.filters.iter().filter(|filter| is_test_of(filter, pattern));
+                    self.all.push(Trigger {
+                        tests: tests.cloned().collect(),
+                        pattern: pattern.clone(),
+                        way: rest,
+                    });
+                }
                 Positive::Or(or) => or.branches.iter().for_each(|branch| self.body(branch, &rest)),
                 Positive::Call { .. } => unreachable!("a query without rules calls none"),
             }
@@ -116,7 +129,57 @@ impl Triggers {
     }
 
     fn push(&mut self, pattern: TriplePattern, way: Vec<Positive>) {
-        self.all.push(Trigger { pattern, way });
+        let tests = Vec::new();
+        self.all.push(Trigger { pattern, tests, way });
+    }
+}
+
+/// Whether what stands around a pattern of a whole type says the same, and needs a triple of its own for it.
+fn is_implied(pattern: &TriplePattern, around: &[Positive]) -> bool {
+    let PredicateTerm::OfType(name) = &pattern.predicate else {
+        return false;
+    };
+    let says_it = |positive: &Positive| match positive {
+        Positive::Triple(other) => match &other.predicate {
+            PredicateTerm::Is(one) => other.subject == pattern.subject && one.entity_type() == &**name,
+            _ => false,
+        },
+        Positive::Or(_) | Positive::Call { .. } => false,
+    };
+    pattern.object == Term::Any && pattern.subject != Term::Any && around.iter().any(says_it)
+}
+
+/// Whether a filter looks at nothing but the pattern's subject, or at nothing but its object.
+fn is_test_of(filter: &Filter, pattern: &TriplePattern) -> bool {
+    let var = tested(filter);
+    var.is_some() && (pattern.subject.var() == var || pattern.object.var() == var)
+}
+
+/// The one variable that a filter looks at.
+pub(super) const fn tested(filter: &Filter) -> Option<Var> {
+    match filter {
+        Filter::Compare {
+            left,
+            right: Operand::Constant(_),
+            ..
+        } => Some(*left),
+        Filter::In(var, _) | Filter::Text { var, .. } | Filter::Kind(var, _) => Some(*var),
+        Filter::Compare { .. } | Filter::Not(_) => None,
+    }
+}
+
+/// Whether the one variable's value passes.
+pub(super) fn passes(filter: &Filter, value: &Value) -> bool {
+    match filter {
+        Filter::Compare {
+            comparison,
+            right: Operand::Constant(right),
+            ..
+        } => comparison.holds(value, right),
+        Filter::In(_, values) => values.binary_search(value).is_ok(),
+        Filter::Text { test, text, .. } => test.holds(value, text),
+        Filter::Kind(_, kind) => Kind::of(value) == *kind,
+        Filter::Compare { .. } | Filter::Not(_) => true,
     }
 }
 

@@ -27,6 +27,7 @@ mod prepare;
 use std::sync::Arc;
 
 pub use build::plan;
+pub(in crate::query) use build::plan_from;
 pub use explain::Counters;
 
 use super::{

@@ -59,6 +59,8 @@ pub struct Coverage {
     window: Option<Window>,
     /// What each key rests on, ascending.
     keys: BTreeMap<Term, Box<[EntityNumber]>>,
+    /// How many entities stand in all of these.
+    listed: usize,
     /// How many keys need an entity.
     counts: HashMap<EntityNumber, u32>,
     /// Entities that the query names, once they are known.
@@ -80,7 +82,7 @@ struct Window {
     live: Live,
     /// In a table: the column of the key, and how many there are.
     column: Option<(usize, usize)>,
-    shown: BTreeMap<Value, usize>,
+    shown: BTreeMap<Term, usize>,
 }
 
 impl Coverage {
@@ -114,12 +116,13 @@ impl Coverage {
             entities_max,
             window,
             keys: BTreeMap::new(),
+            listed: 0,
             counts: HashMap::new(),
         };
         let only = coverage
             .window
             .as_ref()
-            .map(|window| window.shown.keys().cloned().collect::<Vec<_>>());
+            .map(|window| window.shown.keys().copied().collect::<Vec<_>>());
         let found = coverage.supports.find(only.as_deref(), store, budget)?;
         let mut touched = BTreeMap::new();
         for (key, entities) in found {
@@ -134,24 +137,22 @@ impl Coverage {
 
     /// Takes in what a change set, or several, did to the triples that show; `store` shows them already.
     pub fn apply<T: Triples + ?Sized>(&mut self, delta: &Delta, store: &T) -> Result<CoverageChange, Lost> {
-        let keys = Solver::new(store, &delta.removed, self.budget.fuel).candidates(&self.triggers, delta)?;
-        let mut values: BTreeSet<Value> = keys.into_iter().map(|term| store.value(term)).collect();
+        let mut keys = Solver::new(store, &delta.removed, self.budget.fuel).candidates(&self.triggers, delta)?;
         let mut gone = Vec::new();
         if let Some(window) = &mut self.window {
-            values.extend(window.apply(delta, store)?);
-            let shows = |value: &Value| window.shown.contains_key(value);
-            gone = values.iter().filter(|value| !shows(value)).cloned().collect();
-            values.retain(shows);
+            keys.extend(window.apply(delta, store)?);
+            let shows = |key: &Term| window.shown.contains_key(key);
+            gone = keys.iter().copied().filter(|key| !shows(key)).collect();
+            keys.retain(shows);
         }
-        let values: Vec<Value> = values.into_iter().collect();
-        let mut found = if values.is_empty() {
+        let keys: Vec<Term> = keys.into_iter().collect();
+        let mut found = if keys.is_empty() {
             BTreeMap::new()
         } else {
-            self.supports.find(Some(&values), store, self.budget)?
+            self.supports.find(Some(&keys), store, self.budget)?
         };
         let mut touched = BTreeMap::new();
-        let terms = values.iter().chain(&gone).filter_map(|value| store.term(value));
-        for key in terms {
+        for key in keys.into_iter().chain(gone) {
             let entities = found.remove(&key).unwrap_or_default();
             self.put(key, entities, &mut touched);
         }
@@ -194,7 +195,7 @@ impl Coverage {
 
     /// About how many bytes it takes in memory.
     pub fn bytes(&self) -> usize {
-        let held: usize = self.keys.values().map(|entities| size_of_val(&**entities)).sum();
+        let held = self.listed * size_of::<EntityNumber>();
         let window = self
             .window
             .as_ref()
@@ -213,11 +214,13 @@ impl Coverage {
             self.count(*entity, true, touched);
         }
         let now: Box<[EntityNumber]> = entities.into_iter().collect();
+        self.listed += now.len();
         let before = if now.is_empty() {
             self.keys.remove(&key)
         } else {
             self.keys.insert(key, now)
         };
+        self.listed -= before.as_ref().map_or(0, |before| before.len());
         for entity in before.into_iter().flatten() {
             self.count(entity, false, touched);
         }
@@ -278,13 +281,13 @@ impl Window {
             live,
         };
         for key in window.live.mirror().keys() {
-            *window.shown.entry(window.key_of(key)).or_default() += 1;
+            *window.shown.entry(window.key_of(key, store)).or_default() += 1;
         }
         Ok(Some(window))
     }
 
     /// The keys whose rows came to show or ceased to.
-    fn apply<T: Triples + ?Sized>(&mut self, delta: &Delta, store: &T) -> Result<BTreeSet<Value>, Lost> {
+    fn apply<T: Triples + ?Sized>(&mut self, delta: &Delta, store: &T) -> Result<BTreeSet<Term>, Lost> {
         let AnswerDelta(changes) = self.live.apply(delta, store)?;
         let mut keys = BTreeSet::new();
         for change in &changes {
@@ -294,12 +297,12 @@ impl Window {
                 Change::Changed { from, to, .. } => (Some(from), Some(to)),
             };
             if let Some(come) = come {
-                let key = self.key_of(come);
-                *self.shown.entry(key.clone()).or_default() += 1;
+                let key = self.key_of(come, store);
+                *self.shown.entry(key).or_default() += 1;
                 keys.insert(key);
             }
             if let Some(gone) = gone {
-                let key = self.key_of(gone);
+                let key = self.key_of(gone, store);
                 if let Some(count) = self.shown.get_mut(&key) {
                     *count -= 1;
                     if *count == 0 {
@@ -312,13 +315,16 @@ impl Window {
         Ok(keys)
     }
 
-    fn key_of(&self, key: &super::Key) -> Value {
-        let Some((column, columns)) = self.column else {
-            return key.id();
-        };
-        let row: Row = key.row(columns);
-        let value = row.into_iter().nth(column).and_then(|datum| datum.value().cloned());
-        value.expect("the body binds its key")
+    fn key_of<T: Triples + ?Sized>(&self, key: &super::Key, store: &T) -> Term {
+        let value = self.column.map_or_else(
+            || Some(key.id()),
+            |(column, columns)| {
+                let row: Row = key.row(columns);
+                row.into_iter().nth(column).and_then(|datum| datum.value().cloned())
+            },
+        );
+        let value = value.expect("the body binds its key");
+        store.term(&value).expect("a store knows what it has shown")
     }
 }
 

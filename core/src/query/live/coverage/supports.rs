@@ -1,19 +1,14 @@
 //! Finding the entities that keys rest on, now.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    super::{Budget, EvalError, Query, Shape, Triples, Value, Var, entities::objects_of, probe},
+    super::{Budget, EvalError, Keyed, Query, Shape, Triples, Value, Var},
     witness::{Witness, Witnesses},
 };
 use crate::query::{
     answer::{Member, Object},
-    eval::Stream,
-    logic::{Field, FieldValue, Filter},
-    plan,
+    logic::{Field, FieldValue},
     triples::{EntityNumber, Term},
 };
 
@@ -25,11 +20,21 @@ type Shown = BTreeSet<(Term, usize, Term)>;
 
 #[derive(Debug)]
 pub(super) struct Supports {
-    key: Var,
     is_table: bool,
-    witnesses: Witnesses,
+    /// The outermost body's witnesses. A key without a row of theirs has no binding.
+    body: Vec<Asked>,
+    /// What the rows of such keys rest on besides.
+    rows: Vec<Asked>,
     /// The query's objects with nothing but their includes; the places of the includes go with the fields.
-    objects: Option<Query>,
+    objects: Option<(Keyed, Vec<Field>)>,
+}
+
+/// A witness, to be asked again and again.
+#[derive(Debug)]
+struct Asked {
+    witness: Keyed,
+    has_key_as_subject: bool,
+    only_shown: Option<usize>,
 }
 
 impl Supports {
@@ -39,48 +44,54 @@ impl Supports {
             objects.select.order = Vec::new();
             objects.select.after = None;
             objects.select.limit = None;
+            let mut includes = Vec::new();
             if let Shape::Entities { fields, .. } = &mut objects.select.shape {
                 keep_includes(fields);
+                includes.clone_from(fields);
             }
-            objects
+            (Keyed::new(objects, key), includes)
         });
+        let asked = |witness: Witness| Asked {
+            witness: Keyed::new(witness.query, key),
+            has_key_as_subject: witness.has_key_as_subject,
+            only_shown: witness.only_shown,
+        };
         Self {
-            key,
             is_table: matches!(query.select.shape, Shape::Table(_)),
-            witnesses,
+            body: witnesses.body.into_iter().map(asked).collect(),
+            rows: witnesses.rows.into_iter().map(asked).collect(),
             objects,
         }
     }
 
     /// What all keys rest on, or those of `only`; keys without bindings are left out.
     pub(super) fn find<T: Triples + ?Sized>(
-        &self,
-        only: Option<&[Value]>,
+        &mut self,
+        only: Option<&[Term]>,
         store: &T,
         budget: Budget,
     ) -> Result<Found, EvalError> {
         let mut found = Found::new();
         let nothing = Shown::new();
-        for witness in &self.witnesses.body {
-            self.ask(witness, only, &nothing, (store, budget), &mut found)?;
+        let is_table = self.is_table;
+        for asked in &mut self.body {
+            asked.ask(only, (&nothing, is_table), (store, budget), &mut found)?;
         }
-        if !self.is_table {
+        if !is_table {
             for (key, entities) in &mut found {
                 entities.extend(key.as_entity());
             }
         }
-        if found.is_empty() || (self.objects.is_none() && self.witnesses.rows.is_empty()) {
+        if found.is_empty() || (self.objects.is_none() && self.rows.is_empty()) {
             return Ok(found);
         }
-        let members: BTreeSet<Value> = found.keys().map(|term| store.value(*term)).collect();
-        let members: Vec<Value> = members.into_iter().collect();
+        let members: Vec<Term> = found.keys().copied().collect();
         let mut shown = Shown::new();
-        if let Some(objects) = &self.objects {
-            let Shape::Entities { fields, .. } = &objects.select.shape else {
-                return Ok(found);
-            };
-            let rows = probe(objects, Some((self.key, &members)), store, budget)?;
-            for object in objects_of(rows) {
+        if let Some((objects, fields)) = &mut self.objects {
+            // Those that a `not` keeps out show nothing.
+            let show = objects.find(Some(&members), store, budget)?.terms.into_iter();
+            let show: Vec<EntityNumber> = show.filter_map(Term::as_entity).collect();
+            for object in objects.objects(&show, store, budget)? {
                 let Some(key) = store.term(&Value::Ref(object.id.clone())) else {
                     continue;
                 };
@@ -92,39 +103,27 @@ impl Supports {
                 });
             }
         }
-        for witness in &self.witnesses.rows {
-            self.ask(witness, Some(&members), &shown, (store, budget), &mut found)?;
+        for asked in &mut self.rows {
+            asked.ask(Some(&members), (&shown, is_table), (store, budget), &mut found)?;
         }
         Ok(found)
     }
+}
 
+impl Asked {
     fn ask<T: Triples + ?Sized>(
-        &self,
-        witness: &Witness,
-        only: Option<&[Value]>,
-        shown: &Shown,
+        &mut self,
+        only: Option<&[Term]>,
+        (shown, is_table): (&Shown, bool),
         (store, budget): (&T, Budget),
         found: &mut Found,
     ) -> Result<(), EvalError> {
-        let mut query = witness.query.clone();
-        if let Some(values) = only {
-            query.select.body.filters.push(Filter::In(self.key, values.to_vec()));
-        }
-        let plan = plan::plan(Arc::new(query), store);
-        let mut stream = Stream::new(&plan, store, budget, None)?;
-        let width = stream.width();
-        while let Some(terms) = stream.next_terms()? {
-            for row in terms.chunks_exact(width) {
-                let key = row[0];
-                if witness
-                    .only_shown
-                    .is_some_and(|place| !shown.contains(&(key, place, row[1])))
-                {
-                    continue;
-                }
-                let entities = found.entry(key).or_default();
-                // A table's key may be what a triple holds, and need no entity.
-                let from = usize::from(self.is_table && !witness.has_key_as_subject);
+        // A table's key may be what a triple holds, and need no entity.
+        let from = usize::from(is_table && !self.has_key_as_subject);
+        let is_shown = |place: usize, row: &[Term]| shown.contains(&(row[0], place, row[1]));
+        for row in self.witness.find(only, store, budget)?.rows() {
+            if self.only_shown.is_none_or(|place| is_shown(place, row)) {
+                let entities = found.entry(row[0]).or_default();
                 entities.extend(row[from..].iter().filter_map(|term| term.as_entity()));
             }
         }

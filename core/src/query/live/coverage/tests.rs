@@ -126,7 +126,7 @@ fn follow(tape: &[u16]) {
             CHANGED.fetch_add(1, Relaxed);
             let mut touched = false;
             for triple in delta.added.iter().chain(&delta.removed) {
-                registry.touched(triple, |_| touched = true);
+                registry.touched(triple, &world.graph, |_| touched = true);
             }
             assert!(touched, "the registry leads to {}", case.query);
         }

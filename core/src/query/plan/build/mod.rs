@@ -31,6 +31,11 @@ const STARTS_MAX: usize = 8;
 
 /// Plans a query for a store. The plan may run against any store; it is good for those with similar counts.
 pub fn plan<T: Triples + ?Sized>(query: Arc<Query>, store: &T) -> Plan {
+    plan_from(query, &BTreeSet::new(), store)
+}
+
+/// Plans a query whose seed has these columns.
+pub(in crate::query) fn plan_from<T: Triples + ?Sized>(query: Arc<Query>, seed: &BTreeSet<Column>, store: &T) -> Plan {
     let mut estimator = Estimator {
         store,
         rules: vec![1.0; query.rules.len()],
@@ -57,7 +62,7 @@ pub fn plan<T: Triples + ?Sized>(query: Arc<Query>, store: &T) -> Plan {
         width: query.variables.len(),
         steps,
     };
-    let select = scope.select(&query.select, &BTreeSet::new());
+    let select = scope.select(&query.select, seed);
     let steps = scope.steps;
     Plan {
         query,

@@ -1,0 +1,159 @@
+//! Answers for some values of one variable, asked for again and again: what live queries derive anew after a change.
+//!
+//! The plan starts from those values, and is kept. It may run against any state of a store, but it is good only for counts
+//! like those it was made for. So it is made anew once its runs have taken as many steps as some hundred plannings take:
+//! planning stays a small part of all, and a plan that has become bad does not stay for long.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use super::{Budget, EvalError, batch::BATCH, context::Context, relation::Relation, rules, select::SelectRun};
+use crate::query::{
+    answer::{Object, Row},
+    logic::{Query, Shape, Var},
+    plan::{Column, Plan, plan, plan_from},
+    triples::{EntityNumber, Term, Triples},
+};
+
+/// Steps of its runs for which a plan is kept. Planning costs some hundred.
+const KEEP_STEPS: u64 = 50_000;
+
+/// A query whose answer is asked for by values of one variable. Neither order nor limit count: rows come as they are
+/// found.
+#[derive(Debug)]
+pub(in crate::query) struct Keyed {
+    query: Arc<Query>,
+    key: Var,
+    plan: Option<Box<Plan>>,
+    /// Steps that its runs took.
+    spent: u64,
+}
+
+/// Rows of terms, one behind the other.
+#[derive(Debug, Default)]
+pub(in crate::query) struct Found {
+    /// Terms of a row: the columns of a table, or the entity.
+    pub(in crate::query) width: usize,
+    /// All of them.
+    pub(in crate::query) terms: Vec<Term>,
+}
+
+impl Found {
+    /// Row by row.
+    pub(in crate::query) fn rows(&self) -> impl Iterator<Item = &[Term]> {
+        self.terms.chunks_exact(self.width.max(1))
+    }
+}
+
+impl Keyed {
+    /// Plans nothing yet.
+    pub(in crate::query) fn new(query: Query, key: Var) -> Self {
+        Self {
+            query: Arc::new(query),
+            key,
+            plan: None,
+            spent: 0,
+        }
+    }
+
+    /// The rows for some values, each of which is given once; or all rows.
+    pub(in crate::query) fn find<T: Triples + ?Sized>(
+        &mut self,
+        keys: Option<&[Term]>,
+        store: &T,
+        budget: Budget,
+    ) -> Result<Found, EvalError> {
+        let mut found = Found::default();
+        self.run(keys, store, budget, |select, cx, relations| {
+            found.width = select.width();
+            let (mut seen, mut some) = (None, Vec::new());
+            while select.stream(&mut seen, cx, relations, &mut some)? {
+                found.terms.append(&mut some);
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// The same as data, each row behind the term in one of its columns.
+    pub(in crate::query) fn rows<T: Triples + ?Sized>(
+        &mut self,
+        keys: Option<&[Term]>,
+        column: usize,
+        store: &T,
+        budget: Budget,
+    ) -> Result<Vec<(Term, Row)>, EvalError> {
+        let mut rows = Vec::new();
+        self.run(keys, store, budget, |select, cx, relations| {
+            let (width, mut seen, mut some) = (select.width(), None, Vec::new());
+            while select.stream(&mut seen, cx, relations, &mut some)? {
+                for tuple in some.chunks_exact(width.max(1)) {
+                    rows.push((tuple[column], tuple.iter().map(|term| cx.datum(*term)).collect()));
+                }
+                some.clear();
+            }
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+
+    /// The objects of entities that are known to be found.
+    pub(in crate::query) fn objects<T: Triples + ?Sized>(
+        &mut self,
+        entities: &[EntityNumber],
+        store: &T,
+        budget: Budget,
+    ) -> Result<Vec<Object>, EvalError> {
+        let Shape::Entities { entity, .. } = self.query.select.shape else {
+            return Ok(Vec::new());
+        };
+        let mut objects = Vec::new();
+        self.run(Some(&[]), store, budget, |select, cx, relations| {
+            objects = select.objects(Column(entity.0), entities, cx, relations)?;
+            Ok(())
+        })?;
+        Ok(objects)
+    }
+
+    fn run<'s, T: Triples + ?Sized>(
+        &mut self,
+        keys: Option<&[Term]>,
+        store: &'s T,
+        budget: Budget,
+        mut take: impl FnMut(&mut SelectRun<'_>, &mut Context<'s, T>, &[Relation]) -> Result<(), EvalError>,
+    ) -> Result<(), EvalError> {
+        let whole;
+        let plan = if keys.is_some() {
+            if self.spent > KEEP_STEPS {
+                (self.plan, self.spent) = (None, 0);
+            }
+            let (query, seed) = (&self.query, BTreeSet::from([Column(self.key.0)]));
+            &**self
+                .plan
+                .get_or_insert_with(|| Box::new(plan_from(Arc::clone(query), &seed, store)))
+        } else {
+            whole = plan(Arc::clone(&self.query), store);
+            &whole
+        };
+        let mut cx = Context::new(store, budget, None, plan.steps);
+        let relations = rules::derive(plan, &mut cx)?;
+        let mut select = SelectRun::new(&plan.select, &cx);
+        match keys {
+            None => {
+                select.feed_all();
+                take(&mut select, &mut cx, &relations)?;
+            }
+            Some([]) => take(&mut select, &mut cx, &relations)?,
+            Some(keys) => {
+                for keys in keys.chunks(BATCH) {
+                    select.feed_keys(Column(self.key.0), keys);
+                    take(&mut select, &mut cx, &relations)?;
+                }
+            }
+        }
+        self.spent += cx.spent();
+        match store.failure() {
+            Some(failure) => Err(failure.into()),
+            None => Ok(()),
+        }
+    }
+}
