@@ -134,6 +134,22 @@ pub(crate) const REOPEN_FROM: usize = 2_000;
 /// Entities of a coverage whose digest is sent. Their names, in the second call, have to fit one message.
 pub(crate) const DIGEST_ENTITIES_MAX: usize = 50_000;
 
+/// Queries that are kept for a moment when nobody follows them any more: some pages back.
+pub(crate) const LINGERING_MAX: usize = 8;
+
+/// Entities of all of these. Whoever has more loads them again rather than keep them up to date for nobody.
+pub(crate) const LINGERING_ENTITIES_MAX: usize = 20_000;
+
+/// Among more queries than this none lingers: a session has at most 256 subscriptions.
+pub(crate) const LINGERS_AMONG_MAX: usize = 128;
+
+/// How often a query that lingers is looked at before it goes.
+pub(crate) const LINGER_AGES: u32 = 2;
+
+/// Time between two looks. Long enough to look at a page and come back; a node keeps a plan for half a minute.
+#[cfg(feature = "native")]
+pub(crate) const LINGER_LOOK: Duration = Duration::from_secs(10);
+
 /// Runs for which the coverage of a query that nobody followed is kept on the disk.
 pub(crate) const IDLE_RUNS_MAX: u64 = 8;
 

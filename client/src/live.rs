@@ -14,7 +14,8 @@ use tonic::Streaming;
 use crate::{
     engine::{Call, CallFailure, FollowerId, QueryStatus, Update},
     limits::{
-        BLOCKED_WAIT, QUICK_DEADLINE, SAVE_PAUSE, SESSION_SILENCE_MAX, SUBSCRIBE_DEADLINE, SUBSCRIPTION_CALLS_MAX,
+        BLOCKED_WAIT, LINGER_LOOK, QUICK_DEADLINE, SAVE_PAUSE, SESSION_SILENCE_MAX, SUBSCRIBE_DEADLINE,
+        SUBSCRIPTION_CALLS_MAX,
     },
     session::backoff,
     shared::Shared,
@@ -98,6 +99,7 @@ impl Drop for LiveQuery {
         self.shared.state().unfollow(self.follower);
         self.shared.follow.notify_one();
         self.shared.save.notify_one();
+        self.shared.left.notify_one();
     }
 }
 
@@ -107,6 +109,24 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         biased;
         () = shared.until_closed() => {}
         () = keep_session(&shared) => {}
+        () = look_after_the_left(&shared) => {}
+    }
+}
+
+/// Lets go of queries that were left long enough ago.
+async fn look_after_the_left(shared: &Shared) {
+    loop {
+        while !shared.state().engine.has_lingering() {
+            shared.left.notified().await;
+        }
+        tokio::time::sleep(LINGER_LOOK).await;
+        {
+            let mut state = shared.state();
+            state.engine.age_lingering();
+            state.wake();
+        }
+        shared.follow.notify_one();
+        shared.save.notify_one();
     }
 }
 
@@ -121,6 +141,10 @@ pub(crate) async fn save(shared: Arc<Shared>) {
         };
         let (rows, floor) = {
             let mut state = shared.state();
+            if is_closed {
+                // The next run does not come back to what this one left.
+                state.engine.end_lingering();
+            }
             (state.engine.take_rows(), state.engine.floor())
         };
         outbox.stage(rows);

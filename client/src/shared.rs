@@ -69,6 +69,8 @@ pub(crate) struct Shared {
     pub(crate) follow: Notify,
     /// There may be rows to save.
     pub(crate) save: Notify,
+    /// A query was left, and may linger.
+    pub(crate) left: Notify,
 }
 
 impl Shared {
@@ -96,6 +98,7 @@ impl Shared {
             closed: watch::Sender::new(false),
             follow: Notify::new(),
             save: Notify::new(),
+            left: Notify::new(),
         }
     }
 
@@ -201,10 +204,10 @@ impl State {
         Ok((follower, notify))
     }
 
-    /// Ends it.
+    /// Ends it; what the query needs may stay for a moment.
     pub(crate) fn unfollow(&mut self, follower: FollowerId) {
         self.followers.remove(&follower);
-        self.engine.unfollow(follower);
+        self.engine.leave(follower);
         self.wake();
     }
 

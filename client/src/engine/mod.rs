@@ -25,6 +25,7 @@
 //!   too shows in it: only then it may see a part of a change set.
 
 mod digest;
+mod linger;
 mod link;
 #[cfg(test)]
 mod model;
@@ -44,7 +45,7 @@ use halcyon_core::{clock::ClientId, query::live::Registry, version_vector::Versi
 
 #[cfg(feature = "native")]
 pub(crate) use self::writes::field;
-use self::{link::Link, queries::Followed, replica::Replica, saved::Written};
+use self::{linger::Lingering, link::Link, queries::Followed, replica::Replica, saved::Written};
 pub use self::{
     link::{Call, CallFailure, EventError},
     queries::{FollowError, QueryError, QueryStatus, Update},
@@ -93,6 +94,8 @@ pub struct Engine {
     queries: BTreeMap<QueryId, Followed>,
     by_text: BTreeMap<Arc<str>, QueryId>,
     by_follower: BTreeMap<FollowerId, QueryId>,
+    /// In the order in which they were left.
+    lingering: VecDeque<Lingering>,
     registry: Registry,
     next_query: u64,
     next_follower: u64,
@@ -127,6 +130,7 @@ impl Engine {
             queries: BTreeMap::new(),
             by_text: BTreeMap::new(),
             by_follower: BTreeMap::new(),
+            lingering: VecDeque::new(),
             registry: Registry::default(),
             next_query: 1,
             next_follower: 1,

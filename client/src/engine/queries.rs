@@ -26,7 +26,7 @@ use super::{
     replica::{Moves, Replica},
     view::View,
 };
-use crate::limits::{REOPEN_FROM, UPDATES_MAX};
+use crate::limits::{LINGERS_AMONG_MAX, REOPEN_FROM, UPDATES_MAX};
 
 /// How far an answer can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +87,7 @@ struct Follower {
 }
 
 /// One text that is followed, or was and is kept.
+#[expect(clippy::struct_excessive_bools, reason = "each says another thing of the query")]
 #[derive(Debug)]
 pub(super) struct Followed {
     pub(super) text: Arc<str>,
@@ -109,6 +110,8 @@ pub(super) struct Followed {
     pub(super) was_synced: bool,
     status: QueryStatus,
     failed: Option<QueryError>,
+    /// Nobody follows it, and its coverage is kept for who may come back.
+    lingers: bool,
 }
 
 impl Followed {
@@ -127,6 +130,7 @@ impl Followed {
             was_synced: false,
             status: QueryStatus::Local,
             failed: None,
+            lingers: false,
         })
     }
 
@@ -153,7 +157,13 @@ impl Followed {
 
     /// Whether its answer would lose a taken set that left the overlay now.
     pub(super) fn waits_for(&self, tag: Tag) -> bool {
-        self.is_followed() && !matches!(self.progress, Progress::Refused) && !self.vector.covers_tag(tag)
+        let is_needed = self.is_followed() || self.lingers;
+        is_needed && !matches!(self.progress, Progress::Refused) && !self.vector.covers_tag(tag)
+    }
+
+    /// Whether this is its last follower.
+    pub(super) fn is_left_by(&self, follower: FollowerId) -> bool {
+        self.followers.len() == 1 && self.followers.contains_key(&follower)
     }
 
     fn tell(&mut self, update: &Update, woken: &mut BTreeSet<FollowerId>) {
@@ -175,10 +185,11 @@ impl Engine {
     pub fn follow(&mut self, text: &str) -> Result<FollowerId, FollowError> {
         let text = text.trim();
         self.start_showing();
-        let id = match self.by_text.get(text) {
-            Some(id) => *id,
-            None => self.add(text)?,
-        };
+        let known = self.by_text.get(text).copied();
+        if known.is_none() && self.queries.len() >= LINGERS_AMONG_MAX {
+            self.end_lingering();
+        }
+        let id = known.map_or_else(|| self.add(text), Ok)?;
         let Some(followed) = self.queries.get_mut(&id) else {
             unreachable!("texts lead to queries");
         };
@@ -200,6 +211,9 @@ impl Engine {
         if std::mem::take(&mut followed.idle_runs) > 0 {
             self.link.queries_moved.insert(id);
         }
+        if std::mem::take(&mut followed.lingers) {
+            followed.status = self.link.status_of(&followed.progress, followed.is_stale);
+        }
         let follower = FollowerId(self.next_follower);
         self.next_follower += 1;
         let mirror = followed.live.as_ref().map(Live::mirror);
@@ -210,6 +224,7 @@ impl Engine {
         followed.followers.insert(follower, Follower { updates });
         self.by_follower.insert(follower, id);
         self.woken.insert(follower);
+        self.is_back(id);
         self.want(id);
         self.tell_status();
         Ok(follower)
@@ -229,6 +244,16 @@ impl Engine {
             self.remove(id);
             self.let_go();
             self.advance();
+        }
+    }
+
+    /// Its last follower is gone, and its answer with it; its coverage stays.
+    pub(super) fn rest(&mut self, id: QueryId, follower: FollowerId) {
+        if let Some(followed) = self.queries.get_mut(&id) {
+            followed.followers.remove(&follower);
+            followed.live = None;
+            followed.lingers = true;
+            self.registry.remove(LiveId(id.0));
         }
     }
 
@@ -293,6 +318,7 @@ impl Engine {
         };
         self.by_text.remove(&followed.text);
         self.registry.remove(LiveId(id.0));
+        self.is_back(id);
         self.end_subscription(&followed.progress);
         self.replica.uncover_all(id);
         self.link.queries_moved.insert(id);

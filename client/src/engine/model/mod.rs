@@ -3,7 +3,9 @@
 //! After every step each answer equals a fresh evaluation of what its query sees, and so does what a follower made of its
 //! updates. In the end every answer is the node's.
 
+mod linger;
 mod node;
+mod stale;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -30,6 +32,10 @@ enum Step {
     Elsewhere(Vec<Edit>),
     Follow(usize, usize),
     Unfollow(usize, usize),
+    /// As `Unfollow`, but what the query needs stays for a while.
+    Leave(usize, usize),
+    /// Some of that while has passed.
+    Age(usize),
     Connect(usize),
     /// The stream breaks; perhaps for so long that the session is over.
     Lose(usize, bool),
@@ -136,6 +142,8 @@ fn any_step() -> impl Strategy<Value = Step> {
         3 => edits().prop_map(Step::Elsewhere),
         4 => (client(), 0..QUERIES.len()).prop_map(|(at, query)| Step::Follow(at, query)),
         1 => (client(), 0..QUERIES.len()).prop_map(|(at, query)| Step::Unfollow(at, query)),
+        3 => (client(), 0..QUERIES.len()).prop_map(|(at, query)| Step::Leave(at, query)),
+        1 => client().prop_map(Step::Age),
         4 => client().prop_map(Step::Connect),
         2 => (client(), any::<bool>()).prop_map(|(at, long)| Step::Lose(at, long)),
         6 => (client(), 1..4_usize).prop_map(|(at, count)| Step::Hear(at, count)),
@@ -314,6 +322,12 @@ impl World {
                     clients[at].engine.unfollow(follower);
                 }
             }
+            Step::Leave(at, query) => {
+                if let Some(follower) = clients[at].followers.remove(&query) {
+                    clients[at].engine.leave(follower);
+                }
+            }
+            Step::Age(at) => clients[at].engine.age_lingering(),
             Step::Connect(at) => connect(node, &mut clients[at], moment),
             Step::Lose(at, long) => {
                 if let Some(session) = clients[at].session.take().filter(|_| long) {
@@ -334,6 +348,7 @@ impl World {
         for _ in 0..40 {
             for at in 0..CLIENTS {
                 let steps = [
+                    Step::Age(at),
                     Step::Push(at, false),
                     Step::Connect(at),
                     Step::Calls(at, 20, false),

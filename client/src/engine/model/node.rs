@@ -168,6 +168,19 @@ impl Node {
         })
     }
 
+    /// It has caught up with what a client had seen: the subscription is to be made again.
+    pub(crate) fn end(&mut self, session: u8, subscription: u32) {
+        let refusal = Refusal::retry("the node has caught up", std::time::Duration::ZERO);
+        let ended = v1::SubscriptionEnded {
+            subscription,
+            error: Some(refusal.into()),
+        };
+        if let Some(session) = self.sessions.get_mut(&session) {
+            session.subscriptions.remove(&subscription);
+            session.events.push(Event::Ended(ended));
+        }
+    }
+
     pub(crate) fn unsubscribe(&mut self, request: &v1::UnsubscribeRequest) {
         let id = request.session.first().copied().unwrap_or_default();
         if let Some(session) = self.sessions.get_mut(&id) {
