@@ -17,6 +17,9 @@ pub const VECTOR_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Bytes of answers that wait for their readers, on one node.
 pub const ANSWERS_BYTES_MAX: usize = 256 << 20;
 
+/// How long a reader may take nothing of an answer before the rest is let go. Its bytes are others' too.
+pub const READER_PATIENCE: Duration = Duration::from_secs(30);
+
 /// Bytes of rows in one message. Large enough that a message costs nothing beside its rows.
 pub const MESSAGE_ROWS_BYTES: usize = 32 << 10;
 

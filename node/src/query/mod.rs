@@ -4,6 +4,7 @@
 //! answer      text or JSON -> plan -> rows in chunks, within bounds
 //! store       what the engine asks of triples ([`halcyon_core::query::triples::Triples`]), of one state
 //! range       scans of the index by value, in the order of values
+//! outgoing    parts of an answer that wait for their reader
 //! memo        names and long texts that one query has met
 //! statistics  counts of predicates, kept for a tenant
 //! ```
@@ -14,11 +15,13 @@
 mod answer;
 pub mod limits;
 mod memo;
+mod outgoing;
 mod range;
 mod statistics;
 mod store;
 
 pub use answer::{Asked, Bounds, Explained, Failed, Part};
+pub use outgoing::{Giver, Stalled, Taker, Unwanted, outgoing};
 pub use statistics::Statistics;
 
 use halcyon_core::id::TenantId;

@@ -1,7 +1,8 @@
 //! The Queries service: what clients ask of a tenant, answered by this node from one of its states.
 //!
 //! A query runs on a thread that may block, a few at a time; the others wait for their turn, not for long. Its rows go
-//! out as they are found. What waits for a slow reader is bounded, for one answer and for all together.
+//! out as they are found. What waits for a slow reader is bounded, for one answer and for all together, and let go when
+//! the reader takes nothing of it for long.
 
 use std::{
     ops::ControlFlow,
@@ -17,7 +18,7 @@ use halcyon_proto::{
     v1::{self, queries_server},
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
 use tonic::{Request, Response, Status, metadata::MetadataMap};
@@ -30,11 +31,12 @@ use crate::{
     limits::{OPEN_WAIT_FIRST, VECTOR_LOOK_MAX},
     metadata::{settings::Settings, state::Tenant},
     query::{
-        Asked, Bounds, Failed, Part, Snapshot, Statistics,
+        Asked, Bounds, Failed, Part, Snapshot, Stalled, Statistics, Taker,
         limits::{
-            ANSWERS_BYTES_MAX, MESSAGE_ROWS_BYTES, MESSAGE_ROWS_MAX, RUNNING_MAX, TURN_WAIT_MAX, VECTOR_WAIT_MAX,
-            WAITING_MAX,
+            ANSWERS_BYTES_MAX, MESSAGE_ROWS_BYTES, MESSAGE_ROWS_MAX, READER_PATIENCE, RUNNING_MAX, TURN_WAIT_MAX,
+            VECTOR_WAIT_MAX, WAITING_MAX,
         },
+        outgoing,
     },
 };
 
@@ -117,9 +119,9 @@ impl QueriesService {
     }
 
     /// Starts to answer: the parts as they come.
-    fn start(&self, ready: Ready) -> mpsc::Receiver<Sent> {
+    fn start(&self, ready: Ready) -> Taker<Sent> {
         let most = most_messages(&ready.settings);
-        let (sender, parts) = mpsc::channel(most);
+        let (giver, parts) = outgoing(most);
         let (env, answers) = (self.rooms.env.clone(), Arc::clone(&self.answers));
         let running = async move {
             let Ready {
@@ -133,7 +135,7 @@ impl QueriesService {
             let clock = Arc::clone(&env.clock);
             let answer = || {
                 let began = clock.monotonic();
-                let go_on = || clock.monotonic().saturating_sub(began) < settings.query_time_max && !sender.is_closed();
+                let go_on = || clock.monotonic().saturating_sub(began) < settings.query_time_max && !giver.is_gone();
                 let crowded = Mutex::new(false);
                 let done = asked.answer(&snapshot, bounds(&settings, &go_on), &mut |part| {
                     let bytes = size(&part);
@@ -144,7 +146,7 @@ impl QueriesService {
                     };
                     let message = message(part, &vector, stale);
                     // It has room for the longest answer, so it fails only where nobody listens.
-                    match sender.try_send(Ok((message, permit))) {
+                    match giver.give(Ok((message, permit))) {
                         Ok(()) => ControlFlow::Continue(()),
                         Err(_) => ControlFlow::Break(()),
                     }
@@ -156,8 +158,9 @@ impl QueriesService {
             drop((snapshot, turn));
             if let Err(refusal) = done {
                 // Nobody listens: nobody needs to know.
-                let _ = sender.send(Err(refusal.into())).await;
+                let _ = giver.give(Err(refusal.into()));
             }
+            giver.until_taken(READER_PATIENCE).await;
         };
         tokio::spawn(running);
         parts
@@ -175,7 +178,7 @@ impl queries_server::Queries for QueriesService {
             .await?;
         let mut parts = self.start(ready);
         // A query that fails at once fails as a call, before any header says that it went well.
-        let first = match parts.recv().await {
+        let first = match next(&mut parts).await {
             Some(first) => first?,
             None => {
                 return Err(Status::from(Refusal::new(
@@ -185,7 +188,7 @@ impl queries_server::Queries for QueriesService {
             }
         };
         let metrics = self.rooms.metrics.clone();
-        let rest = stream::unfold(parts, |mut parts| async move { Some((parts.recv().await?, parts)) });
+        let rest = stream::unfold(parts, |mut parts| async move { Some((next(&mut parts).await?, parts)) });
         let sent = stream::once(async { Ok(first) }).chain(rest).map(move |part| {
             part.map(|(message, _room)| message).inspect_err(|status| {
                 if let Some(refusal) = Refusal::from_status(status) {
@@ -236,6 +239,15 @@ impl Rooms {
         // Else the answer says that it is stale.
         let _ = timeout(VECTOR_WAIT_MAX, covered).await;
     }
+}
+
+/// The next part of an answer.
+async fn next(parts: &mut Taker<Sent>) -> Option<Sent> {
+    let part = parts.next().await?;
+    Some(part.unwrap_or_else(|stalled: Stalled| {
+        let refusal = Refusal::busy(stalled.to_string(), SOON);
+        Err(named("query_answers_per_node", refusal).into())
+    }))
 }
 
 /// Messages of the longest answer: each but the last few is full in one way or the other.
