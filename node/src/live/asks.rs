@@ -30,6 +30,7 @@ impl State {
         now: Duration,
         bytes_max: usize,
     ) -> Result<Subscribed, SubscribeError> {
+        self.now = now;
         let follows = (ask.session.id(), ask.number);
         let known = self.members.get(&follows.0);
         let known = known.and_then(|member| member.subscriptions.get(&follows.1)).copied();

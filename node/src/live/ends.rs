@@ -22,6 +22,7 @@ impl State {
             return false;
         };
         let is_last = member.subscriptions.is_empty();
+        self.now = now;
         self.ahead.remove(&(session, number));
         if let Some(plan) = self.plans.get_mut(&plan) {
             plan.subscribers.remove(&(session, number));
@@ -43,6 +44,7 @@ impl State {
 
     /// Lets go of what is over, late or idle; with `word`, says to all how far the node has come.
     pub(super) fn tidy(&mut self, now: Duration, word: bool) {
+        self.now = now;
         let over = self.members.values().filter(|member| member.session.is_over());
         let over: Vec<SessionId> = over.map(|member| member.session.id()).collect();
         for session in over {
@@ -97,7 +99,7 @@ impl State {
         };
         // A session that is over needs no word.
         let _ = subscriber.session.send(Event::Ended(ended));
-        self.unsubscribe(follows, Duration::ZERO);
+        self.unsubscribe(follows, self.now);
     }
 
     pub(super) fn drop_session(&mut self, session: SessionId) {
@@ -105,7 +107,7 @@ impl State {
             return;
         };
         for number in member.subscriptions.keys().copied().collect::<Vec<_>>() {
-            self.unsubscribe((session, number), Duration::ZERO);
+            self.unsubscribe((session, number), self.now);
         }
     }
 

@@ -53,6 +53,8 @@ pub(super) struct State {
     /// What a delta from storage did so far, until it is whole.
     pub(super) coming: (Vec<Delta>, Vec<Write>),
     pub(super) coverage_bytes: usize,
+    /// The time, as of the last tick or call.
+    pub(super) now: Duration,
 }
 
 /// A session that follows something.
@@ -232,10 +234,12 @@ impl State {
         };
         let before = plan.coverage.bytes();
         let change = match delta {
-            Some(delta) => plan.coverage.apply(delta, &self.graph)?,
-            None => CoverageChange::default(),
+            Some(delta) => plan.coverage.apply(delta, &self.graph),
+            None => Ok(CoverageChange::default()),
         };
+        // Of a query that is lost, too: it takes off what it has when it goes.
         self.coverage_bytes = (self.coverage_bytes + plan.coverage.bytes()).saturating_sub(before);
+        let change = change?;
         let mut drafts = Drafts::default();
         let dictionary = self.graph.dictionary();
         for write in writes {

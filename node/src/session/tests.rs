@@ -117,3 +117,49 @@ async fn a_session_without_a_stream_hears_nothing_and_one_with_a_stream_beats() 
     sessions.end(id, End::Lost);
     assert_eq!(sessions.send(id, event(1, 8)), Err(Gone));
 }
+
+/// Time that passes when it is told to.
+struct Hands(std::sync::atomic::AtomicU64);
+
+impl halcyon_core::env::WallClock for Hands {
+    fn wall(&self) -> halcyon_core::clock::WallTime {
+        halcyon_core::clock::WallTime::from_unix(self.monotonic())
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_secs(self.0.load(Ordering::SeqCst))
+    }
+}
+
+#[tokio::test]
+async fn a_session_goes_on_within_its_grace_and_is_over_behind_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let hands = Arc::new(Hands(1_000.into()));
+    let env = Env {
+        clock: hands.clone(),
+        ..crate::env::system(directory.path()).unwrap()
+    };
+    let sessions = Sessions::new(&env);
+    let pass = |time: Duration| {
+        hands.0.fetch_add(time.as_secs(), Ordering::SeqCst);
+        sessions.sweep();
+    };
+    let first = sessions.connect(owner(1), None, None).unwrap();
+    let id = first.session.id();
+    // As long as it has a stream no grace passes.
+    pass(GRACE * 3);
+    drop(first);
+    pass(GRACE / 2);
+    sessions.send(id, event(1, 8)).unwrap();
+    let mut again = sessions.connect(owner(1), None, Some((id, 0))).unwrap();
+    assert!(again.resumed);
+    assert_eq!(again.events.next().await, Next::Event(1, event(1, 8)));
+    let ended = sessions.ended(id);
+    drop(again);
+    pass(GRACE);
+    ended.await;
+    assert_eq!(sessions.send(id, event(2, 8)), Err(Gone));
+    assert_eq!(sessions.figures(), SessionFigures::default());
+    let other = sessions.connect(owner(1), None, Some((id, 1))).unwrap();
+    assert!(!other.resumed && other.session.id() != id);
+}
