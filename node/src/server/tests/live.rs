@@ -15,23 +15,23 @@ use tonic::Streaming;
 use super::*;
 
 /// What a client keeps, plainly.
-struct Follower {
-    key: String,
-    sessions: SessionsClient<Channel>,
-    stream: Streaming<v1::ConnectResponse>,
-    session: prost::bytes::Bytes,
-    resumed: bool,
-    last: u64,
-    graph: Graph,
-    covered: BTreeSet<EntityId>,
+pub(super) struct Follower {
+    pub(super) key: String,
+    pub(super) sessions: SessionsClient<Channel>,
+    pub(super) stream: Streaming<v1::ConnectResponse>,
+    pub(super) session: prost::bytes::Bytes,
+    pub(super) resumed: bool,
+    pub(super) last: u64,
+    pub(super) graph: Graph,
+    pub(super) covered: BTreeSet<EntityId>,
     /// Whether all that was sent is shown.
-    is_whole: bool,
-    bytes: usize,
-    vector: prost::bytes::Bytes,
+    pub(super) is_whole: bool,
+    pub(super) bytes: usize,
+    pub(super) vector: prost::bytes::Bytes,
 }
 
 impl Follower {
-    async fn connect(place: &Place, key: &str, session: prost::bytes::Bytes, after: u64) -> Self {
+    pub(super) async fn connect(place: &Place, key: &str, session: prost::bytes::Bytes, after: u64) -> Self {
         let mut sessions = SessionsClient::new(place.channel());
         let request = v1::ConnectRequest {
             tenant: "app".to_owned(),
@@ -60,7 +60,7 @@ impl Follower {
         }
     }
 
-    fn request(&self, number: u32, query: &str) -> v1::SubscribeRequest {
+    pub(super) fn request(&self, number: u32, query: &str) -> v1::SubscribeRequest {
         v1::SubscribeRequest {
             tenant: "app".to_owned(),
             session: self.session.clone(),
@@ -71,13 +71,13 @@ impl Follower {
         }
     }
 
-    async fn subscribe(&mut self, request: v1::SubscribeRequest) -> Result<v1::SubscribeResponse, Status> {
+    pub(super) async fn subscribe(&mut self, request: v1::SubscribeRequest) -> Result<v1::SubscribeResponse, Status> {
         let answer = self.sessions.subscribe(with_key(&self.key, request)).await?;
         Ok(answer.into_inner())
     }
 
     /// Takes in the next event that is a commit.
-    async fn next(&mut self) -> v1::Commit {
+    pub(super) async fn next(&mut self) -> v1::Commit {
         let commit = self.hear().await;
         self.take_in(&commit);
         commit
@@ -104,7 +104,7 @@ impl Follower {
         }
     }
 
-    fn take_in(&mut self, commit: &v1::Commit) {
+    pub(super) fn take_in(&mut self, commit: &v1::Commit) {
         self.vector = commit.vector.clone();
         for delta in &commit.deltas {
             assert!(!delta.stale);
@@ -127,7 +127,7 @@ impl Follower {
         }
     }
 
-    async fn until_whole(&mut self) {
+    pub(super) async fn until_whole(&mut self) {
         self.is_whole = false;
         while !self.is_whole {
             self.next().await;
@@ -135,20 +135,20 @@ impl Follower {
     }
 
     /// Waits until a query has so many rows.
-    async fn until_has(&mut self, query: &str, rows: usize) {
+    pub(super) async fn until_has(&mut self, query: &str, rows: usize) {
         while self.rows(query) != rows {
             self.next().await;
         }
     }
 
-    fn rows(&self, query: &str) -> usize {
+    pub(super) fn rows(&self, query: &str) -> usize {
         answer(&Arc::new(from_text(query).unwrap()), &self.graph)
             .unwrap()
             .rows
             .len()
     }
 
-    fn digest(&self) -> Vec<prost::bytes::Bytes> {
+    pub(super) fn digest(&self) -> Vec<prost::bytes::Bytes> {
         let mut digest = Digest::default();
         for entity in &self.covered {
             if let Some(number) = self.graph.dictionary().entity_number(entity) {
@@ -163,7 +163,7 @@ impl Follower {
     }
 
     /// Its entities in some buckets.
-    fn held(&self, differing: &[u32]) -> Vec<v1::BucketEntities> {
+    pub(super) fn held(&self, differing: &[u32]) -> Vec<v1::BucketEntities> {
         let of_bucket = |bucket: u32| v1::BucketEntities {
             bucket,
             entities: self
@@ -186,14 +186,14 @@ const TAG: Tag = Tag {
 };
 
 /// Writes that stamp themselves.
-struct Writer<'a> {
-    place: &'a Place,
-    key: String,
-    number: u64,
+pub(super) struct Writer<'a> {
+    pub(super) place: &'a Place,
+    pub(super) key: String,
+    pub(super) number: u64,
 }
 
 impl Writer<'_> {
-    async fn write(&mut self, changes: Vec<Change>) {
+    pub(super) async fn write(&mut self, changes: Vec<Change>) {
         self.number += 1;
         let set = ChangeSet {
             timestamp: timestamp(self.place.env().clock.wall().0, ClientId::from_random(8)),
@@ -208,13 +208,13 @@ impl Writer<'_> {
         .await;
     }
 
-    async fn set(&mut self, subject: &str, rank: f64) {
+    pub(super) async fn set(&mut self, subject: &str, rank: f64) {
         let changes = ranked(subject, rank);
         self.write(changes).await;
     }
 }
 
-fn ranked(subject: &str, rank: f64) -> Vec<Change> {
+pub(super) fn ranked(subject: &str, rank: f64) -> Vec<Change> {
     let subject = EntityId::new(subject).unwrap();
     let set = Change::Set {
         subject: subject.clone(),
@@ -224,7 +224,7 @@ fn ranked(subject: &str, rank: f64) -> Vec<Change> {
     vec![Change::Create { subject }, set]
 }
 
-const QUERY: &str = "post where rank > 10 order by rank";
+pub(super) const QUERY: &str = "post where rank > 10 order by rank";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_delta_comes_for_each_state_and_a_session_goes_on_where_it_was() {

@@ -4,6 +4,7 @@ mod clients;
 mod consistency;
 mod edges;
 mod figures;
+mod followers;
 mod live;
 mod queries;
 mod removal;
