@@ -18,16 +18,23 @@ use super::{
 };
 
 pub mod all;
+pub mod broadcast;
 pub mod catch_up;
 pub mod cluster;
 pub mod control;
+pub mod counted;
 pub mod engine;
+pub mod fanout;
+pub mod followed;
 pub mod idle;
 pub mod join;
+pub mod live;
 pub mod load;
 pub mod push;
 pub mod query;
 pub mod replicate;
+pub mod resume;
+pub mod streams;
 pub mod writers;
 
 /// See there.
@@ -90,6 +97,25 @@ Examples:
 
 Users, posts and comments with ten fields each. What must be reached is said for a million triples in memory.")]
     Query(query::QueryArgs),
+    /// A live top 50 of 20,000 entities and of 200,000: from a change written to the follower told
+    #[command(after_help = "\
+Examples:
+  halcyon bench live
+  halcyon bench live --entities 2000,20000,200000 --rows 20 --json
+  halcyon bench live --cluster 127.0.0.1:7700 --tenant demo")]
+    Live(live::LiveArgs),
+    /// A change that reaches 1,000 different live queries; and 1,000 subscribers of one, beside a bare tonic server
+    #[command(after_help = "\
+Examples:
+  halcyon bench fanout
+  halcyon bench fanout --queries 5000 --subscribers 100 --connections 8")]
+    Fanout(fanout::FanoutArgs),
+    /// A first load of 100,000 triples; and the bytes to come back after 10 of 20,000 entities changed
+    #[command(after_help = "Example:\n  halcyon bench resume --entities 20000 --changed 10")]
+    Resume(resume::ResumeArgs),
+    /// The bare server that `fanout` starts for itself
+    #[command(hide = true, after_help = "Example:\n  halcyon bench broadcast")]
+    Broadcast,
 }
 
 /// One figure.
@@ -178,6 +204,10 @@ async fn measure(what: &What, dir: &Path, globals: &Globals) -> Result<Vec<Figur
         What::Control(args) => control::run(args, dir, globals).await,
         What::Idle(args) => idle::run(args, dir).await,
         What::Query(args) => query::run(args, dir).await,
+        What::Live(args) => live::run(args, dir, globals).await,
+        What::Fanout(args) => fanout::run(args, dir, globals).await,
+        What::Resume(args) => resume::run(args, dir, globals).await,
+        What::Broadcast => broadcast::serve().await.map(|()| Vec::new()),
     }
 }
 
@@ -249,6 +279,10 @@ const fn name(what: &What) -> &'static str {
         What::Control(_) => "control",
         What::Idle(_) => "idle",
         What::Query(_) => "query",
+        What::Live(_) => "live",
+        What::Fanout(_) => "fanout",
+        What::Resume(_) => "resume",
+        What::Broadcast => "broadcast",
     }
 }
 
