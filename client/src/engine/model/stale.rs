@@ -30,7 +30,9 @@ fn a_stale_answer_adds_and_says_so_and_what_is_gone_goes_once_the_node_has_caugh
     let session = client.session.unwrap();
     for mut event in node.events(session, 0) {
         if let Some(Event::Commit(commit)) = &mut event.event {
-            commit.deltas.iter_mut().for_each(|delta| delta.stale = true);
+            for delta in &mut commit.deltas {
+                delta.stale = true;
+            }
         }
         client.engine.on_event(event, moment).unwrap();
         client.check();
