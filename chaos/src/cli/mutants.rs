@@ -108,7 +108,7 @@ const fn scenarios(mutant: Mutant) -> &'static [&'static str] {
         Mutant::LeaseRead => &["leases-race"],
         Mutant::ErasedEarly => &["moves-in-a-hurry", "placement-moves"],
         Mutant::PlacementNotChecked => &["forwarded"],
-        Mutant::CollectedEarly => &["slow-region", "tombstones-away"],
+        Mutant::CollectedEarly => &["written-while-away"],
         Mutant::TombstoneLoses => &["client-offline-week"],
         Mutant::LagNotNoticed => &["lagging-node"],
         Mutant::TieByArrival => &["copied-page"],

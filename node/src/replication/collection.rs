@@ -25,7 +25,7 @@ use tokio::time::{sleep, timeout};
 use super::{
     answers,
     engine::Engine,
-    limits::{CALL_DEADLINE, COLLECT_BYTES_MAX, COLLECT_CELLS_MAX, COLLECT_TENANTS_MAX},
+    limits::{CALL_DEADLINE, COLLECT_BYTES_MAX, COLLECT_CELLS_MAX, COLLECT_TENANTS_MAX, SETTING_HEEDED_WITHIN},
     shared::{Shared, count},
     wire,
 };
@@ -45,7 +45,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         tokio::select! {
             biased;
             () = shared.until_stopped() => return,
-            () = sleep(shared.control.settings().collection_interval) => {}
+            () = until_due(&shared) => {}
         }
         let mut tenants = shared.engine(|engine| engine.coordinated());
         prepared.retain(|tenant, _| tenants.contains(tenant));
@@ -62,6 +62,19 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 () = advance(&shared, tenant, &mut prepared) => {}
             }
         }
+    }
+}
+
+/// Waits for the interval between two rounds, as it is set now: a long one that was made short meanwhile is short.
+async fn until_due(shared: &Shared) {
+    let began = shared.now();
+    loop {
+        let due = began + shared.control.settings().collection_interval;
+        let left = due.saturating_sub(shared.now());
+        if left.is_zero() {
+            return;
+        }
+        sleep(left.min(SETTING_HEEDED_WITHIN)).await;
     }
 }
 

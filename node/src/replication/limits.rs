@@ -106,6 +106,9 @@ pub(super) const COLLECT_BYTES_MAX: usize = 1 << 20;
 /// How many of this node's tenants are looked at for tombstones in one round.
 pub(super) const COLLECT_TENANTS_MAX: usize = 256;
 
+/// How soon a change of an interval counts for a wait that is under way.
+pub(super) const SETTING_HEEDED_WITHIN: Duration = Duration::from_secs(1);
+
 /// How long changes of the control plane are gathered before they are looked at.
 pub(super) const VIEW_GATHER: Duration = Duration::from_millis(10);
 

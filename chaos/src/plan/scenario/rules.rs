@@ -55,18 +55,43 @@ pub(super) fn collection_unheard(seed: u64) -> Plan {
         jitter: Millis(100),
     };
     // h1 leads, as it made the cluster, and h3 hears of it late; h2 is near enough to collect before h3 knows. Peers are
-    // told of sets without their content, so h3 asks h2 for something all the time.
+    // told of sets without their content, so h3 asks h2 for something all the time. Deletions are old enough when all of
+    // them have come to h3, and digests seldom tell it before what h2 has collected.
     Base::new(seed, "collection-unheard")
         .everywhere()
         .lasting(40)
-        .setting("tombstone_retention", "1s")
+        .setting("tombstone_retention", "4s")
         .setting("collection_interval", "200ms")
-        .setting("catch_up_interval", "100ms")
+        .setting("catch_up_interval", "2s")
         .with(|plan| {
             plan.work.always.push("gossip.as-poke".to_owned());
             plan.clients.iter_mut().for_each(|client| client.mix.delete = 6);
         })
         .fault(10, 36, slow)
+        .plan()
+}
+
+pub(super) fn written_while_away(seed: u64) -> Plan {
+    let cut = Kind::RegionCut {
+        regions: vec![JpTok],
+        cut: Cut::Dropped,
+    };
+    // What is deleted on one side is written on the other, which deletes nothing: if the tombstones were gone when it
+    // returns, nobody would know why these entities must not be there. Only tombstones are there to be collected.
+    Base::new(seed, "written-while-away")
+        .everywhere()
+        .lasting(44)
+        .setting("tombstone_retention", "1s")
+        .setting("collection_interval", "200ms")
+        .with(|plan| {
+            for client in &mut plan.clients {
+                let is_away = client.region == JpTok;
+                (client.mix.create, client.mix.entities) = (2, 64);
+                (client.mix.unset, client.mix.remove) = (0, 0);
+                client.mix.delete = if is_away { 0 } else { 4 };
+            }
+        })
+        .fault(14, 34, cut)
         .plan()
 }
 

@@ -110,6 +110,11 @@ pub(super) const ALL: &[Scenario] = &[
         build: rules::collection_unheard,
     },
     Scenario {
+        name: "written-while-away",
+        line: "A region that is cut off goes on with what the others delete; the deletions wait for it, and last",
+        build: rules::written_while_away,
+    },
+    Scenario {
         name: "slow-region",
         line: "A region hears of deletions when they are old; nothing is collected before it has",
         build: rules::slow_region,
