@@ -43,11 +43,13 @@ pub enum Mutant {
     TieByArrival,
     /// A node that lags takes an entity that it does not know yet for one that was deleted.
     LagNotNoticed,
+    /// A command of the control plane that is proposed again is carried out again.
+    CommandRepeated,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::AcknowledgeBeforeSync,
         Self::VoteWithoutSync,
         Self::GossipBeforeSync,
@@ -66,6 +68,7 @@ impl Mutant {
         Self::ErasedEarly,
         Self::TieByArrival,
         Self::LagNotNoticed,
+        Self::CommandRepeated,
     ];
 
     /// Its name on the command line.
@@ -89,6 +92,7 @@ impl Mutant {
             Self::ErasedEarly => "erased-early",
             Self::TieByArrival => "tie-by-arrival",
             Self::LagNotNoticed => "lag-not-noticed",
+            Self::CommandRepeated => "command-repeated",
         }
     }
 }

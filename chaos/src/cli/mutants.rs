@@ -109,6 +109,7 @@ const fn scenarios(mutant: Mutant) -> &'static [&'static str] {
         Mutant::ErasedEarly => &["moves-in-a-hurry", "placement-moves"],
         Mutant::PlacementNotChecked => &["forwarded"],
         Mutant::CollectedEarly => &["written-while-away"],
+        Mutant::CommandRepeated => &["answers-lost"],
         Mutant::TombstoneLoses => &["client-offline-week"],
         Mutant::LagNotNoticed => &["lagging-node"],
         Mutant::TieByArrival => &["copied-page"],

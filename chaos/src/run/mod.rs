@@ -17,7 +17,7 @@ mod stage;
 
 /// Paths that a sweep must reach now and then: marked ones, rare ones, and events of a probe. A sweep that never
 /// reaches one tests less than it seems to.
-pub const MARKS: [&str; 13] = [
+pub const MARKS: [&str; 15] = [
     "catch-up.began",
     "catch-up.broke",
     "catch-up.cut",
@@ -27,6 +27,8 @@ pub const MARKS: [&str; 13] = [
     "catch-up.small-batches",
     "gossip.as-poke",
     "gossip.gap",
+    "metadata.answer-lost",
+    "metadata.repeated",
     "metadata.snapshot-installed",
     "push.answer-lost",
     "storage.erased",

@@ -15,6 +15,9 @@ pub(super) fn check(stage: &Stage) -> Result<(), String> {
     if !stage.is_idle() {
         return Err("the operator has not done all that was asked".to_owned());
     }
+    if stage.is_asking() {
+        return Err("an operator waits for an answer".to_owned());
+    }
     let lost = stage.lost();
     for host in stage.all_hosts() {
         if !lost.contains(&host) && stage.rooms(host).is_none() && stage.has_token(host) {

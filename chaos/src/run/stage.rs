@@ -92,6 +92,7 @@ pub struct Stage {
     lost: RefCell<BTreeSet<Host>>,
     leaving: RefCell<Vec<Host>>,
     replaced: RefCell<BTreeSet<Host>>,
+    asking: Cell<u32>,
     /// Which release each host runs.
     pub(crate) releases: Releases,
     court: RefCell<Court>,
@@ -153,6 +154,7 @@ impl Stage {
             lost: RefCell::default(),
             leaving: RefCell::default(),
             replaced: RefCell::default(),
+            asking: Cell::default(),
             releases: Releases::default(),
             court,
         }
@@ -428,6 +430,19 @@ impl Stage {
     /// Whether a client has done all that it wanted.
     pub fn has_finished(&self, client: Client) -> bool {
         self.finished.borrow().contains(&client)
+    }
+
+    /// What an operator's question answers. What one waits for may have happened already: a run does not end before.
+    pub async fn asked<T>(&self, question: impl Future<Output = T>) -> T {
+        self.asking.update(|asking| asking + 1);
+        let answer = question.await;
+        self.asking.update(|asking| asking - 1);
+        answer
+    }
+
+    /// Whether an operator waits for an answer.
+    pub fn is_asking(&self) -> bool {
+        self.asking.get() > 0
     }
 
     /// Where clients reach all nodes of the plan.

@@ -57,7 +57,7 @@ pub(crate) async fn run(stage: Rc<Stage>, number: u32) -> turmoil::Result {
             Deed::Delete => Call::Delete,
             Deed::Look => Call::Read,
         };
-        let answer = ask(&admin, draw, &name, &region).await;
+        let answer = stage.asked(ask(&admin, draw, &name, &region)).await;
         let returned = clock::now();
         trace::tell(me, "operator.asked", format!("{name}: {call}: {answer:?}"));
         let reply = match answer {

@@ -63,6 +63,7 @@ impl State {
             } => self.replica_gone(tenant, node, placement_epoch),
             Command::Collected { tenant, epoch } => self.collected(tenant, epoch),
             Command::SetReplicas(placements) => Ok(self.set_replicas(placements)),
+            Command::Once { id, command } => self.apply_once(id, *command),
         }
     }
 

@@ -6,7 +6,8 @@ use halcyon_core::id::{NodeId, RegionName, TenantId, TenantName};
 use proptest::{collection::vec, prelude::*};
 
 use super::{
-    command::{Command, Placement, Reply},
+    command::{Command, Placement, Refusal, Reply},
+    limits::ANSWERS_REMEMBERED_MAX,
     log_store::{decode, encode},
     placement,
     state::{Node, NodeState, ReplicaState, State, Tenant},
@@ -202,6 +203,99 @@ fn a_node_that_asks_again_to_join_keeps_its_number_until_it_is_removed() {
     assert_eq!(join(&mut state), Reply::Joined(NodeId(3)));
 }
 
+fn once(id: u128, command: Command) -> Command {
+    Command::Once {
+        id,
+        command: Box::new(command),
+    }
+}
+
+fn create(number: u8, name: &str) -> Command {
+    Command::CreateTenant {
+        id: tenant_id(number),
+        name: TenantName::new(name).unwrap(),
+        regions: [region(0)].into(),
+        home: region(0),
+        nodes_per_region: 1,
+        key: None,
+    }
+}
+
+#[test]
+fn a_command_that_comes_again_gets_the_first_answer_and_changes_nothing_whatever_came_between() {
+    let mut state = start();
+    let (tenant, node) = (tenant_id(1), NodeId(1));
+    let taken = Err(Refusal::NameTaken(TenantName::new("app").unwrap()));
+    let script = [
+        (1, create(1, "app"), Ok(Reply::Done)),
+        (2, create(2, "app"), taken.clone()),
+        (3, Command::DeleteTenant(tenant), Ok(Reply::Erasing([node].into()))),
+        (4, Command::Erased { tenant, node }, Ok(Reply::Done)),
+    ];
+    for (id, command, answer) in script.clone() {
+        assert_eq!(state.apply(once(id, command)), answer);
+    }
+    let settled = state.clone();
+    for (id, command, answer) in script {
+        assert_eq!(state.apply(once(id, command)), answer, "again");
+        assert_eq!(state, settled);
+    }
+    // Who asks anew draws anew.
+    assert_eq!(state.apply(once(5, create(2, "app"))), Ok(Reply::Done));
+    assert_eq!(state.tenants.len(), 1);
+}
+
+#[test]
+fn a_command_without_an_id_is_carried_out_each_time() {
+    let mut state = start();
+    let (tenant, node) = (tenant_id(1), NodeId(1));
+    for _ in 0..2 {
+        assert_eq!(state.apply(create(1, "app")), Ok(Reply::Done));
+        assert_eq!(state.tenants.len(), 1);
+        state.apply(Command::DeleteTenant(tenant)).unwrap();
+        state.apply(Command::Erased { tenant, node }).unwrap();
+        assert_eq!(state.tenants.len(), 0);
+    }
+}
+
+#[test]
+fn so_many_answers_are_remembered_and_the_oldest_is_forgotten_first() {
+    let mut state = start();
+    let drain = |id: u128| {
+        let command = Command::DrainNode {
+            node: NodeId(1),
+            draining: true,
+        };
+        once(id, command)
+    };
+    for id in 0..=ANSWERS_REMEMBERED_MAX as u128 {
+        state.apply(drain(id)).unwrap();
+    }
+    assert!(!state.has_answered(&drain(0)));
+    assert!(state.has_answered(&drain(1)));
+    // Who starts from a snapshot forgets the same next.
+    let mut other = State::decode(&state.encode().unwrap()).unwrap();
+    for state in [&mut state, &mut other] {
+        state.apply(drain(u128::MAX)).unwrap();
+        assert!(!state.has_answered(&drain(1)) && state.has_answered(&drain(2)));
+    }
+    assert_eq!(state, other);
+}
+
+#[test]
+fn a_snapshot_and_a_command_of_a_release_that_remembered_no_answers_are_read() {
+    let mut state = start();
+    state.apply(create(1, "app")).unwrap();
+    let old = encode(&state).unwrap();
+    assert_eq!(State::decode(&old).unwrap(), state);
+    state.apply(once(1, create(2, "other"))).unwrap();
+    let new = state.encode().unwrap();
+    let as_it_was: State = decode(&new).unwrap();
+    assert_eq!((as_it_was.tenants, as_it_was.names), (state.tenants, state.names));
+    let command: Command = decode(&encode(&Command::DeleteTenant(tenant_id(1))).unwrap()).unwrap();
+    assert_eq!(command, Command::DeleteTenant(tenant_id(1)));
+}
+
 proptest! {
     #[test]
     fn any_commands_keep_the_invariants(script in vec(any::<Step>(), 1..80)) {
@@ -218,7 +312,7 @@ proptest! {
                 settled.apply(Command::SetReplicas(changes.to_vec())).unwrap();
             }
             check_replicas(&settled);
-            let decoded: State = decode(&encode(&state).unwrap()).unwrap();
+            let decoded = State::decode(&state.encode().unwrap()).unwrap();
             prop_assert_eq!(decoded, state.clone());
         }
     }

@@ -1,7 +1,8 @@
 //! What changes the control plane, and what comes back.
 //!
 //! Applying a command is pure: ids, secrets' hashes and times are drawn by whoever proposes it and travel inside. A
-//! command may be applied twice (an answer was lost, the proposer tried again): each is idempotent by what it names.
+//! command may come twice (an answer was lost, the proposer tried again), with those of others in between: it carries an
+//! id then, by which the second copy gets the first one's answer and changes nothing ([`Command::Once`]).
 //!
 //! The encoding is postcard's, so variants and fields are only ever added at the end.
 
@@ -188,12 +189,30 @@ pub enum Command {
     },
     /// New placements, from the leader's reconciler.
     SetReplicas(Vec<Placement>),
+    /// A command that is carried out once, however often it is proposed.
+    Once {
+        /// Drawn by the proposer, for all its tries.
+        id: u128,
+        /// Any other.
+        command: Box<Command>,
+    },
+}
+
+impl Command {
+    /// What it does, whether or not it is carried out once.
+    pub fn deed(&self) -> &Self {
+        match self {
+            Self::Once { command, .. } => command.deed(),
+            other => other,
+        }
+    }
 }
 
 impl fmt::Display for Command {
     /// The variant's name alone: a command may hold keys, and openraft writes it to logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self {
+        let name = match self.deed() {
+            Self::Once { .. } => unreachable!("a deed is none"),
             Self::Bootstrap { .. } => "Bootstrap",
             Self::AddAdmin(_) => "AddAdmin",
             Self::RevokeAdmin(_) => "RevokeAdmin",

@@ -119,3 +119,7 @@ pub const ADMINS_MAX: usize = 64;
 
 /// Joins that are remembered, so that one asked for again after a lost answer gets the same number.
 pub const JOINS_REMEMBERED_MAX: usize = 128;
+
+/// Commands whose answers are remembered, so that one proposed again gets the same. A write is tried again for ten seconds
+/// at the most: this is more than a leader carries out in that time. About 20 bytes each in a snapshot.
+pub const ANSWERS_REMEMBERED_MAX: usize = 65_536;

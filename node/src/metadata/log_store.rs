@@ -249,5 +249,10 @@ pub(super) fn encode<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
 }
 
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
-    postcard::from_bytes(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    decode_first(bytes).map(|(value, _)| value)
+}
+
+/// Also what comes after it.
+pub(super) fn decode_first<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<(T, &[u8])> {
+    postcard::take_from_bytes(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }

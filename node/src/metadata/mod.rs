@@ -6,6 +6,7 @@
 //! `state`, `apply`, `placement` and `voters` are pure. `log_store` and `state_store` keep them; `network` carries
 //! Raft's calls; `reconciler` keeps membership and placements in line; `propose` is the way of a write.
 
+mod answered;
 mod append_stream;
 mod apply;
 #[cfg(test)]

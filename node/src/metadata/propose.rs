@@ -65,20 +65,33 @@ enum Attempt<T> {
 impl Metadata {
     /// Has a command carried out by the whole cluster. When it returns, the local view shows it (or lags badly).
     ///
-    /// After a lost answer the command is proposed again, so it may be applied twice; commands are idempotent.
+    /// After a lost answer the command is proposed again, under the same id: it is carried out once.
     pub async fn write(&self, command: Command) -> Result<Reply, WriteError> {
+        let command = Command::Once {
+            id: self.inner.env.random_u128(),
+            command: Box::new(command),
+        };
         let encoded = encode(&command).map_err(|error| WriteError::Stopped(error.to_string()))?;
         if encoded.len() > COMMAND_BYTES_MAX {
             return Err(WriteError::TooLarge(encoded.len()));
         }
         let encoded = Bytes::from(encoded);
+        let mut is_first = true;
         let attempts = self.with_leader(|leader| {
             let (this, command, encoded) = (self.clone(), command.clone(), encoded.clone());
+            let may_be_lost = std::mem::replace(&mut is_first, false);
             Box::pin(async move {
-                if leader == this.inner.me {
+                let attempt = if leader == this.inner.me {
                     this.propose_here(command).await
                 } else {
                     this.propose_there(leader, encoded).await
+                };
+                match attempt {
+                    Attempt::Done(_) if may_be_lost && this.inner.env.probe.rare("metadata.answer-lost") => {
+                        tokio::time::sleep(this.attempt_deadline()).await;
+                        Attempt::Again(None)
+                    }
+                    attempt => attempt,
                 }
             })
         });

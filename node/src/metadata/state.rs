@@ -2,11 +2,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    io,
     sync::Arc,
 };
 
 use halcyon_core::id::{NodeId, RegionName, TenantId, TenantName};
 use serde::{Deserialize, Serialize};
+
+use super::{
+    answered::Answered,
+    log_store::{decode_first, encode},
+};
 
 /// SHA-256 of a secret. Secrets themselves are never kept.
 pub type SecretHash = [u8; 32];
@@ -111,4 +117,25 @@ pub struct State {
     pub admins: BTreeSet<SecretHash>,
     /// The last joins: what was drawn for each, and the number it got.
     pub joins: VecDeque<(u128, NodeId)>,
+    /// The last commands' answers. In a snapshot they stand behind the rest.
+    #[serde(skip)]
+    pub answered: Answered,
+}
+
+impl State {
+    /// As a snapshot has it.
+    pub(super) fn encode(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = encode(self)?;
+        bytes.extend(encode(&self.answered)?);
+        Ok(bytes)
+    }
+
+    /// From a snapshot; one of a release that remembered no answers ends before them.
+    pub(super) fn decode(bytes: &[u8]) -> io::Result<Self> {
+        let (mut state, rest): (Self, &[u8]) = decode_first(bytes)?;
+        if !rest.is_empty() {
+            (state.answered, _) = decode_first(rest)?;
+        }
+        Ok(state)
+    }
 }

@@ -62,7 +62,7 @@ impl StateStore {
 
     /// Replaces the state in memory.
     fn take(&self, meta: &SnapshotMeta, bytes: &SnapshotBytes) -> io::Result<()> {
-        let state: State = decode(&bytes.0)?;
+        let state = State::decode(&bytes.0)?;
         let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
         *applied = Applied {
             place: meta.last_log_id,
@@ -100,7 +100,7 @@ impl RaftSnapshotBuilder<TypeConfig> for StateStore {
             };
             (meta, self.shared.read(State::clone))
         };
-        let bytes = self.env.run_blocking(|| encode(&state)).await?;
+        let bytes = self.env.run_blocking(|| state.encode()).await?;
         let snapshot = Snapshot {
             meta,
             snapshot: SnapshotBytes(bytes),
@@ -138,9 +138,7 @@ impl RaftStateMachine<TypeConfig> for StateStore {
             return Ok(());
         };
         let mut answers = Vec::with_capacity(batch.len());
-        let is_setting = |(entry, _): &EntryResponder<TypeConfig>| {
-            matches!(entry.payload, EntryPayload::Normal(Command::SetSetting { .. }))
-        };
+        let is_setting = |(entry, _): &EntryResponder<TypeConfig>| matches!(&entry.payload, EntryPayload::Normal(command) if matches!(command.deed(), Command::SetSetting { .. }));
         let settings_change = batch.iter().any(is_setting);
         {
             let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
@@ -149,7 +147,12 @@ impl RaftStateMachine<TypeConfig> for StateStore {
                 self.tell(&entry);
                 let outcome = match entry.payload {
                     EntryPayload::Blank => Outcome::default(),
-                    EntryPayload::Normal(command) => Outcome(state.apply(command)),
+                    EntryPayload::Normal(command) => {
+                        if state.has_answered(&command) {
+                            self.env.probe.reached("metadata.repeated");
+                        }
+                        Outcome(state.apply(command))
+                    }
                     EntryPayload::Membership(membership) => {
                         applied.membership = StoredMembership::new(Some(entry.log_id), membership);
                         Outcome::default()

@@ -9,7 +9,7 @@ use super::{
     Metadata, Options, WriteError,
     command::{Command, Refusal, Reply},
     limits::LEARNER_HEARD,
-    state::ReplicaState,
+    state::{AccessKey, ReplicaState},
     testing::{Cluster, eventually, options},
 };
 
@@ -127,6 +127,41 @@ async fn three_nodes_agree_whoever_is_written_to() {
         );
     }
     assert_eq!(cluster.at(2).write(create(4, &["b"])).await, Ok(Reply::Done));
+}
+
+/// Without its id the second copy would be refused: the key is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_whose_answer_was_lost_gets_it_when_it_asks_again() {
+    let options = Options {
+        deadline: Duration::from_secs(24),
+        ..options()
+    };
+    let mut cluster = Cluster::new(&["a", "b", "c"], options).await;
+    voters_are(&cluster, 1, &[1, 2, 3]).await;
+    let (tenant, name) = (tenant_id(1), "key".to_owned());
+    let key = AccessKey {
+        label: String::new(),
+        hash: [1; 32],
+        created_ms: 0,
+    };
+    let give = Command::CreateKey {
+        tenant,
+        id: name.clone(),
+        key,
+    };
+    let take = Command::RevokeKey { tenant, id: name };
+    cluster.at(1).write(create(1, &["a"])).await.unwrap();
+    cluster.at(1).write(give).await.unwrap();
+    let deaf = NodeId(2);
+    cluster.hard_of_hearing.insert(deaf);
+    cluster.stop(deaf).await;
+    cluster.start(deaf).await;
+    assert_eq!(cluster.at(2).write(take.clone()).await, Ok(Reply::Done));
+    let anew = cluster.at(3).write(take).await;
+    assert!(
+        matches!(anew, Err(WriteError::Rejected(Refusal::UnknownKey { .. }))),
+        "{anew:?}"
+    );
 }
 
 /// Two releases side by side: the older one knows appends only one by one.

@@ -95,6 +95,19 @@ pub(super) fn written_while_away(seed: u64) -> Plan {
         .plan()
 }
 
+pub(super) fn answers_lost(seed: u64) -> Plan {
+    // Two tries of a command are some seconds apart: time enough for others to undo what the first did. Half of the
+    // operators only look.
+    Base::new(seed, "answers-lost")
+        .everywhere()
+        .with(|plan| {
+            plan.work.operators = 8;
+            plan.work.operator_pace = Millis(150);
+            plan.work.always.push("metadata.answer-lost".to_owned());
+        })
+        .plan()
+}
+
 pub(super) fn forwarded(seed: u64) -> Plan {
     let away = Kind::Crash {
         host: Host(2),

@@ -115,6 +115,11 @@ pub(super) const ALL: &[Scenario] = &[
         build: rules::written_while_away,
     },
     Scenario {
+        name: "answers-lost",
+        line: "The first answer to every command is lost; asked again, it is carried out once and answered the same",
+        build: rules::answers_lost,
+    },
+    Scenario {
         name: "slow-region",
         line: "A region hears of deletions when they are old; nothing is collected before it has",
         build: rules::slow_region,

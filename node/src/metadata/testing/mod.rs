@@ -17,6 +17,7 @@ use std::{
 use halcyon_core::id::{NodeId, RegionName};
 use tokio::sync::watch;
 
+use self::world::AnswersLost;
 pub(crate) use self::world::env;
 use super::{
     Bootstrap, Metadata, Options,
@@ -54,6 +55,8 @@ pub(crate) struct Cluster {
     options: Options,
     /// Nodes of a release that takes no appends as a stream, when they start next.
     pub(crate) old: BTreeSet<NodeId>,
+    /// Nodes that hear of each write's first answer nothing, when they start next.
+    pub(crate) hard_of_hearing: BTreeSet<NodeId>,
 }
 
 /// The token that all nodes of test clusters join with.
@@ -68,6 +71,7 @@ impl Cluster {
             addresses: BTreeMap::new(),
             options,
             old: BTreeSet::new(),
+            hard_of_hearing: BTreeSet::new(),
         };
         let (first, others) = regions.split_first().unwrap();
         let first_node = NodeId(1);
@@ -124,7 +128,10 @@ impl Cluster {
     pub(crate) async fn start(&mut self, id: NodeId) {
         let directory = self.directory.path().join(id.to_string());
         fs::create_dir_all(&directory).unwrap();
-        let (env, cut) = env(&directory);
+        let (mut env, cut) = env(&directory);
+        if self.hard_of_hearing.contains(&id) {
+            env.probe = Arc::new(AnswersLost);
+        }
         let address = self
             .addresses
             .get(&id)

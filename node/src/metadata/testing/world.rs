@@ -15,7 +15,7 @@ use std::{
 
 use halcyon_core::{
     clock::WallTime,
-    env::{Access, BoxFuture, BoxStream, Disk, Entropy, Env, File, Listener, Network, Silent, WallClock},
+    env::{Access, BoxFuture, BoxStream, Disk, Entropy, Env, File, Listener, Network, Probe, Silent, WallClock},
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -197,6 +197,18 @@ impl WallClock for Machine {
 impl Entropy for Machine {
     fn next(&self) -> u64 {
         xxhash_rust::xxh3::xxh3_64(&self.drawn.fetch_add(1, Ordering::Relaxed).to_le_bytes())
+    }
+}
+
+/// A probe with which the first answer to each write is lost.
+#[derive(Debug)]
+pub(super) struct AnswersLost;
+
+impl Probe for AnswersLost {
+    fn event(&self, _kind: &'static str, _detail: &dyn Fn() -> String) {}
+
+    fn rare(&self, path: &'static str) -> bool {
+        path == "metadata.answer-lost"
     }
 }
 
