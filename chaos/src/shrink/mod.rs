@@ -55,13 +55,44 @@ pub enum Outcome<C> {
 
 /// What the search tells while it works.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Progress<'a> {
+pub struct Progress<'a, C> {
     /// Runs so far.
     pub runs: u32,
+    /// What is being made smaller.
+    pub aim: Aim,
     /// What was just run.
     pub tried: &'a Candidate,
+    /// What came of it.
+    pub outcome: &'a Outcome<C>,
     /// Whether it failed in the same way; then it is the smallest so far.
     pub same: bool,
+}
+
+/// What a search is at, in this order, and then at the faults once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Aim {
+    /// Does it fail again?
+    Replay,
+    /// Fewer faults.
+    Faults,
+    /// A shorter run.
+    Duration,
+    /// Fewer hosts.
+    Hosts,
+    /// Fewer clients.
+    Clients,
+}
+
+impl fmt::Display for Aim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Replay => "replay",
+            Self::Faults => "faults",
+            Self::Duration => "duration",
+            Self::Hosts => "hosts",
+            Self::Clients => "clients",
+        })
+    }
 }
 
 /// The end of a search.
@@ -91,11 +122,12 @@ pub fn shrink<C: PartialEq>(
     class: &C,
     runs_max: u32,
     run: impl FnMut(&Candidate) -> Outcome<C>,
-    progress: impl FnMut(&Progress<'_>),
+    progress: impl FnMut(&Progress<'_, C>),
 ) -> Result<Shrunk, ShrinkError> {
     let mut search = Search {
         smallest: whole.clone(),
         violated_at: None,
+        aim: Aim::Replay,
         class,
         runs: 0,
         runs_max,
@@ -128,6 +160,7 @@ struct Search<'a, C, R, P> {
     smallest: Candidate,
     /// When the smallest failed.
     violated_at: Option<Millis>,
+    aim: Aim,
     class: &'a C,
     runs: u32,
     runs_max: u32,
@@ -136,7 +169,7 @@ struct Search<'a, C, R, P> {
     progress: P,
 }
 
-impl<C: PartialEq, R: FnMut(&Candidate) -> Outcome<C>, P: FnMut(&Progress<'_>)> Search<'_, C, R, P> {
+impl<C: PartialEq, R: FnMut(&Candidate) -> Outcome<C>, P: FnMut(&Progress<'_, C>)> Search<'_, C, R, P> {
     fn all(&mut self) -> Result<(), OutOfRuns> {
         self.faults()?;
         self.duration()?;
@@ -146,6 +179,7 @@ impl<C: PartialEq, R: FnMut(&Candidate) -> Outcome<C>, P: FnMut(&Progress<'_>)> 
     }
 
     fn faults(&mut self) -> Result<(), OutOfRuns> {
+        self.aim = Aim::Faults;
         let all: Vec<FaultId> = self.smallest.faults.iter().copied().collect();
         ddmin::minimize(all, |kept| {
             let faults = kept.iter().copied().collect();
@@ -156,6 +190,7 @@ impl<C: PartialEq, R: FnMut(&Candidate) -> Outcome<C>, P: FnMut(&Progress<'_>)> 
 
     /// First to just after the violation, then by halving what is left above the longest that does not fail.
     fn duration(&mut self) -> Result<(), OutOfRuns> {
+        self.aim = Aim::Duration;
         if let Some(at) = self.violated_at {
             let duration = at + DURATION_STEP;
             if duration < self.smallest.duration {
@@ -173,6 +208,7 @@ impl<C: PartialEq, R: FnMut(&Candidate) -> Outcome<C>, P: FnMut(&Progress<'_>)> 
     }
 
     fn hosts(&mut self) -> Result<(), OutOfRuns> {
+        self.aim = Aim::Hosts;
         for hosts in 1..self.smallest.hosts {
             if self.accepts(|candidate| Candidate { hosts, ..candidate })? {
                 break;
@@ -182,6 +218,7 @@ impl<C: PartialEq, R: FnMut(&Candidate) -> Outcome<C>, P: FnMut(&Progress<'_>)> 
     }
 
     fn clients(&mut self) -> Result<(), OutOfRuns> {
+        self.aim = Aim::Clients;
         for clients in 1..self.smallest.clients {
             if self.accepts(|candidate| Candidate { clients, ..candidate })? {
                 break;
@@ -219,9 +256,13 @@ impl<C: PartialEq, R: FnMut(&Candidate) -> Outcome<C>, P: FnMut(&Progress<'_>)> 
         }
         if outcome != Outcome::Impossible {
             self.runs += 1;
-            let runs = self.runs;
-            let tried = candidate;
-            (self.progress)(&Progress { runs, tried, same });
+            (self.progress)(&Progress {
+                runs: self.runs,
+                aim: self.aim,
+                tried: candidate,
+                outcome: &outcome,
+                same,
+            });
         }
         if same { Answer::Yes } else { Answer::No }
     }

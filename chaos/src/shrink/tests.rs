@@ -88,15 +88,18 @@ fn what_does_not_replay_is_said_so() {
 
 #[test]
 fn runs_are_bounded_and_told_one_by_one() {
-    let mut told = Vec::new();
+    let (mut told, mut aims) = (Vec::new(), Vec::new());
     let run = |candidate: &Candidate| {
         let fails = ids(&[1, 6, 11, 16]).is_subset(&candidate.faults);
         if fails { violated(LOST) } else { Outcome::Clean }
     };
     let shrunk = shrink(&whole(20), &LOST, 10, run, |progress| {
         told.push((progress.runs, progress.same));
+        aims.push(progress.aim);
+        assert_eq!(progress.same, *progress.outcome == violated(LOST));
     })
     .unwrap();
+    assert_eq!((aims[0], aims[1]), (Aim::Replay, Aim::Faults));
     assert!(!shrunk.finished);
     assert_eq!(shrunk.runs, 10);
     let numbers: Vec<u32> = told.iter().map(|(runs, _)| *runs).collect();
