@@ -2,6 +2,8 @@
 
 use std::process::{Command, Output};
 
+use serde_json::Value;
+
 fn chaos(words: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chaos"));
     command
@@ -22,6 +24,18 @@ fn clean(words: &[&str]) {
     );
 }
 
+/// The scenario is clean and has been at this mark.
+#[track_caller]
+fn told(scenario: &str, mark: &str) {
+    let output = chaos(&["run", "--json", "--seed", "1", "--scenario", scenario]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{complained}");
+    let report: Value = serde_json::from_str(&said).expect("a report");
+    let is_reached = mark == "any" || report["reached"][mark].as_u64() > Some(0);
+    assert!(is_reached, "{scenario} never came to {mark}: {}", report["reached"]);
+}
+
 #[test]
 fn a_seed_replays_with_all_its_faults() {
     clean(&["meta", "--seed", "7", "--seconds", "20"]);
@@ -36,10 +50,56 @@ fn a_seed_replays_with_all_its_faults() {
     ]);
 }
 
+/// A test for each named scenario: the run is clean and has been where the story means to lead; `any` is anywhere.
+macro_rules! stories {
+    ($($test:ident: $scenario:literal at $mark:literal;)*) => {
+        $(
+            #[test]
+            fn $test() {
+                told($scenario, $mark);
+            }
+        )*
+
+        const STORIES: &[&str] = &[$($scenario),*];
+    };
+}
+
+stories! {
+    a_cut_region_comes_back: "partition-heals" at "catch-up.ended";
+    a_region_is_lost_for_good: "region-lost" at "any";
+    leaders_are_isolated: "leader-isolated" at "any";
+    power_goes_inside_commits: "crash-in-commit" at "any";
+    a_disk_is_rolled_back: "disk-rolled-back" at "catch-up.ended";
+    an_old_backup_is_restored: "old-backup" at "catch-up.ended";
+    clocks_run_ahead: "clock-ahead" at "any";
+    a_client_is_offline_for_a_week: "client-offline-week" at "any";
+    catch_ups_are_interrupted: "catch-up-interrupted" at "catch-up.resumed";
+    tombstones_wait_for_who_is_away: "tombstones-away" at "catch-up.ended";
+    a_consumer_is_slow: "slow-consumer" at "any";
+    ten_thousand_tenants_are_idle: "ten-thousand-tenants" at "catch-up.ended";
+    a_change_is_poisoned: "poisoned-change" at "push.newer-release";
+    a_node_is_replaced: "node-replaced" at "catch-up.ended";
+    releases_change_under_load: "rolling-upgrade" at "any";
+    a_placement_moves: "placement-moves" at "storage.erased";
+    leases_race: "leases-race" at "any";
+    a_log_is_outgrown: "log-outgrown" at "metadata.snapshot-installed";
+    a_collection_is_heard_of_late: "collection-unheard" at "catch-up.newer-epoch";
+    what_was_deleted_is_written_elsewhere: "written-while-away" at "catch-up.ended";
+    answers_to_commands_are_lost: "answers-lost" at "metadata.repeated";
+    a_region_is_slow: "slow-region" at "any";
+    a_tenant_moves_in_a_hurry: "moves-in-a-hurry" at "storage.erased";
+    clients_are_forwarded: "forwarded" at "any";
+    a_node_lags: "lagging-node" at "any";
+    a_page_is_copied: "copied-page" at "any";
+    power_is_lost_everywhere: "power-lost-everywhere" at "any";
+}
+
 #[test]
-fn a_cut_region_and_a_crash_in_a_commit_cost_nothing() {
-    clean(&["run", "--seed", "1", "--scenario", "partition-heals"]);
-    clean(&["run", "--seed", "1", "--scenario", "crash-in-commit"]);
+fn every_scenario_is_a_test() {
+    let output = chaos(&["list"]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    let listed: Vec<&str> = said.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(listed, STORIES);
 }
 
 /// Found by this seed: a leader that lost an entry which it had already sent led the same term again after its restart,
