@@ -17,7 +17,10 @@ use halcyon_proto::{v1::WireVersions, version::WIRE};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::peers::token::{JoinToken, TokenError};
+use crate::{
+    peers::token::{JoinToken, TokenError},
+    site::Site,
+};
 
 /// The keys as they are written, all optional. `deploy/halcyon.toml` explains each.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,6 +143,8 @@ pub struct Config {
     pub start: Start,
     /// The wire versions that it speaks: this release's. The simulator alone gives others, for a newer release.
     pub wire: WireVersions,
+    /// Pages to serve beside. No setting gives any: `halcyon dev` alone does.
+    pub site: Option<Site>,
 }
 
 /// Where the data is, where nobody says.
@@ -256,6 +261,7 @@ impl Config {
                 log_filter: source.log_filter.unwrap_or_else(|| LOG_FILTER_DEFAULT.to_owned()),
                 start,
                 wire: WIRE,
+                site: None,
             }),
         }
     }

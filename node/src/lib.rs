@@ -18,5 +18,6 @@ pub mod routing;
 pub mod rpc;
 pub mod server;
 pub mod session;
+pub mod site;
 pub mod storage;
 pub mod tenant;

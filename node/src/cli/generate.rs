@@ -15,10 +15,13 @@ use super::random::Seeded;
 /// The first issue's date, 2026-01-05 in the morning: fixed, so that the data is the same for all.
 const FIRST_DAY_MS: i64 = 1_767_600_000_000;
 
-/// Time between two issues, about.
-const ISSUE_EVERY_MS: u64 = 5 * 3_600_000;
+/// Time between two issues, at the most.
+const ISSUE_EVERY_MS_MAX: u64 = 5 * 3_600_000;
 
-const PEOPLE: [(&str, &str); 14] = [
+/// Many issues come closer together: all of them within ten months, so that none is of the future.
+const SPAN_MS: u64 = 300 * 24 * 3_600_000;
+
+const PEOPLE: [(&str, &str); 24] = [
     ("amara", "Amara Okafor"),
     ("bruno", "Bruno Carvalho"),
     ("chiyo", "Chiyo Tanaka"),
@@ -33,6 +36,16 @@ const PEOPLE: [(&str, &str); 14] = [
     ("luz", "Luz Morales"),
     ("mehul", "Mehul Desai"),
     ("noor", "Noor de Vries"),
+    ("oluchi", "Oluchi Eze"),
+    ("pilar", "Pilar Ortega"),
+    ("quentin", "Quentin Moreau"),
+    ("rania", "Rania Mansour"),
+    ("soren", "Søren Krogh"),
+    ("tove", "Tove Nilsson"),
+    ("uma", "Uma Raghavan"),
+    ("viktor", "Viktor Horák"),
+    ("wanjiru", "Wanjiru Kamau"),
+    ("zoe", "Zoé Laurent"),
 ];
 
 const LABELS: [(&str, &str); 12] = [
@@ -50,7 +63,7 @@ const LABELS: [(&str, &str); 12] = [
     ("p1", "#d93f0b"),
 ];
 
-const PARTS: [&str; 16] = [
+const PARTS: [&str; 24] = [
     "the comment editor",
     "offline mode",
     "the search box",
@@ -67,9 +80,17 @@ const PARTS: [&str; 16] = [
     "undo",
     "the login page",
     "bulk edits",
+    "the board view",
+    "the webhook log",
+    "saved filters",
+    "the avatar menu",
+    "drag and drop",
+    "the weekly digest",
+    "print layout",
+    "the importer",
 ];
 
-const TROUBLES: [&str; 12] = [
+const TROUBLES: [&str; 20] = [
     "loses text when the tab goes to sleep",
     "flickers on every keystroke",
     "shows yesterday's state after reconnecting",
@@ -82,9 +103,36 @@ const TROUBLES: [&str; 12] = [
     "sorts \u{c5}ngstr\u{f6}m before Zebra",
     "sends the same request twice",
     "is cut off on narrow screens",
+    "keeps spinning when the network is slow",
+    "forgets its scroll position",
+    "shows two tooltips at once",
+    "swallows the first click",
+    "says \u{201c}1 comments\u{201d}",
+    "opens behind the sidebar",
+    "drops the last line when pasting",
+    "is unreadable with high contrast",
 ];
 
-const WISHES: [&str; 8] = [
+const CIRCUMSTANCES: [&str; 16] = [
+    "for guests",
+    "on Firefox",
+    "on Safari 18",
+    "on Android",
+    "with 1,000 labels",
+    "after an import",
+    "in right-to-left text",
+    "when two people edit",
+    "after sleep and wake",
+    "in a private window",
+    "behind a proxy",
+    "with reduced motion",
+    "at 200 % zoom",
+    "on a second monitor",
+    "since the last release",
+    "for the Lisbon office",
+];
+
+const WISHES: [&str; 14] = [
     "Remember the last filter in",
     "Let people reorder items in",
     "Say when the last sync was in",
@@ -93,6 +141,12 @@ const WISHES: [&str; 8] = [
     "Respect reduced motion in",
     "Offer a compact view of",
     "Write tests for",
+    "Measure how often people use",
+    "Document",
+    "Make a keyboard shortcut for",
+    "Ask before leaving",
+    "Translate",
+    "Show who changed",
 ];
 
 const STEPS: [&str; 8] = [
@@ -122,6 +176,14 @@ const REMARKS: [&str; 14] = [
     "Closed by the last change; please reopen if you see it again.",
     "\u{1f44d}",
 ];
+
+/// Where an open issue stands, about as often as here. A closed one stands nowhere.
+const STATUSES: [&str; 10] = [
+    "backlog", "backlog", "backlog", "backlog", "todo", "todo", "todo", "doing", "doing", "review",
+];
+
+/// How urgent it is.
+const PRIORITIES: [&str; 8] = ["low", "low", "medium", "medium", "medium", "high", "high", "urgent"];
 
 /// How much to make.
 #[derive(Debug, Clone, Copy)]
@@ -166,26 +228,34 @@ pub fn tracker(amount: Amount) -> Vec<Entity> {
             label.finish(&mut made)
         })
         .collect();
+    let every = (SPAN_MS / amount.issues.max(1)).clamp(1, ISSUE_EVERY_MS_MAX);
     for number in 0..amount.issues {
-        issue(number, &users, &labels, &mut random, &mut made);
+        let created = FIRST_DAY_MS + millis(number * every + random.below(every));
+        issue((number + 1, created), (&users, &labels), &mut random, &mut made);
     }
     made
 }
 
-fn issue(number: u64, users: &[EntityId], labels: &[EntityId], random: &mut Seeded, made: &mut Vec<Entity>) {
-    let created = FIRST_DAY_MS + millis(number * ISSUE_EVERY_MS + random.below(ISSUE_EVERY_MS));
+fn issue(
+    (number, created): (u64, i64),
+    (users, labels): (&[EntityId], &[EntityId]),
+    random: &mut Seeded,
+    made: &mut Vec<Entity>,
+) {
     let comments = random.below(5);
+    let is_open = random.chance(60);
     let mut modified = created;
     let mut draft = Draft::new("issue", random)
         .set("title", Value::string(&title(random)))
-        .set(
-            "number",
-            Value::number(small(number + 1)).unwrap_or(Value::Boolean(false)),
-        )
-        .set("open", Value::Boolean(random.chance(60)))
+        .set("number", Value::number(small(number)).unwrap_or(Value::Boolean(false)))
+        .set("open", Value::Boolean(is_open))
+        .set("priority", Value::string(random.pick(&PRIORITIES)))
         .set("created", Value::Date(created))
         .set("creator", Value::Ref(users[random.index(users.len())].clone()))
         .set("description", Value::string(&description(random)));
+    if is_open {
+        draft = draft.set("status", Value::string(random.pick(&STATUSES)));
+    }
     if random.chance(65) {
         draft = draft.set("assignee", Value::Ref(users[random.index(users.len())].clone()));
     }
@@ -211,7 +281,11 @@ fn issue(number: u64, users: &[EntityId], labels: &[EntityId], random: &mut Seed
 
 fn title(random: &mut Seeded) -> String {
     if random.chance(65) {
-        let text = format!("{} {}", random.pick(&PARTS), random.pick(&TROUBLES));
+        let mut text = format!("{} {}", random.pick(&PARTS), random.pick(&TROUBLES));
+        if random.chance(50) {
+            text.push(' ');
+            text.push_str(random.pick(&CIRCUMSTANCES));
+        }
         let mut letters = text.chars();
         letters
             .next()
@@ -327,5 +401,19 @@ mod tests {
             }
         }
         assert!((2_000..6_000).contains(&triples), "{triples}");
+    }
+
+    #[test]
+    fn many_issues_lie_as_close_together_as_it_takes_to_end_before_today() {
+        let last_day = FIRST_DAY_MS + millis(SPAN_MS + 40 * 3_600_000);
+        for issues in [1, 200, 3_000] {
+            let made = tracker(Amount { issues, seed: 2 });
+            let dates = made.iter().flat_map(|entity| &entity.changes).filter_map(Change::value);
+            let latest = dates.filter_map(|value| match value {
+                Value::Date(millis) => Some(*millis),
+                _ => None,
+            });
+            assert!(latest.max().is_some_and(|latest| latest < last_day), "{issues}");
+        }
     }
 }

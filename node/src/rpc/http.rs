@@ -20,7 +20,7 @@ use super::{
     edge::{self, Edge},
     queries, room_calls, sessions, sync,
 };
-use crate::limits::MESSAGE_BYTES_MAX;
+use crate::{limits::MESSAGE_BYTES_MAX, site::Site};
 
 /// Prometheus' text form.
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -29,7 +29,7 @@ const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
 const PREFLIGHT_AGE: std::time::Duration = std::time::Duration::from_mins(10);
 
 /// What the clients' port serves.
-pub fn client_router(rooms: &Rooms, readiness: Readiness) -> Router {
+pub fn client_router(rooms: &Rooms, readiness: Readiness, site: Option<&Site>) -> Router {
     let sync = SyncServer::new(sync::SyncService::new(rooms.clone()))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -59,7 +59,8 @@ pub fn client_router(rooms: &Rooms, readiness: Readiness) -> Router {
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz).with_state(rooms.clone()))
         .route("/readyz", get(readyz).with_state(readiness));
-    calls.merge(watched).layer(from_fn(bare_not_found))
+    let pages = site.map(|site| site.router(&rooms.region)).unwrap_or_default();
+    calls.merge(watched).merge(pages).layer(from_fn(bare_not_found))
 }
 
 /// tonic answers unknown paths as gRPC, or with a bare 400, which says nothing to a person with a browser.

@@ -180,7 +180,7 @@ impl Node {
             bound.client,
             client_tls,
             Side::Client,
-            client_router(&rooms, readiness.clone()),
+            client_router(&rooms, readiness.clone(), config.site.as_ref()),
         );
         let peer = port(bound.peer, Some(peer_tls), Side::Peer, peer_router(&rooms));
         client_port.spawn(client.serve(stopped.clone()));

@@ -49,7 +49,8 @@ impl Dev {
             .arg("dev")
             .arg("--data")
             .arg(&data)
-            .args(["--port", &port.to_string()]);
+            .args(["--port", &port.to_string()])
+            .args(["--issues", "200", "--no-web"]);
         let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn();
         let child = child.expect("the binary under test can be run");
         let mut dev = Self { child, port, data, log };

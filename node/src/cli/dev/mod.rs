@@ -1,4 +1,5 @@
-//! `halcyon dev`: three regions in this process, on loopback, with a tenant full of life-like data.
+//! `halcyon dev`: three regions in this process, on loopback, with a tenant full of life-like data, and example apps on
+//! it for a browser.
 //!
 //! Nothing is special about it: the first node bootstraps, the others join by token, all speak mutual TLS. A second
 //! start finds its directories and goes on.
@@ -6,6 +7,7 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     path::{Path, PathBuf},
+    pin::pin,
     time::Duration,
 };
 
@@ -16,6 +18,7 @@ use halcyon_proto::v1;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod web;
 
 use super::{
     Globals, TIMEOUT, connect,
@@ -29,6 +32,7 @@ use crate::{
     config::{Config, LogFormat, Source, Start},
     env,
     server::{Node, REMOVED_FILE},
+    site::Site,
 };
 
 /// The regions, in the order of their ports. The first bootstraps.
@@ -59,7 +63,10 @@ const READY_MAX: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Change sets on their way at a time while the data is made.
-const SETS_IN_FLIGHT: usize = 64;
+const SETS_IN_FLIGHT: usize = 16;
+
+/// Entities in one of them: some 500 changes and 40 kB, far below what a set may have.
+const ENTITIES_PER_SET: usize = 100;
 
 /// See there.
 #[derive(Debug, Args)]
@@ -80,8 +87,11 @@ pub struct Dev {
     #[arg(long)]
     fresh: bool,
     /// Issues in the generated tracker; each brings about twenty triples with its comments
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 20_000)]
     issues: u64,
+    /// Do not build or serve the example apps for a browser
+    #[arg(long)]
+    no_web: bool,
     /// Which log lines to show, e.g. info
     #[arg(long, default_value = "error")]
     log: String,
@@ -93,14 +103,16 @@ pub async fn run(args: Dev, globals: &Globals) -> Result<(), Failure> {
     prepare(&args)?;
     let started = connect::clock().monotonic();
     let resumes = node_dir(&args, REGIONS[0]).join(CREDENTIAL_FILE).exists();
+    let site = Site::default();
     let nodes = if resumes {
-        resume(&args).await
+        resume(&args, &site).await
     } else {
-        boot(&args).await
+        boot(&args, &site).await
     }?;
+    let mut told_to_stop = pin!(process::until_told_to_stop());
     let prepared = tokio::select! {
         biased;
-        stop = process::until_told_to_stop() => stop.and_then(|()| Err(Failure::failed("stopped before it was ready"))),
+        stop = &mut told_to_stop => stop.and_then(|()| Err(Failure::failed("stopped before it was ready"))),
         prepared = Box::pin(tenant(&args, &nodes)) => prepared,
     };
     let demo = match prepared {
@@ -112,7 +124,17 @@ pub async fn run(args: Dev, globals: &Globals) -> Result<(), Failure> {
     };
     let took = connect::clock().monotonic().saturating_sub(started);
     summary::show(&args, globals, &nodes, demo, resumes, took);
-    process::until_told_to_stop().await?;
+    let opened = async {
+        if !args.no_web && matches!(demo, Demo::Serves(_)) {
+            web::open(&args, globals, &nodes, &site).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        biased;
+        stop = told_to_stop => stop,
+        () = opened => Ok(()),
+    }?;
     output::note("\nstopping; start again with the same command to go on");
     process::stop(nodes).await
 }
@@ -159,14 +181,14 @@ fn unused(dir: &Path) -> Result<(), Failure> {
 }
 
 /// The first start: one node bootstraps, the others join.
-async fn boot(args: &Dev) -> Result<Vec<Node>, Failure> {
+async fn boot(args: &Dev, site: &Site) -> Result<Vec<Node>, Failure> {
     let progress = Progress::new("starting", "regions", REGIONS.len() as u64);
-    let mut nodes = vec![start(args, 0, Start::Bootstrap).await?];
+    let mut nodes = vec![start(args, 0, Start::Bootstrap, site).await?];
     process::until_ready(&nodes[0], READY_MAX).await?;
     progress.add(1);
     let admin = admin(args).await?;
     for at in 1..REGIONS.len() {
-        nodes.push(join(args, at, &admin).await?);
+        nodes.push(join(args, at, &admin, site).await?);
         progress.add(1);
     }
     progress.done();
@@ -174,7 +196,7 @@ async fn boot(args: &Dev) -> Result<Vec<Node>, Failure> {
 }
 
 /// A later start: all at once, because the control plane needs two of them to agree.
-async fn resume(args: &Dev) -> Result<Vec<Node>, Failure> {
+async fn resume(args: &Dev, site: &Site) -> Result<Vec<Node>, Failure> {
     let progress = Progress::new("starting again", "regions", REGIONS.len() as u64);
     let (known, new): (Vec<usize>, Vec<usize>) =
         (0..REGIONS.len()).partition(|&at| has_identity(&node_dir(args, REGIONS[at])));
@@ -187,7 +209,7 @@ async fn resume(args: &Dev) -> Result<Vec<Node>, Failure> {
         }
         let progress = &progress;
         starts.push(async move {
-            let node = start(args, at, Start::Resume).await;
+            let node = start(args, at, Start::Resume, site).await;
             progress.add(1);
             node
         });
@@ -199,7 +221,7 @@ async fn resume(args: &Dev) -> Result<Vec<Node>, Failure> {
     if !new.is_empty() {
         let admin = admin(args).await?;
         for at in new {
-            nodes.push(join(args, at, &admin).await?);
+            nodes.push(join(args, at, &admin, site).await?);
             progress.add(1);
         }
     }
@@ -207,19 +229,23 @@ async fn resume(args: &Dev) -> Result<Vec<Node>, Failure> {
     Ok(nodes)
 }
 
-async fn join(args: &Dev, at: usize, admin: &AdminClient) -> Result<Node, Failure> {
+async fn join(args: &Dev, at: usize, admin: &AdminClient, site: &Site) -> Result<Node, Failure> {
     let answer = admin
         .create_token(v1::CreateTokenRequest { lifetime_ms: 0 })
         .await
         .map_err(connect::admin_failure)?;
     let by_token = Start::from_flags(false, Some(&answer.token)).map_err(Failure::failed)?;
-    start(args, at, by_token).await
+    start(args, at, by_token, site).await
 }
 
-async fn start(args: &Dev, at: usize, start: Start) -> Result<Node, Failure> {
+async fn start(args: &Dev, at: usize, start: Start, site: &Site) -> Result<Node, Failure> {
     let last = args.port + PEER_PORT_OFFSET + 2;
     let other_ports = format!("--port names others; {} to {last} have to be free of them", args.port);
-    process::start(config(args, at, start)?, &other_ports).await
+    let config = Config {
+        site: (!args.no_web).then(|| site.clone()),
+        ..config(args, at, start)?
+    };
+    process::start(config, &other_ports).await
 }
 
 /// A node that somebody removed from the cluster is stopped: it would never be ready.
@@ -405,17 +431,18 @@ async fn until_active(admin: &AdminClient, regions: &BTreeSet<String>) -> Result
     })
 }
 
-/// Writes the generated data, one change set for each entity, as an app would.
+/// Writes the generated data, in change sets as an import makes them.
 async fn seed(client: &Client, amount: Amount) -> Result<(), Failure> {
     let entities = generate::tracker(amount);
     let progress = Progress::new("filling the demo tenant", "entities", entities.len() as u64);
     let mut flying = VecDeque::new();
-    for entity in entities {
+    for some in entities.chunks(ENTITIES_PER_SET) {
         if flying.len() == SETS_IN_FLIGHT {
             acknowledged(&mut flying).await?;
-            progress.add(1);
+            progress.add(ENTITIES_PER_SET as u64);
         }
-        flying.push_back(client.write(entity.changes).await.map_err(connect::write_failure)?);
+        let changes = some.iter().flat_map(|entity| entity.changes.clone()).collect();
+        flying.push_back(client.write(changes).await.map_err(connect::write_failure)?);
     }
     while !flying.is_empty() {
         acknowledged(&mut flying).await?;

@@ -21,6 +21,7 @@ fn dev(dir: &Path) -> Dev {
         port: free_port(),
         fresh: false,
         issues: 1,
+        no_web: true,
         log: "error".into(),
     }
 }
@@ -30,7 +31,7 @@ async fn a_start_goes_on_without_a_tenant_and_a_node_that_were_taken_away() {
     let dir = tempfile::tempdir().unwrap();
     let args = dev(dir.path());
     prepare(&args).unwrap();
-    let nodes = boot(&args).await.unwrap();
+    let nodes = boot(&args, &Site::default()).await.unwrap();
     assert!(matches!(tenant(&args, &nodes).await, Ok(Demo::Serves(triples)) if triples > 0));
     let request = v1::TenantRequest {
         tenant: DEV_TENANT.into(),
@@ -51,7 +52,7 @@ async fn a_start_goes_on_without_a_tenant_and_a_node_that_were_taken_away() {
     }
 
     prepare(&args).unwrap();
-    let nodes = resume(&args).await.unwrap();
+    let nodes = resume(&args, &Site::default()).await.unwrap();
     let regions: Vec<String> = nodes.iter().map(region_of).collect();
     assert_eq!(regions, REGIONS[..2]);
     assert_eq!(tenant(&args, &nodes).await, Ok(Demo::Deleted));
