@@ -1,59 +1,81 @@
 #!/usr/bin/env bash
-# All checks of the npm package: format, types, the engine for wasm32, and browsers against real nodes. Sets up what it
-# needs; where something cannot be set up it says what, and fails.
+# All checks of the npm package: format, types, the engine for wasm32, the packed package, and Chromium against real
+# nodes. Sets up what it needs; where something cannot be set up it says what, and fails.
 #
 #   client/web/test.sh                    everything
 #   HALCYON=path/to/halcyon …/test.sh     with a node that is built already
+#   SCREENSHOTS=dir …/test.sh             keeps pictures of what it saw
 set -euo pipefail
 cd "$(dirname "$0")"
 top=$(cd ../.. && pwd)
 
-need() { # program, how to get it
-  command -v "$1" >/dev/null 2>&1 || { echo "client/web: needs $1: $2" >&2; exit 1; }
+step() {
+  printf '\n-- %s (after %ss)\n' "$1" "$SECONDS"
 }
 
-apt_install() {
-  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 || return 1
-  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+can_apt() {
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1
 }
 
-has_wasm_rust() {
-  [ -d "$(rustc --print sysroot 2>/dev/null)/lib/rustlib/wasm32-unknown-unknown" ] ||
-    { [ -x /usr/bin/cargo ] && [ -d /usr/lib/rustlib/src/rust ] && command -v wasm-ld >/dev/null 2>&1; }
+# A Chromium that starts: the one that is named, the system's, else Playwright's, else Debian's.
+find_chromium() {
+  local found
+  for found in "${CHROMIUM:-}" "$(command -v chromium || true)" "$(command -v google-chrome || true)" \
+    "$(node -p 'require("playwright-core").chromium.executablePath()' 2>/dev/null || true)"; do
+    if [ -n "$found" ] && "$found" --version >/dev/null 2>&1; then
+      export CHROMIUM=$found
+      return 0
+    fi
+  done
+  return 1
 }
 
-need node "https://nodejs.org, version 20 or later"
-need npm "it comes with Node.js"
-npm ci --no-audit --no-fund --silent
-has_wasm_rust || rustup target add wasm32-unknown-unknown 2>/dev/null || apt_install rustc-web cargo-web rust-web-src lld || true
-node build.mjs
+playwright_chromium() {
+  if can_apt; then
+    timeout 300 npx --no-install playwright-core install --with-deps chromium
+  else
+    timeout 300 npx --no-install playwright-core install chromium
+  fi >/dev/null 2>&1
+}
+
+apt_chromium() {
+  can_apt && apt-get update -qq && DEBIAN_FRONTEND=noninteractive timeout 300 apt-get install -y -qq \
+    --no-install-recommends chromium >/dev/null
+}
+
+step "build"
+./build.sh
+
+step "format and types"
 npm run --silent check
+npx --no-install tsc -p examples
+
+step "units and vectors"
 node --test test/unit/
-for example in examples/*/; do
-  npx tsc -p "$example"
-  npx vite build "$example" --logLevel warn
-done
 
-# The package as it would be installed: into an empty project, and imported there.
-packed=$(mktemp -d)
-trap 'rm -rf "$packed"' EXIT
-npm pack --silent --pack-destination "$packed" >/dev/null
-(
-  cd "$packed"
-  npm init -y >/dev/null
-  npm install --silent --no-audit --no-fund ./halcyon-client-*.tgz
-  node --input-type=module -e 'import { defineSchema, t } from "@halcyon/client";
-    defineSchema({ a: t.entity({ b: t.string() }) });'
-)
+step "Chromium"
+find_chromium || { playwright_chromium && find_chromium; } || { apt_chromium && find_chromium; } || {
+  echo "client/web: no Chromium here, and neither Playwright nor apt can fetch one; name one with CHROMIUM=path" >&2
+  exit 1
+}
+"$CHROMIUM" --version
 
-export CHROMIUM=${CHROMIUM:-$(command -v chromium || command -v google-chrome || true)}
-if [ -z "$CHROMIUM" ]; then
-  apt_install chromium || { echo "client/web: needs chromium for its tests" >&2; exit 1; }
-  CHROMIUM=$(command -v chromium)
-fi
 if [ -z "${HALCYON:-}" ]; then
-  (cd "$top" && cargo build --release --locked -p halcyon-node)
-  export HALCYON=$top/target/release/halcyon
+  step "a node"
+  (cd "$top" && cargo build --release --locked -p halcyon-node --bin halcyon)
+  HALCYON=$top/target/release/halcyon
 fi
+HALCYON=$(realpath "$HALCYON")
+export HALCYON
+
+step "the package in empty projects"
+node test/package/run.mjs
+step "two browsers in two regions"
 node test/browser/run.mjs
+step "the same with an elected tab"
 node test/browser/run.mjs --worker dedicated
+step "killed nodes, many tabs, many entities"
+node test/browser/failures.mjs
+step "the examples"
+node test/browser/examples.mjs
+step "all passed"

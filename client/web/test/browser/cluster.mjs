@@ -1,31 +1,36 @@
-// A cluster of three regions on this machine, as `halcyon dev` makes it, with a tenant for the test.
+// Clusters of three regions on this machine: one as `halcyon dev` makes it, with the demo tenant, and one of a process
+// for each node, so that a node can be killed.
 
-import { spawn, execFile } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
+import { execFile, spawn } from "node:child_process";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 
 const run = promisify(execFile);
+const REGIONS = ["eu-west", "us-east", "ap-south"];
 
-/** Starts it; `port` and the next two are for clients, those ten higher for peers. */
-export async function cluster(binary, port) {
+/** `port` and the next two are for clients, those ten higher for peers. With `apps` it serves the example apps too. */
+export async function cluster(binary, port, { issues = 200, apps = false } = {}) {
   const dir = await mkdtemp(join(tmpdir(), "halcyon-web-"));
   const data = join(dir, "data");
-  const args = ["dev", "--data", data, "--port", String(port), "--fresh", "--issues", "200"];
+  const args = ["dev", "--data", data, "--port", String(port), "--fresh", "--issues", String(issues)];
+  if (!apps) args.push("--no-web");
   const child = spawn(binary, args, { stdio: ["ignore", "pipe", "inherit"] });
+  const last = apps ? "Open in a browser" : "Ctrl-C stops";
   let said = "";
   await new Promise((resolve, reject) => {
     child.on("exit", (code) => reject(new Error(`halcyon dev ended with ${code}: ${said}`)));
     child.stdout.on("data", (text) => {
       said += text;
-      if (said.includes("its key")) resolve(undefined);
+      if (said.includes(last)) resolve(undefined);
     });
   });
   const env = {
     ...process.env,
     HALCYON_CLUSTER: `127.0.0.1:${port}`,
     HALCYON_ADMIN: join(data, "eu-west/admin.credential"),
+    HALCYON_KEY: join(data, "demo.key"),
   };
   const halcyon = async (...words) => (await run(binary, words, { env })).stdout;
   return {
@@ -34,10 +39,85 @@ export async function cluster(binary, port) {
     halcyon,
     stop: async () => {
       child.removeAllListeners("exit");
-      const ended = new Promise((resolve) => child.on("exit", resolve));
-      child.kill("SIGINT");
-      await ended;
+      await ended(child, "SIGINT");
       await rm(dir, { recursive: true, force: true });
     },
   };
+}
+
+/** Three nodes in three processes, and a tenant `app` in all of them. */
+export async function processes(binary, port) {
+  const dir = await mkdtemp(join(tmpdir(), "halcyon-nodes-"));
+  const children = [];
+  const address = (at) => `127.0.0.1:${port + at}`;
+  const env = {
+    ...process.env,
+    HALCYON_CLUSTER: REGIONS.map((_, at) => address(at)).join(","),
+    HALCYON_ADMIN: join(dir, "eu-west/admin.credential"),
+  };
+  const halcyon = async (...words) => (await run(binary, words, { env })).stdout;
+  const start = async (at, ...how) => {
+    const data = join(dir, REGIONS[at]);
+    const listen = ["--listen", address(at), "--peer-listen", `127.0.0.1:${port + 10 + at}`];
+    const args = ["node", "start", "--region", REGIONS[at], "--data", data, ...listen, ...how];
+    const child = spawn(binary, args, {
+      stdio: ["ignore", "inherit", "inherit"],
+      env: { ...process.env, HALCYON_LOG_FILTER: "error" },
+    });
+    children[at] = child;
+    await until(`node ${at} is ready`, () =>
+      fetch(`http://${address(at)}/readyz`).then(
+        (answer) => answer.ok,
+        () => {
+          if (child.exitCode !== null) throw new Error(`node ${at} ended with ${child.exitCode}`);
+          return false;
+        },
+      ),
+    );
+  };
+  await start(0, "--bootstrap");
+  for (const at of [1, 2]) {
+    const { token } = JSON.parse(await halcyon("--json", "token", "create"));
+    await start(at, "--join", token);
+  }
+  const { key } = JSON.parse(
+    await halcyon("--json", "tenant", "create", "app", "--regions", REGIONS.join(",")),
+  );
+  await until("the tenant serves everywhere", async () => {
+    const { replicas } = JSON.parse(await halcyon("--json", "tenant", "show", "app"));
+    return replicas.length === 3 && replicas.every((replica) => replica.state === "active");
+  });
+  return {
+    node: (region) => `http://${address(region)}`,
+    key,
+    halcyon,
+    /** As a power cut takes it. */
+    kill: (at) => ended(children[at], "SIGKILL"),
+    start,
+    stop: async () => {
+      await Promise.all(children.map((child) => ended(child, "SIGKILL")));
+      await rm(dir, { recursive: true, force: true });
+    },
+  };
+}
+
+export const secret = async (path) => (await readFile(path, "utf8")).trim();
+
+const LOOK_EVERY_MS = 50;
+const LONG_MS = 60_000;
+
+async function until(what, check) {
+  for (let waited = 0; waited < LONG_MS; waited += LOOK_EVERY_MS) {
+    if (await check()) return;
+    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
+  }
+  throw new Error(`not within a minute: ${what}`);
+}
+
+function ended(child, signal) {
+  if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve();
+  return new Promise((resolve) => {
+    child.on("exit", resolve);
+    child.kill(signal);
+  });
 }

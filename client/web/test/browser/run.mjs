@@ -64,12 +64,6 @@ const titles = async (page, expected) => {
   ).catch(async () => assert.deepEqual(await page.evaluate(() => window.test.titles()), expected));
 };
 
-/** With SCREENSHOTS=dir, what the examples look like. */
-async function shoot(page, name) {
-  const dir = process.env.SCREENSHOTS;
-  if (dir) await page.screenshot({ path: join(dir, `${name}.png`) });
-}
-
 const tests = [];
 const test = (name, body) => tests.push({ name, body });
 let ann, bob;
@@ -164,53 +158,6 @@ test("a wrong key is an error that the app can show, and the data stays", async 
   await until(page, () => window.test.status().state === "refused");
   const { error } = await page.evaluate(() => window.test.status());
   assert.equal(error.code, "UNAUTHENTICATED");
-});
-
-test("the to-do example works for two, in two regions, and looks as it should", async () => {
-  const address = (region) =>
-    `${pages.origin}/examples/todo/?${new URLSearchParams({ tenant: "demo", key, node: nodes.node(region) })}`;
-  const [first, second] = [await ann.context().newPage(), await bob.context().newPage()];
-  await first.goto(address(1));
-  await second.goto(address(2));
-  for (const text of ["Water the plants", "Write to grandmother"]) {
-    await first.getByLabel("What is to be done?").fill(text);
-    await first.getByRole("button", { name: "Add" }).click();
-  }
-  await second.getByLabel("Water the plants", { exact: true }).click();
-  await second.getByRole("button", { name: "Go offline" }).click();
-  await second.getByRole("button", { name: "Delete Write to grandmother" }).click();
-  await first.locator("li.done", { hasText: "Water the plants" }).waitFor();
-  assert.equal(await first.locator("li").count(), 2);
-  await shoot(first, "todo-first");
-  await shoot(second, "todo-second-offline");
-  await second.getByRole("button", { name: "Go online" }).click();
-  await first.locator("li", { hasText: "grandmother" }).waitFor({ state: "detached" });
-  await Promise.all([first.close(), second.close()]);
-});
-
-test("the issue tracker shows what the tenant has, filters it, and takes comments from both sides", async () => {
-  const address = (region) =>
-    `${pages.origin}/examples/issues/?${new URLSearchParams({ tenant: "demo", key, node: nodes.node(region) })}`;
-  const [first, second] = [await ann.context().newPage(), await bob.context().newPage()];
-  await first.goto(address(1));
-  await second.goto(address(2));
-  const rows = first.locator("nav li");
-  await first.getByRole("button", { name: "Show more" }).waitFor();
-  assert.equal(await rows.count(), 50);
-  await first.getByRole("button", { name: "Show more" }).click();
-  await first.waitForFunction(() => document.querySelectorAll("nav li").length > 50);
-  const title = (await rows.first().locator(".title").textContent()) ?? "";
-  for (const page of [first, second])
-    await page.locator("nav li", { hasText: title }).first().getByRole("button").click();
-  await first.getByRole("textbox", { name: "Comment" }).fill("Seen from the east.");
-  await first.getByRole("button", { name: "Comment", exact: true }).click();
-  await second.getByText("Seen from the east.").waitFor();
-  await shoot(first, "issues");
-  await second.getByRole("button", { name: "Close", exact: true }).click();
-  await first.locator(".state.closed").waitFor();
-  await first.getByLabel("Words in the title").fill("no issue has these words");
-  await first.waitForFunction(() => document.querySelectorAll("nav li").length === 0);
-  await Promise.all([first.close(), second.close()]);
 });
 
 test("figures: a write to the own query, and to the other browser's", async () => {

@@ -1,6 +1,7 @@
 // The schema of the issue tracker that `halcyon dev` fills, and one client for the page.
 
 import { createClient, defineSchema, t } from "@halcyon/client";
+import { access } from "../shell/session";
 
 const schema = defineSchema({
   user: t.entity({ name: t.string(), login: t.string() }),
@@ -10,6 +11,8 @@ const schema = defineSchema({
     title: t.string(),
     description: t.string().default(""),
     open: t.boolean().default(true),
+    status: t.string().optional(),
+    priority: t.string().optional(),
     created: t.date(),
     modified: t.date().optional(),
     creator: t.ref("user", { inverse: "created" }),
@@ -24,17 +27,10 @@ const schema = defineSchema({
   }),
 });
 
-const address = new URL(location.href).searchParams;
-const nodes = address.getAll("node");
-
-export const key = address.get("key") ?? "";
-
 export const db = createClient({
   schema,
-  tenant: address.get("tenant") ?? "demo",
-  endpoints: nodes.length > 0 ? nodes : ["http://127.0.0.1:7700"],
-  auth: { key },
-  name: address.get("name") ?? "issues",
+  ...access(),
+  name: "issues",
   onRefused: (error) => {
     alert(`A change was refused and is undone: ${error.message}`);
   },

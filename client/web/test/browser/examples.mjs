@@ -1,0 +1,195 @@
+// The example apps as `halcyon dev` serves them: what they do, how they look, and whether everybody can use them.
+//
+//   HALCYON=target/release/halcyon SCREENSHOTS=dir node test/browser/examples.mjs
+
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { binary, browser, freePorts, later, run, shoot, test } from "./harness.mjs";
+import { cluster } from "./cluster.mjs";
+
+/** Fewer than `halcyon dev` makes, for a machine that does other things too; ISSUES=20000 is what people see. */
+const ISSUES = Number(process.env.ISSUES ?? 2_000);
+const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const nodes = await cluster(binary, await freePorts(3), { issues: ISSUES, apps: true });
+later(nodes.stop);
+
+const address = (region, path) => `${nodes.node(region)}/demo/#/${path}`;
+const context = await browser({ viewport: { width: 1360, height: 860 } });
+const quiet = (page) => page.locator(".connection.synced").first().waitFor();
+
+async function open(region, path) {
+  const page = await context.newPage();
+  await page.goto(address(region, path));
+  await quiet(page);
+  return page;
+}
+
+/** Nobody is left out: what axe-core finds by WCAG 2.2 A and AA, and by common sense. */
+async function accessible(page) {
+  await page.evaluate(axe);
+  const found = await page.evaluate(async () => {
+    const runOnly = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
+    const { violations } = await window.axe.run(document, { runOnly, iframes: false });
+    return violations.map(({ id, nodes }) => `${id}: ${nodes[0].html} ${nodes[0].failureSummary}`);
+  });
+  assert.deepEqual(found, []);
+}
+
+let first, second;
+
+test("a node tells the key to its own pages only, and serves nothing but what was built", async () => {
+  const asked = async (headers) => (await fetch(`${nodes.node(0)}/demo/session.json`, { headers })).status;
+  assert.equal(await asked({}), 200);
+  assert.equal(await asked({ "sec-fetch-site": "cross-site" }), 403);
+  assert.equal(await asked({ origin: "https://evil.example" }), 403);
+  for (const path of ["/demo/../Cargo.toml", "/demo/%2e%2e/%2e%2e/package.json", "/demo/package.json"]) {
+    assert.equal((await fetch(nodes.node(0) + path)).status, 404, path);
+  }
+  const start = await fetch(nodes.node(1));
+  assert.equal(start.url, `${nodes.node(1)}/demo/`);
+  assert.match(start.headers.get("content-type"), /^text\/html/);
+});
+
+test("the issue tracker opens on all issues, a page at a time", async () => {
+  first = await open(0, "issues");
+  const rows = first.locator(".list li");
+  await rows.first().waitFor();
+  assert.equal(await first.locator(".connection b").textContent(), "eu-west");
+  await shoot(first, "issues-list");
+  await accessible(first);
+  await first.waitForFunction(() => document.querySelectorAll(".list li").length >= 50);
+  await first.getByRole("button", { name: "Show more" }).scrollIntoViewIfNeeded();
+  await first.waitForFunction(() => document.querySelectorAll(".list li").length >= 100);
+  const newest = await rows.first().locator(".number").textContent();
+  assert.match(newest ?? "", /^#\d+$/);
+});
+
+test("filters narrow the list, and an empty answer says so", async () => {
+  await first.getByLabel("Words in the title").fill("dark mode");
+  await first.waitForFunction(() =>
+    [...document.querySelectorAll(".list .title")].every((title) => /dark mode/i.test(title.textContent)),
+  );
+  await first.getByLabel("State", { exact: true }).selectOption("closed");
+  await first.waitForFunction(() =>
+    [...document.querySelectorAll(".list .status")].every((mark) => mark.classList.contains("done")),
+  );
+  await first.getByLabel("Words in the title").fill("no issue has these words");
+  await first.getByText("No issue is like that.").waitFor();
+  await first.getByLabel("Words in the title").fill("");
+  await first.getByLabel("State", { exact: true }).selectOption("open");
+  await first.locator(".list li").first().waitFor();
+});
+
+test("an issue is changed in one region and shows in another", async () => {
+  second = await open(2, "issues");
+  assert.equal(await second.locator(".connection b").textContent(), "ap-south");
+  const row = first.locator(".list li a").first();
+  const [title, path] = [await row.locator(".title").textContent(), await row.getAttribute("href")];
+  await row.click();
+  await second.goto(`${nodes.node(2)}/demo/${path}`);
+  await second.locator(`.headline`).waitFor();
+  assert.equal(await second.getByLabel("Title", { exact: true }).inputValue(), title);
+  await first.getByLabel("Comment", { exact: true }).fill("Seen from **Europe**.");
+  await first.getByRole("button", { name: "Comment", exact: true }).click();
+  await second.locator("article b", { hasText: "Europe" }).waitFor();
+  await second.getByLabel("Status").selectOption("review");
+  await first.locator(".detail .status.review").waitFor();
+  await second.locator(".pick summary").click();
+  await second.getByRole("checkbox", { name: "security" }).setChecked(true);
+  await first.locator(".detail .pick summary .label", { hasText: "security" }).waitFor();
+  await shoot(first, "issues-detail");
+  await accessible(first);
+  await second.keyboard.press("Escape");
+});
+
+test("the board has a column for each status, and a card moves everywhere", async () => {
+  await first.getByRole("link", { name: "Board", exact: true }).click();
+  await second.goto(address(2, "issues/board"));
+  const column = (page, name) => page.getByRole("region", { name });
+  const card = column(first, "In progress").locator(".card").first();
+  await card.waitFor();
+  const title = (await card.locator("a").textContent()) ?? "";
+  const count = await column(second, "In review").locator(".card", { hasText: title }).count();
+  await card.getByRole("combobox").selectOption("review");
+  const moved = column(second, "In review").locator(".card", { hasText: title });
+  await moved.nth(count).waitFor();
+  await shoot(first, "issues-board");
+  await accessible(first);
+});
+
+test("offline, changes are kept, counted and sent later", async () => {
+  await second.getByRole("button", { name: "Go offline" }).click();
+  await second.locator(".connection.offline").waitFor();
+  await second.getByLabel("Title of a new issue").fill("Written without a network");
+  await second.getByRole("button", { name: "Add", exact: true }).click();
+  await second.getByText("1 change waiting").waitFor();
+  await shoot(second, "issues-offline");
+  await second.getByRole("button", { name: "Go online" }).click();
+  await first.locator(".card", { hasText: "Written without a network" }).waitFor();
+  await quiet(second);
+  await Promise.all([first.close(), second.close()]);
+});
+
+test("side by side, a region that is cut off goes on, and both agree afterwards", async () => {
+  const page = await context.newPage();
+  await page.goto(nodes.node(0));
+  const [left, right] = ["eu-west", "ap-south"].map((region) =>
+    page.frameLocator(`iframe[title$="${region}"]`),
+  );
+  for (const pane of [left, right]) await pane.locator(".list li").first().waitFor();
+  await page.locator(".pane h2.synced").nth(1).waitFor();
+  await shoot(page, "side-connected");
+  await accessible(page);
+  await page.getByRole("switch").click();
+  await page.locator(".pane.cut").waitFor();
+  await right.locator(".connection.offline").waitFor();
+  const add = async (pane, title) => {
+    await pane.getByLabel("Title of a new issue").fill(title);
+    await pane.getByRole("button", { name: "Add", exact: true }).click();
+    await pane.locator(".detail").waitFor();
+    await pane.getByRole("button", { name: "Back to all issues" }).click();
+    await pane.locator(".list li", { hasText: title }).waitFor();
+  };
+  await add(left, "Made in Europe meanwhile");
+  await add(right, "Made in Asia meanwhile");
+  await page.locator(".pane.cut .standing", { hasText: "1 change waiting" }).waitFor();
+  assert.equal(await left.locator(".list li", { hasText: "Made in Asia" }).count(), 0);
+  assert.equal(await right.locator(".list li", { hasText: "Made in Europe" }).count(), 0);
+  await shoot(page, "side-cut");
+  await page.getByRole("switch").click();
+  await left.locator(".list li", { hasText: "Made in Asia" }).waitFor();
+  await right.locator(".list li", { hasText: "Made in Europe" }).waitFor();
+  await page.getByText("ap-south is back").waitFor();
+  await shoot(page, "side-again");
+  await page.close();
+});
+
+test("the to-do list works for two, in two regions", async () => {
+  [first, second] = [await open(1, "todo"), await open(2, "todo")];
+  for (const text of ["Water the plants", "Write to grandmother"]) {
+    await first.getByLabel("What is to be done?").fill(text);
+    await first.getByRole("button", { name: "Add" }).click();
+  }
+  await second.getByLabel("Water the plants", { exact: true }).click();
+  await first.locator("li.done", { hasText: "Water the plants" }).waitFor();
+  await second.getByRole("button", { name: "Go offline" }).click();
+  await second.locator(".connection.offline").waitFor();
+  await second.getByRole("button", { name: "Delete Write to grandmother" }).click();
+  await second.getByText("1 change waiting").waitFor();
+  assert.equal(await first.locator("li").count(), 2);
+  await shoot(first, "todo");
+  await accessible(first);
+  await second.getByRole("button", { name: "Go online" }).click();
+  await first.locator("li", { hasText: "grandmother" }).waitFor({ state: "detached" });
+});
+
+test("without a session the page says what to do", async () => {
+  const page = await context.newPage();
+  await page.route("**/session.json", (route) => route.fulfill({ status: 403, body: "no" }));
+  await page.goto(address(0, "issues"));
+  await page.getByRole("alert").waitFor();
+  await accessible(page);
+});
+
+await run();
