@@ -41,7 +41,7 @@ use std::{
     sync::Arc,
 };
 
-use halcyon_core::{clock::ClientId, query::live::Registry, version_vector::VersionVector};
+use halcyon_core::{clock::ClientId, fingerprint::Fingerprint, query::live::Registry, version_vector::VersionVector};
 
 #[cfg(feature = "native")]
 pub(crate) use self::writes::field;
@@ -154,6 +154,11 @@ impl Engine {
     /// What all synced queries show.
     pub const fn shown(&self) -> &VersionVector {
         &self.shown
+    }
+
+    /// The sum over all confirmed facts that are held here: equal states have equal ones.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.replica.graph().fingerprint()
     }
 
     /// Followers that have updates. Each is named once until its updates are taken.

@@ -53,9 +53,17 @@ impl Engine {
         self.session.stamp(changes, moment)
     }
 
+    /// Shows a set that is on its way to the disk. [`Self::accept`] must follow.
+    pub fn show_early(&mut self, stored: &Stored) {
+        self.propose(stored);
+        self.advance();
+    }
+
     /// Takes in a durable set: it shows from now on, and will be pushed.
     pub fn accept(&mut self, stored: Stored) {
-        self.propose(&stored);
+        if self.replica.pending_at(stored.place).is_none() {
+            self.propose(&stored);
+        }
         self.session.enqueue(stored);
         self.advance();
     }

@@ -47,6 +47,18 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Place(pub(crate) u64);
 
+impl Place {
+    /// From the number that a disk kept.
+    pub const fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// For a disk, and for who asks what became of the set.
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
+
 /// A set as the outbox holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {

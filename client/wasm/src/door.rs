@@ -2,19 +2,24 @@
 //!
 //! JavaScript asks for room with [`halcyon_input`], writes there, calls a function, and reads [`halcyon_output`] for as
 //! many bytes as the function returned; a negative number is an error, whose text lies there. No pointer is taken, so
-//! nothing here can be handed a wrong one. A module holds one engine: one for each database.
+//! nothing here can be handed a wrong one. A module holds one client: one for each database.
 
 #![expect(
     unsafe_code,
     reason = "a name that is exported as it is counts as unsafe; nothing else here is"
 )]
 
-use std::cell::RefCell;
+use std::{cell::RefCell, fmt::Display};
 
-use crate::{Engine, Record, wire};
+use crate::{
+    Client,
+    client::{REOPEN, moment},
+    room, wire,
+};
 
 thread_local! {
-    static ENGINE: RefCell<Option<Engine>> = const { RefCell::new(None) };
+    static CLIENT: RefCell<Option<Client>> = const { RefCell::new(None) };
+    static RECORDS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     static INPUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     static OUTPUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
@@ -56,150 +61,216 @@ fn give(answer: Answer) -> i32 {
     sign * length
 }
 
-fn with(run: impl FnOnce(&mut Engine, &[u8]) -> Answer) -> i32 {
+fn with(run: impl FnOnce(&mut Client, &[u8]) -> Answer) -> i32 {
     let input = INPUT.take();
-    give(ENGINE.with_borrow_mut(|engine| match engine {
-        Some(engine) => run(engine, &input),
-        None => Err("the engine is not open".to_owned()),
+    give(CLIENT.with_borrow_mut(|client| match client {
+        Some(client) => run(client, &input),
+        None => Err("the client is not open".to_owned()),
     }))
+}
+
+fn tell(run: impl FnOnce(&mut Client, &[u8])) -> i32 {
+    with(|client, input| {
+        run(client, input);
+        Ok(Vec::new())
+    })
+}
+
+fn said(error: impl Display) -> String {
+    error.to_string()
 }
 
 fn text(input: &[u8]) -> Result<&str, String> {
-    str::from_utf8(input).map_err(|error| error.to_string())
+    str::from_utf8(input).map_err(said)
 }
 
-/// Opens an engine for the tenant that is named in the input, as the client of these 128 random bits.
+/// Records that a disk kept, for the client that is opened next.
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn halcyon_open(high: u64, low: u64) -> i32 {
-    let input = INPUT.take();
-    give(text(&input).map(|tenant| {
+pub(crate) extern "C" fn halcyon_records() -> i32 {
+    RECORDS.set(INPUT.take());
+    give(Ok(Vec::new()))
+}
+
+/// Opens a client for the tenant that is named in the input, with these 128 random bits. `saves`: there is a disk.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn halcyon_open(high: u64, low: u64, saves: u32) -> i32 {
+    let (input, records) = (INPUT.take(), RECORDS.take());
+    give(text(&input).and_then(|tenant| {
         let client = u128::from(high) << 64 | u128::from(low);
-        ENGINE.set(Some(Engine::new(tenant, client)));
-        Vec::new()
+        let client = Client::open(tenant, client, &records, saves != 0).map_err(said)?;
+        let unreadable = client.unreadable();
+        CLIENT.set(Some(client));
+        Ok(unreadable.to_string().into_bytes())
     }))
 }
 
-/// See [`Engine::restore`].
+/// See [`Client::write`]. Gives the place as text.
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn halcyon_restore(store: u32, key: u64) -> i32 {
-    with(|engine, input| {
-        let record = Record {
-            store: u8::try_from(store).map_err(|error| error.to_string())?,
-            key,
-            bytes: Some(input.to_vec()),
-        };
-        engine.restore(&record).map_err(|error| error.to_string())?;
-        Ok(Vec::new())
+pub(crate) extern "C" fn halcyon_write(wall_millis: u64, jitter: u32) -> i32 {
+    with(|client, input| {
+        let place = client.write(text(input)?, moment(wall_millis, jitter));
+        Ok(place.map_err(said)?.to_string().into_bytes())
     })
 }
 
-/// See [`Engine::write`]. Gives the place as text.
-#[unsafe(no_mangle)]
-pub(crate) extern "C" fn halcyon_write(wall_millis: u64) -> i32 {
-    with(|engine, input| {
-        let place = engine.write(text(input)?, wall_millis);
-        Ok(place.map_err(|error| error.to_string())?.to_string().into_bytes())
-    })
-}
-
-/// See [`Engine::durable`].
+/// See [`Client::durable`].
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn halcyon_durable(up_to: u64) -> i32 {
-    with(|engine, _| {
-        engine.durable(up_to);
+    tell(|client, _| client.durable(up_to))
+}
+
+/// See [`Client::is_open`]. Gives one byte if so.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn halcyon_is_open(place: u64) -> i32 {
+    with(|client, _| Ok(vec![1; usize::from(client.is_open(place))]))
+}
+
+/// See [`Client::follow`].
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn halcyon_follow(number: u32) -> i32 {
+    with(|client, input| {
+        client.follow(number, text(input)?).map_err(said)?;
         Ok(Vec::new())
     })
 }
 
-/// See [`Engine::subscribe`].
+/// See [`Client::unfollow`].
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn halcyon_subscribe(id: u32) -> i32 {
-    with(|engine, input| {
-        engine.subscribe(id, text(input)?).map_err(|error| error.to_string())?;
-        Ok(Vec::new())
-    })
+pub(crate) extern "C" fn halcyon_unfollow(number: u32) -> i32 {
+    tell(|client, _| client.unfollow(number))
 }
 
-/// See [`Engine::unsubscribe`].
-#[unsafe(no_mangle)]
-pub(crate) extern "C" fn halcyon_unsubscribe(id: u32) -> i32 {
-    with(|engine, _| {
-        engine.unsubscribe(id);
-        Ok(Vec::new())
-    })
-}
-
-/// See [`Engine::entity`].
-#[unsafe(no_mangle)]
-pub(crate) extern "C" fn halcyon_entity() -> i32 {
-    with(|engine, input| Ok(engine.entity(text(input)?).into_bytes()))
-}
-
-/// See [`Engine::next_push`].
-#[unsafe(no_mangle)]
-pub(crate) extern "C" fn halcyon_next_push() -> i32 {
-    with(|engine, _| Ok(engine.next_push()))
-}
-
-/// See [`Engine::on_pushed`].
-#[unsafe(no_mangle)]
-pub(crate) extern "C" fn halcyon_on_pushed() -> i32 {
-    with(|engine, input| {
-        let answer = engine.on_pushed(input).map_err(|error| error.to_string())?;
-        Ok(answer.into_bytes())
-    })
-}
-
-/// See [`Engine::on_push_refused`].
-#[unsafe(no_mangle)]
-pub(crate) extern "C" fn halcyon_on_push_refused() -> i32 {
-    with(|engine, input| Ok(engine.on_push_refused(input).into_bytes()))
-}
-
-/// See [`Engine::watch`].
-#[unsafe(no_mangle)]
-pub(crate) extern "C" fn halcyon_watch() -> i32 {
-    with(|engine, _| Ok(engine.watch()))
-}
-
-/// See [`Engine::on_watched`]. Gives one byte if the confirmed state is up to date.
-#[unsafe(no_mangle)]
-pub(crate) extern "C" fn halcyon_on_watched(wall_millis: u64) -> i32 {
-    with(|engine, input| {
-        let is_current = engine.on_watched(input, wall_millis);
-        let is_current = is_current.map_err(|error| error.to_string())?;
-        Ok(vec![1; usize::from(is_current)])
-    })
-}
-
-/// See [`Engine::take_news`].
+/// See [`Client::take_news`].
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn halcyon_take_news() -> i32 {
-    with(|engine, _| Ok(engine.take_news()))
+    with(|client, _| Ok(client.take_news()))
 }
 
-/// See [`Engine::take_records`].
+/// See [`Client::take_records`].
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn halcyon_take_records() -> i32 {
-    with(|engine, _| {
-        let mut out = Vec::new();
-        for record in engine.take_records() {
-            record.encode_to(&mut out);
-        }
-        Ok(out)
+    with(|client, _| Ok(client.take_records()))
+}
+
+/// See [`Client::next_push`].
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn halcyon_next_push() -> i32 {
+    with(|client, _| Ok(client.next_push()))
+}
+
+/// See [`Client::on_pushed`].
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn halcyon_on_pushed(wall_millis: u64, jitter: u32) -> i32 {
+    with(|client, input| Ok(client.on_pushed(input, moment(wall_millis, jitter)).into_bytes()))
+}
+
+/// See [`Client::on_push_failed`].
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn halcyon_on_push_failed(wall_millis: u64, jitter: u32) -> i32 {
+    with(|client, input| {
+        let moment = moment(wall_millis, jitter);
+        Ok(client.on_push_failed(input, moment).into_bytes())
     })
 }
 
-/// See [`Engine::waiting`].
+/// See [`Client::connect`].
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn halcyon_waiting() -> i32 {
-    with(|engine, _| Ok(engine.waiting().to_string().into_bytes()))
+pub(crate) extern "C" fn halcyon_connect() -> i32 {
+    with(|client, _| Ok(client.connect()))
 }
 
-/// See [`Engine::fingerprint`].
+/// See [`Client::on_event`]. Gives one byte: what the event asks for.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn halcyon_on_event(wall_millis: u64, jitter: u32) -> i32 {
+    with(|client, input| Ok(vec![client.on_event(input, moment(wall_millis, jitter))]))
+}
+
+/// See [`Client::on_disconnected`].
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn halcyon_on_disconnected() -> i32 {
+    tell(|client, _| client.on_disconnected())
+}
+
+/// See [`Client::next_call`].
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn halcyon_next_call(jitter: u32) -> i32 {
+    with(|client, _| Ok(client.next_call(jitter)))
+}
+
+/// See [`Client::on_subscribed`]. Gives one byte: whether the stream must be opened anew.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn halcyon_on_subscribed(number: u32) -> i32 {
+    with(|client, input| {
+        client.on_subscribed(number, input);
+        Ok(vec![if client.wants_reconnect() { REOPEN } else { 0 }])
+    })
+}
+
+/// See [`Client::on_subscribe_failed`]. Gives one byte: whether the stream must be opened anew.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn halcyon_on_subscribe_failed(number: u32) -> i32 {
+    with(|client, input| {
+        client.on_subscribe_failed(number, input);
+        Ok(vec![if client.wants_reconnect() { REOPEN } else { 0 }])
+    })
+}
+
+/// See [`Client::held`].
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn halcyon_held() -> i32 {
+    with(|client, _| Ok(client.held()))
+}
+
+/// See [`Client::on_held`].
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn halcyon_on_held() -> i32 {
+    with(|client, input| client.on_held(input).map(|()| Vec::new()).map_err(said))
+}
+
+/// See [`Client::at_node`].
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn halcyon_at_node(node: u64) -> i32 {
+    tell(|client, _| client.at_node(node))
+}
+
+/// See [`Client::waiting`].
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn halcyon_waiting() -> i32 {
+    with(|client, _| Ok(client.waiting().to_string().into_bytes()))
+}
+
+/// See [`Client::fingerprint`].
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn halcyon_fingerprint() -> i32 {
-    with(|engine, _| Ok(engine.fingerprint().into_bytes()))
+    with(|client, _| Ok(client.fingerprint().into_bytes()))
+}
+
+/// The body of a call about a room; `room::call` has the kinds.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn halcyon_room_call(kind: u32) -> i32 {
+    with(|client, input| room::call(kind, client.tenant(), client.session(), text(input)?).map_err(said))
+}
+
+/// What happened in rooms, as JSON.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn halcyon_room_news() -> i32 {
+    with(|client, _| Ok(client.rooms().take_news().into_bytes()))
+}
+
+/// The client has left the room that is named in the input.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn halcyon_room_left() -> i32 {
+    with(|client, input| {
+        client.rooms().forget(text(input)?);
+        Ok(Vec::new())
+    })
+}
+
+/// What `EnterRoom` answered: this connection's name in the room.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn halcyon_on_entered() -> i32 {
+    let input = INPUT.take();
+    give(wire::entered(&input).map(String::into_bytes).map_err(said))
 }
 
 /// The body of `Hello`.
@@ -212,23 +283,23 @@ pub(crate) extern "C" fn halcyon_hello() -> i32 {
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn halcyon_on_hello() -> i32 {
     let input = INPUT.take();
-    let json = wire::hello_json(&input).map_err(|error| error.to_string());
+    let json = wire::hello_json(&input).map_err(said);
     give(json.map(|json| json.to_string().into_bytes()))
 }
 
-/// The body of `Locate` for the tenant named in the input.
+/// The body of `Locate`.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn halcyon_locate() -> i32 {
-    let input = INPUT.take();
-    give(text(&input).map(wire::locate))
+    with(|client, _| Ok(wire::locate(client.tenant())))
 }
 
-/// What `Locate` answered, as JSON.
+/// See [`Client::on_located`].
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn halcyon_on_located() -> i32 {
-    let input = INPUT.take();
-    let json = wire::locate_json(&input).map_err(|error| error.to_string());
-    give(json.map(|json| json.to_string().into_bytes()))
+    with(|client, input| {
+        let json = client.on_located(input).map_err(said)?;
+        Ok(json.to_string().into_bytes())
+    })
 }
 
 /// The refusal in a status' details, as JSON.

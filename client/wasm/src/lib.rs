@@ -1,16 +1,16 @@
-//! Halcyon's engine for JavaScript: the store, the queries, the merge and the wire of the Rust crates, without I/O.
+//! Halcyon's client for JavaScript: the engine of the crate `halcyon-client`, without I/O, behind a door of bytes.
 //!
-//! Whoever loads the module brings in what happens (a write, an answer, a message of a stream, what a disk holds) and
+//! Whoever loads the module brings in what happens (a write, an answer, an event of the session, what a disk holds) and
 //! takes out what is to be done (a body to send, records to keep, changes of answers to show). It has no import: no
 //! clock, no chance, no network. So the same bytes give the same state in a worker, in Node and in the tests here.
 //!
-//! [`Engine`] is the state; `door` is how JavaScript reaches the one engine of a module.
+//! [`Client`] is the state; `door` is how JavaScript reaches the one client of a module.
 
-mod answers;
+mod client;
+mod disk;
 mod door;
-mod engine;
-mod outbox;
-mod record;
+mod news;
+mod room;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -18,9 +18,7 @@ mod vectors;
 mod wire;
 mod write;
 
-pub use answers::SubscribeError;
-pub use engine::Engine;
-pub use outbox::Settled;
-pub use record::Record;
+pub use client::Client;
+pub use disk::DiskError;
 pub use wire::WireError;
 pub use write::WriteError;

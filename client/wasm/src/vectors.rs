@@ -1,14 +1,17 @@
 //! `testdata/vectors.json`: writes, the bytes and fingerprints they come to, and the answers over them. JavaScript runs
 //! the same file through the module (`client/web/test`). `REWRITE=1` records.
 
-use std::{env, fs, path::Path};
+use std::{collections::BTreeSet, env, fs, path::Path};
 
-use halcyon_core::id::{NodeId, OriginId};
-use halcyon_proto::{convert, v1};
-use prost::Message;
+use halcyon_proto::v1::{self, connect_response::Event};
+use prost::{Message, bytes::Bytes};
 use serde_json::{Value as JsonValue, json};
 
-use crate::Engine;
+use crate::{
+    Client,
+    client::moment,
+    tests::{delta, subjects, vector},
+};
 
 fn hex(bytes: &[u8]) -> JsonValue {
     use std::fmt::Write as _;
@@ -19,67 +22,98 @@ fn hex(bytes: &[u8]) -> JsonValue {
     text.into()
 }
 
-/// A write as a node would tell others of it: each from an origin of its own, so that any order will do.
-fn live(node: u64, push: &[u8]) -> Vec<u8> {
-    let mut push = v1::PushRequest::decode(push).expect("our own message");
-    let origin = OriginId {
-        node: NodeId(node),
-        incarnation: 1,
-    };
-    let live = v1::Live {
-        origin: convert::origin_bytes(origin),
-        seq: 1,
-        change_set: push.change_sets.remove(0),
-    };
-    let event = Some(v1::watch_response::Event::Live(live));
-    v1::WatchResponse { event }.encode_to_vec()
+fn client(number: u128) -> Client {
+    Client::open("app", number, &[], false).expect("there is nothing to read")
 }
 
-/// What an engine shows that hears of the messages in this order.
-fn shown(messages: &[Vec<u8>], queries: &[JsonValue]) -> (String, Vec<JsonValue>) {
-    let mut engine = Engine::new("app", 99);
-    for message in messages {
-        engine.on_watched(message, 0).expect("a message of ours");
+/// What a node tells a session that follows so many queries, each of which covers all that the sets touch: one event for
+/// each set.
+fn events(sets: &[Bytes], queries: usize) -> Vec<Vec<u8>> {
+    let opened = v1::SessionOpened {
+        session: Bytes::from_static(b"0123456789abcdef"),
+        ..v1::SessionOpened::default()
+    };
+    let mut events = vec![(0, Event::Opened(opened))];
+    let mut known = BTreeSet::new();
+    for (seq, set) in (1..).zip(sets) {
+        let subjects = subjects(set);
+        let entered: Vec<&str> = subjects.iter().map(String::as_str).collect();
+        let entered: Vec<&str> = entered
+            .into_iter()
+            .filter(|name| known.insert((*name).to_owned()))
+            .collect();
+        let numbers = 1..=u32::try_from(queries).expect("a few");
+        let deltas = numbers.map(|number| delta(number, vec![set.clone()], &entered, false));
+        let commit = v1::Commit {
+            vector: vector(seq),
+            deltas: deltas.collect(),
+        };
+        events.push((seq, Event::Commit(commit)));
     }
+    let events = events.into_iter().map(|(number, event)| v1::ConnectResponse {
+        number,
+        event: Some(event),
+    });
+    events.map(|event| event.encode_to_vec()).collect()
+}
+
+/// What a client shows that hears of these events.
+fn shown(events: &[Vec<u8>], queries: &[JsonValue]) -> (String, Vec<JsonValue>) {
+    let mut client = client(99);
+    for (number, query) in (1..).zip(queries) {
+        client.follow(number, &query.to_string()).expect("a query");
+    }
+    for event in events {
+        client.on_event(event, moment(0, 0));
+        // Numbers are given to subscriptions when they are asked for.
+        while !client.next_call(0).is_empty() {}
+    }
+    client.take_news();
     let answer = |query: &JsonValue| {
-        engine.subscribe(1, &query.to_string()).expect("a query");
-        let news = engine.take_news();
-        engine.unsubscribe(1);
-        let news: JsonValue = serde_json::from_slice(&news[8..]).expect("one frame of JSON");
+        client.follow(0, &query.to_string()).expect("a query");
+        let news = client.take_news();
+        client.unfollow(0);
+        let news: JsonValue = serde_json::from_slice(&news[9..]).expect("one frame of JSON");
         news["rows"].clone()
     };
     let answers = queries.iter().map(answer).collect();
-    (engine.fingerprint(), answers)
+    (client.fingerprint(), answers)
 }
 
 /// The case with everything filled in.
 fn recorded(case: &JsonValue) -> JsonValue {
-    let (mut pushes, mut messages) = (Vec::new(), Vec::new());
-    for (node, write) in (1..).zip(case["writes"].as_array().expect("writes")) {
-        let client = write["client"].as_str().and_then(|text| text.parse().ok());
-        let mut engine = Engine::new("app", client.expect("a client"));
+    let (mut pushes, mut sets) = (Vec::new(), Vec::new());
+    for write in case["writes"].as_array().expect("writes") {
+        let number = write["client"].as_str().and_then(|text| text.parse().ok());
+        let mut client = client(number.expect("a client"));
         let wall = write["wall"].as_u64().expect("a time");
-        let place = engine.write(&write["changes"].to_string(), wall).expect("a write");
-        engine.durable(place);
-        let push = engine.next_push();
-        messages.push(live(node, &push));
-        pushes.push(push);
+        let place = client
+            .write(&write["changes"].to_string(), moment(wall, 0))
+            .expect("a write");
+        client.durable(place);
+        let push = client.next_push();
+        let message = v1::PushRequest::decode(&*push).expect("our own message");
+        sets.extend(message.change_sets);
+        pushes.push(hex(&push));
     }
     let queries = case["answers"].as_array().expect("answers").iter();
     let queries: Vec<JsonValue> = queries.map(|answer| answer["query"].clone()).collect();
-    let (fingerprint, rows) = shown(&messages, &queries);
-    let answers = queries.iter().zip(&rows);
+    let told = events(&sets, queries.len());
+    let (fingerprint, rows) = shown(&told, &queries);
+    // Any order comes to the same.
+    sets.reverse();
+    let reversed = events(&sets, queries.len());
+    assert_eq!(shown(&reversed, &queries), (fingerprint.clone(), rows.clone()));
+    let answers = queries.iter().zip(rows);
     let answers: JsonValue = answers
         .map(|(query, rows)| json!({ "query": query, "rows": rows }))
         .collect();
-    messages.reverse();
-    assert_eq!(shown(&messages, &queries), (fingerprint.clone(), rows));
-    messages.reverse();
     json!({
         "name": case["name"],
         "writes": case["writes"],
-        "pushes": pushes.iter().map(|push| hex(push)).collect::<JsonValue>(),
-        "messages": messages.iter().map(|message| hex(message)).collect::<JsonValue>(),
+        "pushes": pushes,
+        "events": told.iter().map(|event| hex(event)).collect::<JsonValue>(),
+        "reversed": reversed.iter().map(|event| hex(event)).collect::<JsonValue>(),
         "fingerprint": fingerprint,
         "answers": answers,
     })

@@ -1,17 +1,15 @@
 //! Bodies of calls, and what their answers say. Frames, headers and time belong to whoever makes the calls.
 
-use halcyon_core::{change::ChangeSet, id::Tag, version_vector::VersionVector};
+use halcyon_client::engine::{Field, Next, Place};
+use halcyon_core::version_vector::VersionVector;
 use halcyon_proto::{
     convert::{self, ConvertError, Taken},
     error::Refusal,
-    v1::{self, watch_response::Event},
-    version,
+    v1, version,
 };
 use prost::{Message, bytes::Bytes};
 use serde_json::{Value as JsonValue, json};
 use thiserror::Error;
-
-use crate::outbox::{Next, Settled};
 
 /// Why an answer is of no use.
 #[derive(Debug, Error)]
@@ -22,19 +20,10 @@ pub enum WireError {
     /// Something in it cannot be what it should be.
     #[error("a node's answer cannot be understood: {0}")]
     Convert(#[from] ConvertError),
-    /// A set was left out; the watch goes back to where the confirmed state ends.
-    #[error("the watch left something out")]
-    Gap,
 }
 
-/// A message of a watch.
-pub(crate) enum Watched {
-    Missed(Vec<ChangeSet>),
-    CaughtUp(VersionVector),
-    Live(Tag, ChangeSet),
-    Anew,
-    Nothing,
-}
+/// The results of a push: for each set what became of it, if that can be understood.
+type Results = Vec<Option<Result<Taken, Refusal>>>;
 
 /// The body of `Hello`.
 pub(crate) fn hello() -> Vec<u8> {
@@ -57,13 +46,7 @@ pub(crate) fn locate(tenant: &str) -> Vec<u8> {
     v1::LocateRequest { tenant }.encode_to_vec()
 }
 
-/// What `Locate` answered: `{"tenant": id, "replicas": [{"node", "region", "address", "serving"}]}`.
-pub(crate) fn locate_json(body: &[u8]) -> Result<JsonValue, WireError> {
-    let answer = v1::LocateResponse::decode(body)?;
-    Ok(json!({ "tenant": answer.tenant_id, "replicas": replicas_json(&answer.replicas) }))
-}
-
-/// An `Error` in a status' details: `{"code", "message", "retryAfterMs", "replicas"}`; null where there is none.
+/// An `Error` in a status' details: `{"code", "message", "retryAfterMs"}`; null where there is none.
 pub(crate) fn error_json(details: &[u8]) -> JsonValue {
     refusal(details).map_or(JsonValue::Null, |refusal| refusal_json(&refusal))
 }
@@ -85,77 +68,51 @@ pub(crate) fn push(tenant: &str, change_sets: Vec<Bytes>, vector: &VersionVector
     message.encode_to_vec()
 }
 
-/// The results of a push. A result that is missing counts as no answer: the list ends there.
-pub(crate) fn pushed(body: &[u8]) -> Result<Vec<Result<Taken, Refusal>>, WireError> {
+/// What a push answered, and what a second replica is known to hold.
+pub(crate) fn pushed(body: &[u8]) -> Result<(Results, VersionVector), WireError> {
     let answer = v1::PushResponse::decode(body)?;
-    let mut results = Vec::with_capacity(answer.results.len());
-    for result in answer.results {
-        results.push(match result.result {
-            Some(v1::push_result::Result::Taken(taken)) => Ok(Taken::try_from(taken)?),
-            Some(v1::push_result::Result::Refused(error)) => Err(error.into()),
-            None => break,
-        });
-    }
-    Ok(results)
-}
-
-pub(crate) fn watch(tenant: &str, vector: &VersionVector) -> Vec<u8> {
-    let message = v1::WatchRequest {
-        tenant: tenant.to_owned(),
-        vector: convert::vector_bytes(vector),
+    let one = |result: v1::PushResult| match result.result? {
+        v1::push_result::Result::Taken(taken) => Taken::try_from(taken).ok().map(Ok),
+        v1::push_result::Result::Refused(error) => Some(Err(error.into())),
     };
-    message.encode_to_vec()
+    let results = answer.results.into_iter().map(one).collect();
+    Ok((results, convert::vector(&answer.held).unwrap_or_default()))
 }
 
-pub(crate) fn watched(body: &[u8]) -> Result<Watched, WireError> {
-    Ok(match v1::WatchResponse::decode(body)?.event {
-        Some(Event::Missed(missed)) => {
-            let sets: Result<_, ConvertError> = missed
-                .change_sets
-                .iter()
-                .map(|bytes| convert::change_set(bytes))
-                .collect();
-            Watched::Missed(sets?)
-        }
-        Some(Event::CaughtUp(caught_up)) => Watched::CaughtUp(convert::vector(&caught_up.vector)?),
-        Some(Event::Live(live)) => {
-            let tag = convert::tag(&live.origin, live.seq)?;
-            Watched::Live(tag, convert::change_set(&live.change_set)?)
-        }
-        Some(Event::Anew(_)) => Watched::Anew,
-        // A sign of life, or a kind that only a newer release knows.
-        Some(Event::Held(_)) | None => Watched::Nothing,
-    })
+/// `{"place", "superseded": [{"id", "field"}]}`: what of a set had lost; without a field, all of the entity.
+pub(crate) fn taken_json(place: Place, superseded: &[Field]) -> JsonValue {
+    let one = |field: &Field| {
+        let predicate = field.predicate.as_ref().map(halcyon_core::id::Predicate::as_str);
+        json!({ "id": field.subject.as_str(), "field": predicate })
+    };
+    let superseded: JsonValue = superseded.iter().map(one).collect();
+    json!({ "place": place.number(), "superseded": superseded })
 }
 
-/// `{"settled": [{"place", "superseded"} | {"place", "error"}], "wait": error, "blocked": error}`.
-pub(crate) fn settled_json(settled: &[Settled], next: &Next) -> String {
-    let settled: JsonValue = settled
-        .iter()
-        .map(|one| match one {
-            Settled::Confirmed { place, superseded } => json!({ "place": place, "superseded": superseded }),
-            Settled::Refused { place, refusal } => json!({ "place": place, "error": refusal_json(refusal) }),
-        })
-        .collect();
-    let mut answer = json!({ "settled": settled });
+/// `{"do": "go" | "wait" | "leave" | "move" | "blocked", "ms", "error"}`.
+pub(crate) fn next_json(next: &Next) -> JsonValue {
     match next {
-        Next::Go => {}
-        Next::Wait(refusal) => answer["wait"] = refusal_json(refusal),
-        Next::Blocked(refusal) => answer["blocked"] = refusal_json(refusal),
+        Next::Go => json!({ "do": "go", "ms": 0 }),
+        Next::Wait(wait) => json!({ "do": "wait", "ms": millis(*wait) }),
+        Next::Leave(wait) => json!({ "do": "leave", "ms": millis(*wait) }),
+        // Where to go is asked anew.
+        Next::Move(_, wait) => json!({ "do": "move", "ms": millis(*wait) }),
+        Next::Blocked(refusal, wait) => {
+            json!({ "do": "blocked", "ms": millis(*wait), "error": refusal_json(refusal) })
+        }
     }
-    answer.to_string()
 }
 
-fn refusal_json(refusal: &Refusal) -> JsonValue {
+pub(crate) fn refusal_json(refusal: &Refusal) -> JsonValue {
     json!({
         "code": refusal.code.as_str_name(),
         "message": refusal.message,
-        "retryAfterMs": refusal.retry_after.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
-        "replicas": replicas_json(&refusal.replicas),
+        "retryAfterMs": refusal.retry_after.map(millis),
     })
 }
 
-fn replicas_json(replicas: &[v1::Replica]) -> JsonValue {
+/// `[{"node", "region", "address", "serving"}]`.
+pub(crate) fn replicas_json(replicas: &[v1::Replica]) -> JsonValue {
     let one = |replica: &v1::Replica| {
         json!({
             "node": replica.node.to_string(),
@@ -165,4 +122,13 @@ fn replicas_json(replicas: &[v1::Replica]) -> JsonValue {
         })
     };
     replicas.iter().map(one).collect()
+}
+
+/// What `EnterRoom` answered: this connection's name in the room.
+pub(crate) fn entered(body: &[u8]) -> Result<String, WireError> {
+    Ok(v1::EnterRoomResponse::decode(body)?.connection)
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

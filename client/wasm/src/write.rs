@@ -30,6 +30,9 @@ pub enum WriteError {
     /// Nothing is written.
     #[error("a write without changes")]
     Empty,
+    /// Too much waits for a node already.
+    #[error("too many writes wait for a node; let some of them get there first")]
+    Full,
 }
 
 /// Reads changes.

@@ -2,15 +2,16 @@
 
 import { HalcyonError, type ErrorShape } from "./errors";
 import { Link, workerKind, type Files } from "./link";
-import { Live, statusOf, type Result } from "./live";
-import type { Connection, ToPage } from "./protocol";
+import { Live, type Result } from "./live";
+import type { Connection, Superseded, ToPage } from "./protocol";
 import { Query } from "./query/query";
 import { shaper } from "./query/rows";
-import type { Entities, FieldsOf, Name, Row, Schema } from "./schema/schema";
+import { roomOf, RoomClient, type Room, type RoomOptions } from "./room";
+import type { Entities, FieldsOf, Name, RoomShape, RoomShapes, Row, Schema } from "./schema/schema";
 import { gather, type EntityTx, type Tx } from "./tx";
 
-export interface ClientOptions<S extends Entities> {
-  readonly schema: Schema<S>;
+export interface ClientOptions<S extends Entities, R extends RoomShapes = RoomShapes> {
+  readonly schema: Schema<S, R>;
   /** The tenant's id or name. */
   readonly tenant: string;
   /** Nodes to start from, such as "http://127.0.0.1:7700". Any node of the cluster will do. */
@@ -25,23 +26,25 @@ export interface ClientOptions<S extends Entities> {
   readonly files?: Partial<Files>;
   /** A write that was shown was refused by a node and is gone. */
   readonly onRefused?: (error: HalcyonError) => void;
-  /** Local data cannot be opened or kept. */
+  /** Local data cannot be opened or kept, or the engine had to start anew. Everything else goes on. */
   readonly onFailed?: (error: HalcyonError) => void;
   /** A field holds what the schema does not allow; it reads as undefined. */
   readonly onInvalidData?: (where: string) => void;
 }
 
-export type WriteStatus = "applied" | "kept" | "confirmed" | "refused";
+export type WriteStatus = "applied" | "kept" | "confirmed" | "superseded" | "refused";
 
 /** A write. It shows at once; the rest is news of its way. */
 export interface Write<T> {
   /** What the function given to `tx` returned. */
   readonly value: T;
-  /** On this device's disk. */
+  /** On this device's disk; rejects where that takes nothing more. The write goes on from memory then. */
   readonly kept: Promise<void>;
   /** On a node's disk; rejects with a {@link HalcyonError} if it was refused. */
   readonly confirmed: Promise<void>;
   readonly status: WriteStatus;
+  /** Once it is confirmed: what of it had lost to a deletion, or to an entity long gone, and shows no more. */
+  readonly superseded: readonly Superseded[];
 }
 
 class PendingWrite<T> implements Write<T> {
@@ -49,13 +52,17 @@ class PendingWrite<T> implements Write<T> {
   readonly kept: Promise<void>;
   readonly confirmed: Promise<void>;
   status: WriteStatus = "applied";
-  #resolveKept: () => void = () => undefined;
+  superseded: readonly Superseded[] = [];
+  #keep: (error: HalcyonError | undefined) => void = () => undefined;
   #settle: (error: HalcyonError | undefined) => void = () => undefined;
 
   constructor(value: T) {
     this.value = value;
-    this.kept = new Promise((resolve) => {
-      this.#resolveKept = resolve;
+    this.kept = new Promise((resolve, reject) => {
+      this.#keep = (error) => {
+        if (error) reject(error);
+        else resolve();
+      };
     });
     this.confirmed = new Promise((resolve, reject) => {
       this.#settle = (error) => {
@@ -63,18 +70,21 @@ class PendingWrite<T> implements Write<T> {
         else resolve();
       };
     });
-    // Looking at it is optional; a refusal also goes to `onRefused`.
+    // Looking at them is optional; errors also go to `onRefused` and `onFailed`.
     this.confirmed.catch(() => undefined);
+    this.kept.catch(() => undefined);
   }
 
-  onKept(): void {
-    if (this.status === "applied") this.status = "kept";
-    this.#resolveKept();
+  onKept(error: HalcyonError | undefined): void {
+    if (this.status === "applied" && !error) this.status = "kept";
+    this.#keep(error);
   }
 
-  onSettled(error: HalcyonError | undefined): void {
-    this.status = error ? "refused" : "confirmed";
-    this.#resolveKept();
+  onSettled(error: HalcyonError | undefined, superseded: readonly Superseded[]): void {
+    this.status = error ? "refused" : superseded.length > 0 ? "superseded" : "confirmed";
+    this.superseded = superseded;
+    // What was refused before it came to the disk never came there.
+    this.#keep(error);
     this.#settle(error);
   }
 }
@@ -92,7 +102,7 @@ export interface Followed<R> {
   listen(listener: () => void): () => void;
 }
 
-export interface HalcyonClient<S extends Entities> {
+export interface HalcyonClient<S extends Entities, R extends RoomShapes = RoomShapes> {
   /** Several changes that show, and are taken or refused, as one. */
   tx<T>(write: (tx: Tx<S>) => T): Write<T>;
   /** The live result of a query. It is followed while anybody listens. */
@@ -102,17 +112,21 @@ export interface HalcyonClient<S extends Entities> {
     query: Query<S, E, R>,
     options?: { readonly synced?: boolean },
   ): Promise<readonly R[]>;
+  /** A room of a kind that the schema has. It is entered while anybody listens. */
+  room<K extends keyof R & string>(type: K, id: string, options?: RoomOptions<R[K]>): Room<R[K]>;
   readonly connection: Connection;
   onConnection(listener: () => void): () => void;
   /** Cuts the client off, or lets it connect again: for tests, and for switches in apps. */
   setOnline(isOnline: boolean): void;
   /** Goes on as another user. What waits in the outbox goes with it. */
   signIn(auth: { readonly key: string; readonly user?: string }): void;
-  /** Removes all local data of this name, pending writes included. Reload the page afterwards. */
+  /** Removes all local data of this name, pending writes included, and starts anew. */
   clear(): Promise<void>;
 }
 
-export type Db<S extends Entities> = HalcyonClient<S> & { readonly [E in Name<S>]: EntityClient<S, E> };
+export type Db<S extends Entities, R extends RoomShapes = RoomShapes> = HalcyonClient<S, R> & {
+  readonly [E in Name<S>]: EntityClient<S, E>;
+};
 
 const NOT_CONNECTED: Connection = {
   state: "connecting",
@@ -126,19 +140,22 @@ const NOT_CONNECTED: Connection = {
 /** A result nobody listens to is kept for so long: a component that mounts again finds it. */
 const LINGER_MS = 1_000;
 
-class Client<S extends Entities> implements HalcyonClient<S> {
-  readonly #options: ClientOptions<S>;
+class Client<S extends Entities, R extends RoomShapes> implements HalcyonClient<S, R> {
+  readonly #options: ClientOptions<S, R>;
   readonly #link: Link;
   readonly #lives = new Map<string, { readonly id: number; readonly live: Live }>();
   readonly #byId = new Map<number, Live>();
   readonly #writes = new Map<number, PendingWrite<unknown>>();
   readonly #clears = new Map<number, () => void>();
   readonly #listeners = new Set<() => void>();
+  readonly #rooms = new Map<string, RoomClient>();
+  #user: string;
   #nextId = 1;
   connection: Connection = NOT_CONNECTED;
 
-  constructor(options: ClientOptions<S>) {
+  constructor(options: ClientOptions<S, R>) {
     this.#options = options;
+    this.#user = options.auth.user ?? "";
     const files: Files = {
       worker: options.files?.worker ?? new URL("./worker.js", import.meta.url),
       wasm: options.files?.wasm ?? new URL("./halcyon.wasm", import.meta.url),
@@ -204,6 +221,25 @@ class Client<S extends Entities> implements HalcyonClient<S> {
     });
   }
 
+  room<K extends keyof R & string>(type: K, id: string, options?: RoomOptions<R[K]>): Room<R[K]> {
+    const shape: RoomShape | undefined = this.#options.schema.rooms[type];
+    if (!shape) throw new HalcyonError("INVALID_ROOM", `the schema has no room "${type}"`);
+    const name = `${type}/${id}`;
+    let room = this.#rooms.get(name);
+    if (!room) {
+      room = new RoomClient(
+        name,
+        shape,
+        () => this.#user,
+        (message) => {
+          this.#link.send(message);
+        },
+      );
+      this.#rooms.set(name, room);
+    }
+    return roomOf<R[K]>(room, options);
+  }
+
   onConnection(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => {
@@ -216,6 +252,7 @@ class Client<S extends Entities> implements HalcyonClient<S> {
   }
 
   signIn(auth: { readonly key: string; readonly user?: string }): void {
+    this.#user = auth.user ?? "";
     this.#link.send({ type: "auth", key: auth.key, user: auth.user });
   }
 
@@ -240,7 +277,7 @@ class Client<S extends Entities> implements HalcyonClient<S> {
     const { entities } = this.#options.schema;
     const report = (where: string): void => this.#options.onInvalidData?.(where);
     const shaped = shaper(entities, query.type, query.parts, report);
-    const live = new Live(shaped, query.parts.limit, statusOf(this.connection));
+    const live = new Live(shaped, query.parts.limit);
     this.#lives.set(text, { id, live });
     this.#byId.set(id, live);
     this.#link.send({ type: "subscribe", id, query: text });
@@ -264,16 +301,25 @@ class Client<S extends Entities> implements HalcyonClient<S> {
         this.#byId.get(message.id)?.onError(message.error);
         break;
       case "written":
-        this.#writes.get(message.id)?.onKept();
+        this.#writes.get(message.id)?.onKept(message.error && HalcyonError.from(message.error));
         break;
       case "settled":
-        this.#settled(message.id, message.error);
+        this.#settled(message.id, message.error, message.superseded);
         break;
       case "rolled-back":
         this.#options.onRefused?.(HalcyonError.from(message.error));
         break;
       case "failed":
         this.#failed(message.error);
+        break;
+      case "degraded":
+        this.#options.onFailed?.(HalcyonError.from(message.error));
+        break;
+      case "room":
+        this.#rooms.get(message.news.room)?.onNews(message.news);
+        break;
+      case "room-state":
+        this.#rooms.get(message.room)?.onState(message.connection, message.error);
         break;
       case "connection":
         this.#onConnection(message.connection);
@@ -283,16 +329,17 @@ class Client<S extends Entities> implements HalcyonClient<S> {
         this.#clears.delete(message.id);
         break;
       case "opened":
+      case "pong":
       case "restarted":
         break;
     }
   }
 
-  #settled(id: number, shape: ErrorShape | undefined): void {
+  #settled(id: number, shape: ErrorShape | undefined, superseded: readonly Superseded[]): void {
     const write = this.#writes.get(id);
     this.#writes.delete(id);
     const error = shape && HalcyonError.from(shape);
-    write?.onSettled(error);
+    write?.onSettled(error, superseded);
     if (error) this.#options.onRefused?.(error);
   }
 
@@ -303,12 +350,15 @@ class Client<S extends Entities> implements HalcyonClient<S> {
 
   #onConnection(connection: Connection): void {
     this.connection = connection;
-    for (const live of this.#byId.values()) live.onStatus(statusOf(connection));
     for (const listener of this.#listeners) listener();
   }
 }
 
-function entityClient<S extends Entities, E extends Name<S>>(client: Client<S>, entities: S, type: E) {
+function entityClient<S extends Entities, R extends RoomShapes, E extends Name<S>>(
+  client: Client<S, R>,
+  entities: S,
+  type: E,
+) {
   return Object.assign(new Query<S, E>(entities, type), {
     insert: (values: never) => client.tx((tx) => tx[type].insert(values)),
     update: (of: never, values: never) =>
@@ -323,12 +373,14 @@ function entityClient<S extends Entities, E extends Name<S>>(client: Client<S>, 
 }
 
 /** Opens the client. Nothing waits for a node: what this device has shows at once. */
-export function createClient<const S extends Entities>(options: ClientOptions<S>): Db<S> {
+export function createClient<const S extends Entities, const R extends RoomShapes = RoomShapes>(
+  options: ClientOptions<S, R>,
+): Db<S, R> {
   const client = new Client(options);
   const { entities } = options.schema;
   const types = Object.keys(entities).map((type) => [type, entityClient(client, entities, type)]);
   const clash = Object.keys(entities).find((type) => type in client);
   if (clash !== undefined)
     throw new HalcyonError("INVALID_SCHEMA", `"${clash}" is a name of the client's own`);
-  return Object.assign(client, Object.fromEntries(types)) as unknown as Db<S>;
+  return Object.assign(client, Object.fromEntries(types)) as unknown as Db<S, R>;
 }

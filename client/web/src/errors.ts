@@ -8,11 +8,13 @@ export type LocalErrorCode =
   | "NO_STORAGE"
   | "NO_WORKER"
   | "STORAGE_FAILED"
+  | "STORAGE_FULL"
   | "NEWER_STORAGE"
   | "ENGINE_FAILED"
   | "CLOSED"
   | "UNREACHABLE"
-  | "NOT_THERE_YET";
+  | "NOT_THERE_YET"
+  | "INVALID_ROOM";
 
 export type ServerErrorCode =
   | "WRONG_REGION"

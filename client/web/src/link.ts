@@ -6,6 +6,7 @@ import type { Settings, ToPage, ToWorker } from "./protocol";
 interface Port {
   postMessage(message: ToWorker): void;
   onmessage: ((event: MessageEvent<ToPage>) => void) | null;
+  close(): void;
 }
 
 export interface Files {
@@ -19,8 +20,18 @@ function connect(files: Files, kind: "shared" | "dedicated", name: string): Port
     worker.port.start();
     return worker.port;
   }
-  return new Worker(files.worker, { type: "module", name: `halcyon:${name}` });
+  const worker = new Worker(files.worker, { type: "module", name: `halcyon:${name}` });
+  return Object.assign(worker, {
+    close: () => {
+      worker.terminate();
+    },
+  });
 }
+
+/** How often the worker is asked whether it is there. */
+const PING_MS = 2_000;
+/** A worker that is silent for so long is gone, whatever it went of: the page makes another one. */
+const SILENCE_MS = 10_000;
 
 export function workerKind(wanted: "auto" | "shared" | "dedicated"): "shared" | "dedicated" {
   if (wanted !== "auto") return wanted;
@@ -34,12 +45,21 @@ export function workerKind(wanted: "auto" | "shared" | "dedicated"): "shared" | 
   return "dedicated";
 }
 
+type Enter = Extract<ToWorker, { readonly type: "enter" }>;
+
 export class Link {
-  readonly #port: Port;
-  readonly #hello: ToWorker;
+  readonly #connect: () => Port;
+  readonly #listener: (message: ToPage) => void;
+  #port: Port;
+  #hello: ToWorker;
+  /** Since when the worker owes a sign of life. */
+  #askedAt: number | undefined;
   readonly #subscriptions = new Map<number, string>();
   /** Writes that are not said to be on disk yet. */
   readonly #unwritten = new Map<number, string>();
+  /** The places of writes that are on disk, and of which no node has been heard. */
+  readonly #expected = new Map<number, number>();
+  readonly #rooms = new Map<string, Enter>();
 
   constructor(
     files: Files,
@@ -47,30 +67,98 @@ export class Link {
     settings: Settings,
     listener: (message: ToPage) => void,
   ) {
-    this.#port = connect(files, kind, `${settings.name}:${settings.tenant}`);
+    this.#connect = () => connect(files, kind, `${settings.name}:${settings.tenant}`);
+    this.#listener = listener;
     this.#hello = { type: "hello", settings, wasm: files.wasm.href };
-    this.#port.onmessage = ({ data }) => {
-      if (data.type === "restarted") this.#sayAgain();
-      if (data.type === "written" || data.type === "settled") this.#unwritten.delete(data.id);
-      listener(data);
-    };
+    this.#port = this.#open();
     this.#port.postMessage(this.#hello);
+    setInterval(() => {
+      this.#look();
+    }, PING_MS);
     // A tab that goes tells nobody otherwise, and its queries would be followed for ever.
     globalThis.addEventListener?.("pagehide", (event) => {
       if (!(event as PageTransitionEvent).persisted) this.#port.postMessage({ type: "bye" });
     });
   }
 
+  #open(): Port {
+    const port = this.#connect();
+    port.onmessage = ({ data }) => {
+      this.#askedAt = undefined;
+      this.#on(data);
+    };
+    return port;
+  }
+
+  #on(message: ToPage): void {
+    if (message.type === "restarted") this.#sayAgain();
+    if (message.type === "written" && !message.error) {
+      this.#unwritten.delete(message.id);
+      this.#expected.set(message.id, message.place);
+    }
+    if (message.type === "settled") {
+      this.#unwritten.delete(message.id);
+      this.#expected.delete(message.id);
+    }
+    this.#listener(message);
+  }
+
+  /** Asks for a sign of life; makes another worker where none came. */
+  #look(): void {
+    if (this.#askedAt !== undefined && Date.now() - this.#askedAt > SILENCE_MS) {
+      this.#askedAt = undefined;
+      this.#port.onmessage = null;
+      // One that was only slow knows this page twice otherwise.
+      this.#port.postMessage({ type: "bye" });
+      this.#port.close();
+      this.#port = this.#open();
+      this.#sayAgain();
+    }
+    this.#askedAt ??= Date.now();
+    this.#port.postMessage({ type: "ping" });
+  }
+
   send(message: ToWorker): void {
-    if (message.type === "subscribe") this.#subscriptions.set(message.id, message.query);
-    if (message.type === "unsubscribe") this.#subscriptions.delete(message.id);
-    if (message.type === "write") this.#unwritten.set(message.id, message.changes);
+    this.#remember(message);
     this.#port.postMessage(message);
+  }
+
+  #remember(message: ToWorker): void {
+    switch (message.type) {
+      case "subscribe":
+        this.#subscriptions.set(message.id, message.query);
+        break;
+      case "unsubscribe":
+        this.#subscriptions.delete(message.id);
+        break;
+      case "write":
+        this.#unwritten.set(message.id, message.changes);
+        break;
+      case "enter":
+        this.#rooms.set(message.room, message);
+        break;
+      case "leave":
+        this.#rooms.delete(message.room);
+        break;
+      case "presence": {
+        const enter = this.#rooms.get(message.room);
+        if (enter) this.#rooms.set(message.room, { ...enter, presence: message.presence });
+        break;
+      }
+      case "auth":
+        if (this.#hello.type === "hello") {
+          const settings = { ...this.#hello.settings, key: message.key, user: message.user };
+          this.#hello = { ...this.#hello, settings };
+        }
+        break;
+    }
   }
 
   #sayAgain(): void {
     this.#port.postMessage(this.#hello);
     for (const [id, query] of this.#subscriptions) this.#port.postMessage({ type: "subscribe", id, query });
+    for (const [id, place] of this.#expected) this.#port.postMessage({ type: "expect", id, place });
     for (const [id, changes] of this.#unwritten) this.#port.postMessage({ type: "write", id, changes });
+    for (const enter of this.#rooms.values()) this.#port.postMessage(enter);
   }
 }

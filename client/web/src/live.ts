@@ -1,20 +1,8 @@
 // A query's result on the page: one for each distinct query, shared by all that look at it.
 
 import { HalcyonError, type ErrorShape } from "./errors";
-import type { Connection } from "./protocol";
+import type { Status } from "./protocol";
 import { applyNews, type News, type Plain, type Shaper } from "./query/rows";
-
-/** How far a result can be trusted. */
-export type Status =
-  /** From this device; no node has been heard yet. */
-  | "local"
-  /** What was missed is coming in. */
-  | "syncing"
-  /** As the node has it. */
-  | "synced"
-  /** It was synced; the connection is being made again. */
-  | "stale"
-  | "offline";
 
 export interface Result<R> {
   readonly data: readonly R[];
@@ -25,19 +13,6 @@ export interface Result<R> {
   readonly error: HalcyonError | undefined;
 }
 
-export function statusOf(connection: Connection): Status {
-  switch (connection.state) {
-    case "synced":
-    case "syncing":
-      return connection.state;
-    case "connecting":
-      return connection.wasSynced ? "stale" : "local";
-    case "offline":
-    case "refused":
-      return "offline";
-  }
-}
-
 export class Live {
   readonly #shaped: Shaper;
   readonly #limit: number | undefined;
@@ -45,10 +20,10 @@ export class Live {
   #rows: readonly Plain[] = [];
   #result: Result<Plain>;
 
-  constructor(shaped: Shaper, limit: number | undefined, status: Status) {
+  constructor(shaped: Shaper, limit: number | undefined) {
     this.#shaped = shaped;
     this.#limit = limit;
-    this.#result = { data: [], isLoaded: false, status, hasMore: false, error: undefined };
+    this.#result = { data: [], isLoaded: false, status: "local", hasMore: false, error: undefined };
   }
 
   /** The same object until something changes. */
@@ -69,8 +44,12 @@ export class Live {
 
   onNews(text: string): void {
     const news = JSON.parse(text) as News;
-    if (news.error !== undefined) {
-      this.onError({ code: "QUERY_FAILED", message: news.error });
+    const { status = this.#result.status } = news;
+    // What a node refused another may take.
+    const old = status === "synced" ? undefined : this.#result.error;
+    const error = news.error ? HalcyonError.from(news.error) : old;
+    if (!news.rows && !news.edits) {
+      this.#set({ status, error });
       return;
     }
     this.#rows = applyNews(this.#rows, news, this.#shaped);
@@ -79,15 +58,11 @@ export class Live {
     const shown = hasMore ? this.#rows.slice(0, this.#limit) : this.#rows;
     const before = this.#result.data;
     const isSame = shown.length === before.length && shown.every((row, at) => row === before[at]);
-    this.#set({ data: isSame ? before : shown, isLoaded: true, hasMore, error: undefined });
+    this.#set({ data: isSame ? before : shown, isLoaded: true, hasMore, status, error });
   }
 
   onError(error: ErrorShape): void {
     this.#set({ error: HalcyonError.from(error) });
-  }
-
-  onStatus(status: Status): void {
-    if (status !== this.#result.status) this.#set({ status });
   }
 
   #set(next: Partial<Result<Plain>>): void {

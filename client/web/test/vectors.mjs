@@ -10,20 +10,28 @@ export async function run(Engine, module, cases) {
     const [a, b] = [JSON.stringify(got), JSON.stringify(expected)];
     if (a !== b) differing.push([name, what, a, b]);
   };
-  for (const { name, writes, pushes, messages, fingerprint, answers } of cases) {
+  for (const { name, writes, pushes, events, reversed, fingerprint, answers } of cases) {
     for (const [at, { client, wall, changes }] of writes.entries()) {
       const world = { client: [0n, BigInt(client)], now: () => BigInt(wall) };
-      const engine = await Engine.open(module, "app", world);
+      const engine = await Engine.open(module, "app", undefined, world);
       engine.durable(engine.write(JSON.stringify(changes)));
       check(name, `push ${at}`, hex(engine.nextPush()), pushes[at]);
     }
-    for (const order of [messages, messages.toReversed()]) {
-      const engine = await Engine.open(module, "app", { client: [0n, 99n], now: () => 0n });
-      for (const message of order) engine.onWatched(bytesOf(message));
+    for (const order of [events, reversed]) {
+      const world = { client: [0n, 99n], now: () => 0n };
+      const engine = await Engine.open(module, "app", undefined, world);
+      for (const [at, { query }] of answers.entries()) engine.follow(at + 1, JSON.stringify(query));
+      for (const event of order) {
+        engine.onEvent(bytesOf(event));
+        // Numbers are given to subscriptions when they are asked for.
+        while (engine.nextCall());
+      }
+      engine.takeNews();
       check(name, "fingerprint", engine.fingerprint(), fingerprint);
       for (const [at, { query, rows }] of answers.entries()) {
-        engine.subscribe(at, JSON.stringify(query));
+        engine.follow(0, JSON.stringify(query));
         const [frame] = engine.takeNews();
+        engine.unfollow(0);
         check(name, `answer ${at}`, JSON.parse(frame?.text ?? "null").rows, rows);
       }
     }

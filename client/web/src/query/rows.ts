@@ -1,5 +1,7 @@
 // Rows of the engine become rows of the schema, and an edit keeps every object that it does not touch.
 
+import type { ErrorShape } from "../errors";
+import type { Status } from "../protocol";
 import type { AnyField } from "../schema/fields";
 import { type Entities, inverseField } from "../schema/schema";
 import { decode, type Report } from "../values";
@@ -77,17 +79,17 @@ function sharePlain(before: Plain, after: Plain): Plain {
   return isSame ? before : shared;
 }
 
-/** What the engine says of an answer (halcyon-wasm, `answers`). */
+/** What the engine says of an answer (halcyon-wasm, `news`). */
 export interface News {
   readonly rows?: readonly Plain[];
   readonly edits?: readonly (readonly [0 | 1 | 2, number, Plain?])[];
-  readonly error?: string;
+  readonly status?: Status;
+  readonly error?: ErrorShape;
 }
 
 /** The next list. The one before stays as it is, and so does every row that did not change. */
 export function applyNews(before: readonly Plain[], news: News, shaped: Shaper): readonly Plain[] {
-  if (news.rows) return shareArray(before, news.rows.map(shaped)) as readonly Plain[];
-  const rows = [...before];
+  const rows = news.rows ? [...(shareArray(before, news.rows.map(shaped)) as readonly Plain[])] : [...before];
   const gone = new Map<unknown, Plain>();
   for (const [kind, at, object] of news.edits ?? []) {
     if (kind === 0) {

@@ -5,8 +5,18 @@ import type { AnyField, Entity, Fields, RefField, RefManyField, ValueField } fro
 
 export type Entities = Readonly<Record<string, Entity<Fields>>>;
 
-export interface Schema<S extends Entities> {
+/** What a kind of room holds: what each connection does, what all share for the moment, and what is said. */
+export interface RoomShape {
+  readonly presence?: Fields;
+  readonly status?: Fields;
+  readonly events?: Readonly<Record<string, Fields>>;
+}
+
+export type RoomShapes = Readonly<Record<string, RoomShape>>;
+
+export interface Schema<S extends Entities, R extends RoomShapes = RoomShapes> {
   readonly entities: S;
+  readonly rooms: R;
 }
 
 export type Name<S extends Entities> = keyof S & string;
@@ -100,8 +110,13 @@ export interface InverseField {
 
 const NAME = /^[A-Za-z_][A-Za-z0-9_-]{0,63}$/;
 
+type NoRooms = Readonly<Record<never, RoomShape>>;
+
 /** Checks names and references once, so that nothing later has to. */
-export function defineSchema<const S extends Entities>(entities: S): Schema<S> {
+export function defineSchema<const S extends Entities, const R extends RoomShapes = NoRooms>(
+  entities: S,
+  more?: { readonly rooms: R },
+): Schema<S, R> {
   const fail = (message: string): never => {
     throw new HalcyonError("INVALID_SCHEMA", message);
   };
@@ -119,7 +134,9 @@ export function defineSchema<const S extends Entities>(entities: S): Schema<S> {
       }
     }
   }
-  return { entities };
+  const rooms = more?.rooms ?? ({} as R);
+  for (const type of Object.keys(rooms)) if (!NAME.test(type)) fail(`"${type}" is not a name for a room`);
+  return { entities, rooms };
 }
 
 /** The field whose reverse side has this name. */

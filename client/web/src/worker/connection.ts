@@ -1,68 +1,91 @@
-// The way to a node and back: finds the nearest, keeps one watch open, pushes what waits, and starts again after
-// failures. What is said and what it means is the engine's.
+// The way to a node and back: finds the nearest, keeps the session's one stream open, makes the calls beside it, pushes
+// what waits, and starts again after failures. What is said and what it means is the engine's.
 
 import type { ErrorShape } from "../errors";
 import type { Connection, ConnectionState, Settings } from "../protocol";
-import type { Engine, Pushed } from "./engine";
+import type { Call, Engine, Pushed, RoomCall } from "./engine";
 import { call, CallError, stream, type Caller } from "./transport";
+import { sleep } from "./wait";
 
 const QUICK_MS = 3_000;
 const PUSH_MS = 15_000;
-/** Nodes say that they live every few seconds. A watch that is silent for so long is dead. */
-const SILENCE_MS = 60_000;
+/** The node answers the query first. */
+const SUBSCRIBE_MS = 20_000;
+/** Nodes say that they live every few seconds. A stream that is silent for so long is dead. */
+const SILENCE_MS = 15_000;
 const BACKOFF_MIN_MS = 50;
 const BACKOFF_MAX_MS = 5_000;
 /** Somebody has to mend a refusal of the client as a whole. */
 const BLOCKED_MS = 15_000;
+/** A node that failed has to be so much nearer than another to be taken again soon. */
+const DETOUR_MS = 500;
+const DETOUR_FOR_MS = 10_000;
+/** How often a client that keeps acknowledged sets asks whether a second replica has them: ever more rarely. */
+const HELD_MIN_MS = 2_000;
+const HELD_MAX_MS = 30_000;
 
 interface Listener {
   /** Something came in: show it, keep it. */
   onChange(): void;
-  onPushed(pushed: Pushed): void;
-  onConnection(connection: Connection): void;
+  /** Resolves when what must be on the disk before the next push is there. */
+  onPushed(pushed: Pushed): Promise<void>;
+  onConnection(): void;
+  /** Whether every query that is followed has the node's state. */
+  isSynced(): boolean;
+  /** The session is open (again): rooms are to be entered. */
+  onSession(): void;
+  onSessionLost(): void;
+  onRooms(): void;
 }
 
 interface Route {
   readonly base: string;
+  readonly node: string;
   readonly region: string;
 }
 
-const sleep = (ms: number, signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
+/** A room's call has no session to go by. */
+export class NoSession extends Error {}
 
 function baseOf(address: string): string {
   return /^https?:\/\//.test(address) ? address.replace(/\/+$/, "") : `http://${address}`;
 }
 
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+const detailsOf = (error: unknown): Uint8Array =>
+  error instanceof CallError ? error.details : new Uint8Array();
+
 export class Connector {
   readonly #engine: Engine;
   readonly #settings: Settings;
   readonly #listener: Listener;
+  /** When nodes failed last. */
+  readonly #failedAt = new Map<string, number>();
   #caller: Caller;
   #state: ConnectionState = "connecting";
-  #wasSynced = false;
+  #wasSynced: boolean;
   #error: ErrorShape | undefined;
   #route: Route | undefined;
   #failures = 0;
   #stop: AbortController | undefined;
+  /** Ends the stream under way; another follows. */
+  #attempt: AbortController | undefined;
+  #isOpen = false;
   #isPushing = false;
 
-  constructor(engine: Engine, settings: Settings, listener: Listener) {
+  constructor(engine: Engine, settings: Settings, wasSynced: boolean, listener: Listener) {
     this.#engine = engine;
     this.#settings = settings;
     this.#listener = listener;
+    this.#wasSynced = wasSynced;
     this.#caller = { key: settings.key, user: settings.user };
   }
 
   get connection(): Connection {
+    const isSynced = this.#isOpen && this.#listener.isSynced();
+    this.#wasSynced ||= isSynced;
     return {
-      state: this.#state,
+      state: this.#isOpen && this.#state !== "refused" ? (isSynced ? "synced" : "syncing") : this.#state,
       wasSynced: this.#wasSynced,
       address: this.#route?.base,
       region: this.#route?.region,
@@ -71,21 +94,18 @@ export class Connector {
     };
   }
 
-  /** What the disk kept was up to date once. */
-  restored(): void {
-    this.#wasSynced = true;
-  }
-
   start(): void {
     if (this.#stop) return;
     this.#stop = new AbortController();
     void this.#run(this.#stop.signal);
+    void this.#askHeld(this.#stop.signal);
   }
 
   /** Cuts the connection; `start` makes it again. */
   stop(): void {
     this.#stop?.abort();
     this.#stop = undefined;
+    this.#lost();
     this.#set("offline");
   }
 
@@ -101,131 +121,230 @@ export class Connector {
     if (this.#isPushing) return;
     this.#isPushing = true;
     try {
-      while (this.#stop && this.#route && !this.#stop.signal.aborted) {
+      while (this.#stop && this.#route) {
         const body = this.#engine.nextPush();
         if (body.length === 0) break;
-        const pushed = await this.#pushOnce(this.#route, body);
-        this.#listener.onPushed(pushed);
-        if (!(await this.#goOn(pushed, this.#stop?.signal))) break;
+        const pushed = await this.#pushOnce(this.#route, body, this.#stop.signal);
+        await this.#listener.onPushed(pushed);
+        if (!(await this.#goOn(pushed.next))) break;
       }
     } finally {
       this.#isPushing = false;
     }
   }
 
-  async #pushOnce(route: Route, body: Uint8Array): Promise<Pushed> {
-    try {
-      return this.#engine.onPushed(await call(route.base, "Sync/Push", body, this.#caller, PUSH_MS));
-    } catch (error) {
-      const pushed = this.#engine.onPushRefused(
-        error instanceof CallError ? error.details : new Uint8Array(),
-      );
-      const isLost = !pushed.wait && !pushed.blocked && pushed.settled.length === 0;
-      return isLost ? { ...pushed, wait: lost(error) } : pushed;
+  /** Makes the calls that the engine wants now. */
+  ask(): void {
+    const { base } = this.#route ?? {};
+    if (!this.#isOpen || base === undefined || !this.#attempt) return;
+    for (;;) {
+      const wanted = this.#engine.nextCall();
+      if (!wanted) return;
+      void this.#call(base, wanted, this.#attempt.signal);
     }
   }
 
-  async #goOn(pushed: Pushed, signal: AbortSignal | undefined): Promise<boolean> {
-    if (!signal) return false;
-    if (pushed.blocked) {
-      this.#error = { code: pushed.blocked.code, message: pushed.blocked.message };
-      this.#set("refused");
-      await sleep(BLOCKED_MS, signal);
-    } else if (pushed.wait) {
-      await sleep(pushed.wait.retryAfterMs ?? this.#backoff(), signal);
-    } else {
-      this.#failures = 0;
+  /** Makes a call about a room. */
+  async room(kind: RoomCall, about: object): Promise<Uint8Array> {
+    if (!this.#isOpen || !this.#route) throw new NoSession("no node is connected now");
+    const body = this.#engine.roomCall(kind, about);
+    return call(this.#route.base, `Rooms/${kind}`, body, this.#caller, QUICK_MS, this.#attempt?.signal);
+  }
+
+  async #pushOnce(route: Route, body: Uint8Array, signal: AbortSignal): Promise<Pushed> {
+    try {
+      const answer = await call(route.base, "Sync/Push", body, this.#caller, PUSH_MS, signal);
+      return this.#engine.onPushed(answer);
+    } catch (error) {
+      return this.#engine.onPushFailed(detailsOf(error));
     }
-    return !signal.aborted;
+  }
+
+  /** Whether pushing goes on at once, after what an answer asks for. */
+  async #goOn(next: Pushed["next"]): Promise<boolean> {
+    const signal = this.#stop?.signal;
+    if (!signal) return false;
+    if (next.do === "go") return true;
+    if (next.do === "leave" || next.do === "move") this.#leave();
+    if (next.do === "blocked" && next.error) {
+      this.#error = { code: next.error.code, message: next.error.message };
+      this.#set("refused");
+    }
+    await sleep(next.ms, signal);
+    return this.#stop !== undefined;
+  }
+
+  /** This node is of no use now: another may be. */
+  #leave(): void {
+    if (this.#route) this.#failedAt.set(this.#route.node, Date.now());
+    this.#attempt?.abort();
   }
 
   async #run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       try {
         this.#set(this.#wasSynced && this.#failures > 0 ? "offline" : "connecting");
-        this.#route = await this.#find(signal);
-        this.#set("syncing");
+        const route = await this.#find(signal);
+        signal.throwIfAborted();
+        this.#route = route;
+        this.#engine.atNode(route.node);
         // What waits need not wait for what was missed.
         void this.push();
-        await this.#watch(this.#route, signal);
+        await this.#follow(route, signal);
       } catch (error) {
-        this.#route = undefined;
         if (signal.aborted) return;
+        this.#lost();
         await this.#failed(error, signal);
+        continue;
       }
+      if (signal.aborted) return;
+      this.#lost();
+      this.#listener.onChange();
+      await sleep(this.#backoff(), signal);
     }
   }
 
+  #lost(): void {
+    this.#attempt?.abort();
+    this.#attempt = undefined;
+    this.#route = undefined;
+    if (this.#isOpen) {
+      this.#isOpen = false;
+      this.#listener.onSessionLost();
+    }
+    this.#engine.onDisconnected();
+  }
+
   async #failed(error: unknown, signal: AbortSignal): Promise<void> {
-    const refusal = error instanceof CallError ? this.#engine.refusal(error.details) : undefined;
-    this.#error = refusal ?? {
-      code: "UNREACHABLE",
-      message: error instanceof Error ? error.message : String(error),
-    };
-    const isRefused = refusal !== undefined && refusal.code !== "WRONG_REGION" && refusal.code !== "BUSY";
+    const details = detailsOf(error);
+    const refusal = details.length > 0 ? this.#engine.refusal(details) : undefined;
+    this.#error = refusal
+      ? { code: refusal.code, message: refusal.message }
+      : { code: "UNREACHABLE", message: messageOf(error) };
+    const passing = ["WRONG_REGION", "BUSY", "RETRY", "NO_QUORUM", "INTERNAL"];
+    const isRefused = refusal !== undefined && !passing.includes(refusal.code);
     this.#set(isRefused ? "refused" : "offline");
-    await sleep(isRefused ? BLOCKED_MS : this.#backoff(), signal);
+    this.#listener.onChange();
+    await sleep(isRefused ? BLOCKED_MS : Math.max(this.#backoff(), refusal?.retryAfterMs ?? 0), signal);
   }
 
   /** The nearest node that serves the tenant: the first to answer of those that an endpoint names. */
   async #find(signal: AbortSignal): Promise<Route> {
-    const { endpoints, tenant } = this.#settings;
+    const { endpoints } = this.#settings;
     const located = await Promise.any(
       endpoints.map(async (endpoint) => {
         const base = baseOf(endpoint);
-        const body = await call(base, "Sync/Locate", this.#engine.locate(tenant), this.#caller, QUICK_MS);
-        return { base, replicas: this.#engine.onLocated(body).replicas };
+        const body = this.#engine.locate();
+        const answer = await call(base, "Sync/Locate", body, this.#caller, QUICK_MS, signal);
+        return { base, replicas: this.#engine.onLocated(answer) };
       }),
     ).catch((errors: unknown) => {
-      throw errors instanceof AggregateError ? errors.errors[0] : errors;
+      // A node's word says more than a failed connection.
+      const all = errors instanceof AggregateError ? (errors.errors as unknown[]) : [errors];
+      throw all.find((error) => detailsOf(error).length > 0) ?? all[0];
     });
     signal.throwIfAborted();
     const scheme = located.base.startsWith("https:") ? "https://" : "http://";
     const serving = located.replicas.filter((replica) => replica.serving);
     return Promise.any(
-      serving.map(async ({ address }) => {
+      serving.map(async ({ node, address }) => {
+        const failedAt = this.#failedAt.get(node);
+        if (failedAt !== undefined && Date.now() - failedAt < DETOUR_FOR_MS) await sleep(DETOUR_MS, signal);
         const base = baseOf(address.includes("://") ? address : scheme + address);
-        const hello = await call(base, "Sync/Hello", this.#engine.hello(), undefined, QUICK_MS);
-        return { base, region: this.#engine.onHello(hello).region };
+        const hello = await call(base, "Sync/Hello", this.#engine.hello(), undefined, QUICK_MS, signal);
+        return { base, ...this.#engine.onHello(hello) };
       }),
     ).catch(() => {
       throw new CallError(`none of the ${serving.length} nodes that serve the tenant can be reached`);
     });
   }
 
-  async #watch(route: Route, signal: AbortSignal): Promise<void> {
-    const silence = new AbortController();
-    let timer = setTimeout(() => {
-      silence.abort();
-    }, SILENCE_MS);
-    const both = AbortSignal.any([signal, silence.signal]);
+  /** One stream, until it ends. Throws where it ends badly. */
+  async #follow(route: Route, signal: AbortSignal): Promise<void> {
+    const attempt = new AbortController();
+    this.#attempt = attempt;
+    const both = AbortSignal.any([signal, attempt.signal]);
+    let isSilent = false;
+    const onSilence = (): void => {
+      isSilent = true;
+      attempt.abort();
+    };
+    let timer = setTimeout(onSilence, SILENCE_MS);
     try {
       for await (const message of stream(
         route.base,
-        "Sync/Watch",
-        this.#engine.watch(),
+        "Sessions/Connect",
+        this.#engine.connect(),
         this.#caller,
         both,
       )) {
         clearTimeout(timer);
-        timer = setTimeout(() => {
-          silence.abort();
-        }, SILENCE_MS);
-        const isCurrent = this.#engine.onWatched(message);
+        timer = setTimeout(onSilence, SILENCE_MS);
+        const asks = this.#engine.onEvent(message);
+        if (asks.opened) this.#opened();
         this.#listener.onChange();
-        if (isCurrent && this.#state !== "synced") this.#synced();
+        if (asks.room) this.#listener.onRooms();
+        if (asks.reopen) return;
+        this.ask();
       }
+    } catch (error) {
+      // Whoever ended it had a reason; only a node's word on it, or silence, says that the node failed.
+      if (attempt.signal.aborted && !isSilent) return;
+      this.#failedAt.set(route.node, Date.now());
+      throw error;
     } finally {
       clearTimeout(timer);
+      attempt.abort();
     }
   }
 
-  #synced(): void {
+  #opened(): void {
+    this.#isOpen = true;
     this.#failures = 0;
     this.#error = undefined;
-    this.#wasSynced = true;
-    this.#set("synced");
+    this.#set("syncing");
+    this.#listener.onSession();
     void this.push();
+  }
+
+  async #call(base: string, wanted: Call, signal: AbortSignal): Promise<void> {
+    if (wanted.waitMs > 0) await sleep(wanted.waitMs, signal);
+    const { path, body, subscription } = wanted;
+    let mustReopen = false;
+    try {
+      const answer = await call(base, path, body, this.#caller, SUBSCRIBE_MS, signal);
+      if (path === "Sessions/Unsubscribe") return;
+      mustReopen = this.#engine.onSubscribed(subscription, answer);
+    } catch (error) {
+      // A node that does not hear of an end sends what is passed over here.
+      if (path === "Sessions/Unsubscribe") return;
+      mustReopen = this.#engine.onSubscribeFailed(subscription, detailsOf(error));
+    }
+    this.#listener.onChange();
+    if (signal.aborted) return;
+    if (mustReopen) this.#attempt?.abort();
+    else this.ask();
+  }
+
+  /** Asks, in quiet moments, whether a second replica has what is kept. */
+  async #askHeld(signal: AbortSignal): Promise<void> {
+    let wait = HELD_MIN_MS;
+    while (!signal.aborted) {
+      await sleep(wait, signal);
+      const body = this.#engine.held();
+      if (body.length === 0 || !this.#route || this.#isPushing) {
+        wait = HELD_MIN_MS;
+        continue;
+      }
+      wait = Math.min(wait * 2, HELD_MAX_MS);
+      try {
+        this.#engine.onHeld(await call(this.#route.base, "Sync/Held", body, this.#caller, QUICK_MS, signal));
+        this.#listener.onChange();
+        void this.push();
+      } catch {
+        // It is asked again.
+      }
+    }
   }
 
   #backoff(): number {
@@ -236,11 +355,6 @@ export class Connector {
 
   #set(state: ConnectionState): void {
     this.#state = state;
-    this.#listener.onConnection(this.connection);
+    this.#listener.onConnection();
   }
-}
-
-function lost(error: unknown) {
-  const message = error instanceof Error ? error.message : String(error);
-  return { code: "UNREACHABLE", message, retryAfterMs: null, replicas: [] };
 }

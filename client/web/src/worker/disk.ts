@@ -1,61 +1,59 @@
-// Where the engine's records are kept: IndexedDB, or memory. A step's records are kept all or none.
+// Where the engine's records are kept: IndexedDB, or nowhere. A step's records are kept all or none.
 
 import { HalcyonError } from "../errors";
 import type { DiskRecord } from "./engine";
 
 export interface Disk {
-  /** Everything that is kept, in the order of stores and keys. */
-  readAll(): Promise<DiskRecord[]>;
+  /** Everything that is kept. None: nothing is kept here, and nothing need be said to be. */
+  readAll(): Promise<DiskRecord[] | undefined>;
   /** Resolves when the records are kept. */
   keep(records: readonly DiskRecord[]): Promise<void>;
   clear(): Promise<void>;
   close(): void;
 }
 
-/** The format of the records. A newer one is left alone. */
-const FORMAT = 1;
-const STORES = ["c", "o", "m"] as const;
+/** The format of the records. A newer one is left alone; of an older one only what waits for a node is taken over. */
+const FORMAT = 2;
 
-/** Confirmed sets lie in as many records as there were steps; from this many on they are joined into one. */
-const JOIN_FROM = 256;
+/** One store for each letter that a record has: facts, coverage, queries, written, sets, numbers. */
+const STORES = ["f", "v", "q", "w", "s", "n"] as const;
 
-export class MemoryDisk implements Disk {
-  readonly #kept = new Map<string, DiskRecord>();
+/** The stores of format 1: confirmed change sets, the outbox by numbers, and single things. */
+const OLD_STORES = ["c", "o", "m"] as const;
+const OLD_CLOCK = 2;
 
-  readAll(): Promise<DiskRecord[]> {
-    return Promise.resolve([...this.#kept.values()]);
+/** Keeps nothing. */
+export class NoDisk implements Disk {
+  readAll(): Promise<undefined> {
+    return Promise.resolve(undefined);
   }
 
-  keep(records: readonly DiskRecord[]): Promise<void> {
-    for (const record of records) {
-      const key = `${record.store}${record.key}`;
-      if (record.bytes) this.#kept.set(key, record);
-      else this.#kept.delete(key);
-    }
+  keep(): Promise<void> {
     return Promise.resolve();
   }
 
   clear(): Promise<void> {
-    this.#kept.clear();
     return Promise.resolve();
   }
 
   close(): void {
-    this.#kept.clear();
+    // There is nothing to close.
   }
 }
 
-function failed(error: DOMException | null, what: string): HalcyonError {
-  if (error?.name === "VersionError") {
-    return new HalcyonError(
-      "NEWER_STORAGE",
-      "a newer version of the app keeps its data here; reload the page",
-    );
+const newer = (): HalcyonError =>
+  new HalcyonError("NEWER_STORAGE", "a newer version of the app keeps its data here; reload the page");
+
+function failed(error: unknown, what: string): HalcyonError {
+  const { name, message } =
+    error instanceof DOMException || error instanceof Error
+      ? error
+      : { name: "", message: "the browser does not say why" };
+  if (name === "VersionError") return newer();
+  if (name === "QuotaExceededError") {
+    return new HalcyonError("STORAGE_FULL", "the browser gives no more room for local data");
   }
-  if (error?.name === "QuotaExceededError") {
-    return new HalcyonError("STORAGE_FAILED", "the browser gives no more room for local data");
-  }
-  return new HalcyonError("STORAGE_FAILED", `${what}: ${error?.message ?? "the browser does not say why"}`);
+  return new HalcyonError("STORAGE_FAILED", `${what}: ${message}`);
 }
 
 function done(transaction: IDBTransaction, what: string): Promise<void> {
@@ -69,91 +67,104 @@ function done(transaction: IDBTransaction, what: string): Promise<void> {
   });
 }
 
+/** What the outbox of format 1 held is pushed by this format's engine; all else comes again from a node. */
+function takeOver(transaction: IDBTransaction): void {
+  const [, outbox, single] = OLD_STORES.map((store) => transaction.objectStore(store));
+  if (!outbox || !single) return;
+  const keys = outbox.getAllKeys();
+  const sets = outbox.getAll();
+  const clock = single.get(OLD_CLOCK);
+  clock.onsuccess = () => {
+    for (const [at, place] of keys.result.entries()) {
+      const key = new Uint8Array(8);
+      new DataView(key.buffer).setBigUint64(0, BigInt(Number(place)));
+      transaction.objectStore("s").put(sets.result[at], key);
+    }
+    if (clock.result) transaction.objectStore("n").put(clock.result, new TextEncoder().encode("stamped"));
+    for (const store of OLD_STORES) transaction.db.deleteObjectStore(store);
+  };
+}
+
 export class IndexedDbDisk implements Disk {
   readonly #database: IDBDatabase;
+  #isOutdated = false;
 
   private constructor(database: IDBDatabase) {
     this.#database = database;
+    // A newer version of the app wants to upgrade: let it.
+    database.onversionchange = () => {
+      this.#isOutdated = true;
+      database.close();
+    };
   }
 
   static open(name: string): Promise<IndexedDbDisk> {
     return new Promise((resolve, reject) => {
       if (typeof indexedDB === "undefined") {
-        reject(
-          new HalcyonError("NO_STORAGE", "this environment has no IndexedDB; use persistence: 'memory'"),
-        );
+        reject(new HalcyonError("NO_STORAGE", "this environment has no IndexedDB"));
         return;
       }
       const request = indexedDB.open(`halcyon:${name}`, FORMAT);
-      request.onupgradeneeded = () => {
+      request.onupgradeneeded = ({ oldVersion }) => {
         for (const store of STORES) request.result.createObjectStore(store);
+        if (oldVersion === 1 && request.transaction) takeOver(request.transaction);
       };
       request.onerror = () => {
         reject(failed(request.error, "local data cannot be opened"));
       };
       request.onsuccess = () => {
-        const database = request.result;
-        // A newer version of the app wants to upgrade: let it.
-        database.onversionchange = () => {
-          database.close();
-        };
-        resolve(new IndexedDbDisk(database));
+        resolve(new IndexedDbDisk(request.result));
       };
     });
   }
 
   async readAll(): Promise<DiskRecord[]> {
-    const transaction = this.#database.transaction(STORES, "readonly");
-    const read = STORES.map(async (store) => {
-      const keys = transaction.objectStore(store).getAllKeys();
-      const values = transaction.objectStore(store).getAll();
-      await new Promise<void>((resolve, reject) => {
-        values.onsuccess = () => {
-          resolve();
-        };
-        values.onerror = () => {
-          reject(failed(values.error, "local data cannot be read"));
-        };
-      });
-      return keys.result.map((key, at) => ({
+    const what = "local data cannot be read";
+    const transaction = this.#begin("readonly", what);
+    const reads = STORES.map((store) => ({
+      store,
+      keys: transaction.objectStore(store).getAllKeys(),
+      values: transaction.objectStore(store).getAll(),
+    }));
+    await done(transaction, what);
+    return reads.flatMap(({ store, keys, values }) =>
+      keys.result.map((key, at) => ({
         store,
-        key: Number(key),
-        bytes: values.result[at] as Uint8Array,
-      }));
-    });
-    const records = (await Promise.all(read)).flat();
-    const confirmed = records.filter((record) => record.store === "c");
-    if (confirmed.length >= JOIN_FROM) await this.#join(confirmed);
-    return records;
+        key: new Uint8Array(key as ArrayBuffer),
+        bytes: values.result[at] as Uint8Array<ArrayBuffer>,
+      })),
+    );
   }
 
-  keep(records: readonly DiskRecord[]): Promise<void> {
-    if (records.length === 0) return Promise.resolve();
-    const transaction = this.#database.transaction(STORES, "readwrite", { durability: "relaxed" });
+  async keep(records: readonly DiskRecord[]): Promise<void> {
+    if (records.length === 0) return;
+    const what = "local data cannot be written";
+    const transaction = this.#begin("readwrite", what);
+    const stores = new Map(STORES.map((store) => [store as string, transaction.objectStore(store)]));
     for (const { store, key, bytes } of records) {
-      if (bytes) transaction.objectStore(store).put(bytes, key);
-      else transaction.objectStore(store).delete(key);
+      if (bytes) stores.get(store)?.put(bytes, key);
+      else stores.get(store)?.delete(key);
     }
-    return done(transaction, "local data cannot be written");
+    await done(transaction, what);
   }
 
-  clear(): Promise<void> {
-    const transaction = this.#database.transaction(STORES, "readwrite");
+  async clear(): Promise<void> {
+    const what = "local data cannot be cleared";
+    const transaction = this.#begin("readwrite", what);
     for (const store of STORES) transaction.objectStore(store).clear();
-    return done(transaction, "local data cannot be cleared");
+    await done(transaction, what);
   }
 
   close(): void {
     this.#database.close();
   }
 
-  /** Records of confirmed sets are lists, so one after the other they are one list. */
-  #join(records: readonly DiskRecord[]): Promise<void> {
-    const parts = records.map((record) => record.bytes ?? new Uint8Array());
-    const joined = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-    parts.reduce((at, part) => (joined.set(part, at), at + part.length), 0);
-    const last = records[records.length - 1]?.key ?? 0;
-    const gone = records.map((record): DiskRecord => ({ ...record, bytes: undefined }));
-    return this.keep([...gone, { store: "c", key: last, bytes: joined }]);
+  #begin(mode: IDBTransactionMode, what: string): IDBTransaction {
+    if (this.#isOutdated) throw newer();
+    try {
+      return this.#database.transaction(STORES, mode, { durability: "relaxed" });
+    } catch (error) {
+      throw failed(error, what);
+    }
   }
 }

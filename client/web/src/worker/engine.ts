@@ -1,27 +1,39 @@
 // The Rust engine behind its door (client/wasm/src/door.rs): bytes in, bytes out, one instance for each engine.
 
 import { HalcyonError } from "../errors";
+import type { RoomNews, Status, Superseded } from "../protocol";
 
 interface Door {
   readonly memory: WebAssembly.Memory;
   halcyon_input(length: number): number;
   halcyon_output(): number;
-  halcyon_open(high: bigint, low: bigint): number;
-  halcyon_restore(store: number, key: bigint): number;
-  halcyon_write(wall: bigint): number;
+  halcyon_records(): number;
+  halcyon_open(high: bigint, low: bigint, saves: number): number;
+  halcyon_write(wall: bigint, jitter: number): number;
   halcyon_durable(upTo: bigint): number;
-  halcyon_subscribe(id: number): number;
-  halcyon_unsubscribe(id: number): number;
-  halcyon_entity(): number;
-  halcyon_next_push(): number;
-  halcyon_on_pushed(): number;
-  halcyon_on_push_refused(): number;
-  halcyon_watch(): number;
-  halcyon_on_watched(wall: bigint): number;
+  halcyon_is_open(place: bigint): number;
+  halcyon_follow(id: number): number;
+  halcyon_unfollow(id: number): number;
   halcyon_take_news(): number;
   halcyon_take_records(): number;
+  halcyon_next_push(): number;
+  halcyon_on_pushed(wall: bigint, jitter: number): number;
+  halcyon_on_push_failed(wall: bigint, jitter: number): number;
+  halcyon_connect(): number;
+  halcyon_on_event(wall: bigint, jitter: number): number;
+  halcyon_on_disconnected(): number;
+  halcyon_next_call(jitter: number): number;
+  halcyon_on_subscribed(number: number): number;
+  halcyon_on_subscribe_failed(number: number): number;
+  halcyon_held(): number;
+  halcyon_on_held(): number;
+  halcyon_at_node(node: bigint): number;
   halcyon_waiting(): number;
   halcyon_fingerprint(): number;
+  halcyon_room_call(kind: number): number;
+  halcyon_room_news(): number;
+  halcyon_room_left(): number;
+  halcyon_on_entered(): number;
   halcyon_hello(): number;
   halcyon_on_hello(): number;
   halcyon_locate(): number;
@@ -29,11 +41,12 @@ interface Door {
   halcyon_error(): number;
 }
 
-/** One thing to keep on disk, or to keep no longer (halcyon-wasm, `record`). */
+/** One thing to keep on disk, or to keep no longer (halcyon-wasm, `disk`). */
 export interface DiskRecord {
+  /** A letter. */
   readonly store: string;
-  readonly key: number;
-  readonly bytes: Uint8Array | undefined;
+  readonly key: Uint8Array<ArrayBuffer>;
+  readonly bytes: Uint8Array<ArrayBuffer> | undefined;
 }
 
 /** A refusal that a node gave. */
@@ -41,7 +54,6 @@ export interface Refusal {
   readonly code: string;
   readonly message: string;
   readonly retryAfterMs: number | null;
-  readonly replicas: readonly Replica[];
 }
 
 export interface Replica {
@@ -51,14 +63,50 @@ export interface Replica {
   readonly serving: boolean;
 }
 
+/** What a push came to. */
 export interface Pushed {
-  readonly settled: readonly { readonly place: number; readonly error?: Refusal }[];
-  readonly wait?: Refusal;
-  readonly blocked?: Refusal;
+  readonly settled: readonly {
+    readonly place: number;
+    readonly error?: Refusal;
+    readonly superseded?: readonly Superseded[];
+  }[];
+  /** Sets got a new timestamp: they must be on the disk before the next push. */
+  readonly rewritten: boolean;
+  readonly next: {
+    readonly do: "go" | "wait" | "leave" | "move" | "blocked";
+    readonly ms: number;
+    readonly error?: Refusal;
+  };
 }
+
+/** A call to make beside the session's stream. */
+export interface Call {
+  readonly path: "Sessions/Subscribe" | "Sessions/Unsubscribe";
+  readonly subscription: number;
+  readonly waitMs: number;
+  readonly body: Uint8Array;
+}
+
+/** What an event of the session asks for. */
+export interface Asks {
+  /** The stream must be opened anew. */
+  readonly reopen: boolean;
+  /** The session is open: rooms are to be entered. */
+  readonly opened: boolean;
+  readonly room: boolean;
+}
+
+/** Calls about rooms, in the order of their numbers (halcyon-wasm, `room`). */
+const ROOM_CALLS = ["EnterRoom", "LeaveRoom", "SetPresence", "SetRoomStatus", "SendRoomMessage"] as const;
+export type RoomCall = (typeof ROOM_CALLS)[number];
+
+/** In the order of their numbers (halcyon-wasm, `news`). */
+const STATUSES = ["local", "syncing", "synced", "stale", "offline"] as const;
 
 export interface NewsFrame {
   readonly id: number;
+  /** Where it changed. */
+  readonly status: Status | undefined;
   readonly text: string;
 }
 
@@ -78,46 +126,128 @@ function draw(): World {
   return { client: [high, low], now: () => BigInt(Date.now()) };
 }
 
+const jitter = (): number => Math.floor(Math.random() * 2 ** 32);
+
+/** What a disk holds, as the engine reads it. */
+export function packRecords(records: readonly DiskRecord[]): Uint8Array {
+  const sizes = records.map(({ key, bytes }) => 8 + key.length + (bytes?.length ?? 0));
+  const packed = new Uint8Array(sizes.reduce((sum, size) => sum + size, 0));
+  const view = new DataView(packed.buffer);
+  let at = 0;
+  for (const { store, key, bytes = NOTHING } of records) {
+    packed[at] = store.charCodeAt(0);
+    packed[at + 1] = 1;
+    view.setUint16(at + 2, key.length);
+    view.setUint32(at + 4, bytes.length);
+    packed.set(key, at + 8);
+    packed.set(bytes, at + 8 + key.length);
+    at += 8 + key.length + bytes.length;
+  }
+  return packed;
+}
+
+function unpackRecords(bytes: Uint8Array<ArrayBuffer>): DiskRecord[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const records: DiskRecord[] = [];
+  for (let at = 0; at < bytes.length;) {
+    const from = at + 8 + view.getUint16(at + 2);
+    const end = from + view.getUint32(at + 4);
+    records.push({
+      store: String.fromCharCode(bytes[at] ?? 0),
+      key: bytes.slice(at + 8, from),
+      bytes: bytes[at + 1] === 1 ? bytes.slice(from, end) : undefined,
+    });
+    at = end;
+  }
+  return records;
+}
+
 export class Engine {
   readonly #door: Door;
   readonly #now: () => bigint;
+  /** Sets that an earlier run left on the disk and this release cannot read. */
+  unreadable = 0;
+  /** It is in no state to go on; told once. */
+  onCrash: (error: HalcyonError) => void = () => undefined;
 
   private constructor(door: Door, world: World) {
     this.#door = door;
     this.#now = world.now;
   }
 
-  /** A new engine for a tenant. Every opening is a client incarnation of its own. */
-  static async open(module: WebAssembly.Module, tenant: string, world: World = draw()): Promise<Engine> {
-    const instance = await WebAssembly.instantiate(module);
-    const engine = new Engine(instance.exports as unknown as Door, world);
+  /** A new engine for a tenant, with what a disk kept. Every opening is a client incarnation of its own. */
+  static async open(
+    module: WebAssembly.Module,
+    tenant: string,
+    disk?: readonly DiskRecord[],
+    world: World = draw(),
+  ): Promise<Engine> {
+    const { exports } = await WebAssembly.instantiate(module);
+    let crash: HalcyonError | undefined;
+    const guarded = Object.entries(exports).map(([name, item]) => [
+      name,
+      typeof item !== "function"
+        ? item
+        : (...args: unknown[]): unknown => {
+            if (crash) throw crash;
+            try {
+              return (item as (...args: unknown[]) => unknown)(...args);
+            } catch (error) {
+              crash = new HalcyonError("ENGINE_FAILED", `the engine has stopped: ${String(error)}`);
+              engine.onCrash(crash);
+              throw crash;
+            }
+          },
+    ]);
+    const engine = new Engine(Object.fromEntries(guarded) as Door, world);
+    engine.#put(packRecords(disk ?? []));
+    engine.#take(engine.#door.halcyon_records());
     engine.#put(toBytes.encode(tenant));
-    engine.#take(engine.#door.halcyon_open(...world.client));
+    const opened = engine.#take(engine.#door.halcyon_open(...world.client, disk ? 1 : 0));
+    engine.unreadable = Number(toText.decode(opened));
     return engine;
-  }
-
-  restore(record: DiskRecord): void {
-    this.#put(record.bytes ?? NOTHING);
-    this.#take(this.#door.halcyon_restore(record.store.charCodeAt(0), BigInt(record.key)));
   }
 
   /** Shows a write; returns its place in the outbox. */
   write(changes: string): number {
     this.#put(toBytes.encode(changes));
-    return Number(toText.decode(this.#take(this.#door.halcyon_write(this.#now()), "INVALID_WRITE")));
+    const length = this.#door.halcyon_write(this.#now(), jitter());
+    return Number(toText.decode(this.#take(length, "INVALID_WRITE")));
   }
 
   durable(upTo: number): void {
     this.#take(this.#door.halcyon_durable(BigInt(upTo)));
   }
 
-  subscribe(id: number, query: string): void {
-    this.#put(toBytes.encode(query));
-    this.#take(this.#door.halcyon_subscribe(id), "QUERY_FAILED");
+  /** Whether no node has answered for the write at this place. */
+  isOpen(place: number): boolean {
+    return this.#take(this.#door.halcyon_is_open(BigInt(place))).length > 0;
   }
 
-  unsubscribe(id: number): void {
-    this.#take(this.#door.halcyon_unsubscribe(id));
+  follow(id: number, query: string): void {
+    this.#put(toBytes.encode(query));
+    this.#take(this.#door.halcyon_follow(id), "QUERY_FAILED");
+  }
+
+  unfollow(id: number): void {
+    this.#take(this.#door.halcyon_unfollow(id));
+  }
+
+  takeNews(): NewsFrame[] {
+    const bytes = this.#take(this.#door.halcyon_take_news());
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const frames: NewsFrame[] = [];
+    for (let at = 0; at < bytes.length;) {
+      const end = at + 9 + view.getUint32(at + 4);
+      const status = STATUSES[bytes[at + 8] ?? STATUSES.length];
+      frames.push({ id: view.getUint32(at), status, text: toText.decode(bytes.subarray(at + 9, end)) });
+      at = end;
+    }
+    return frames;
+  }
+
+  takeRecords(): DiskRecord[] {
+    return unpackRecords(this.#take(this.#door.halcyon_take_records()));
   }
 
   nextPush(): Uint8Array {
@@ -126,52 +256,64 @@ export class Engine {
 
   onPushed(body: Uint8Array): Pushed {
     this.#put(body);
-    return this.#json(this.#door.halcyon_on_pushed()) as Pushed;
+    return this.#json(this.#door.halcyon_on_pushed(this.#now(), jitter())) as Pushed;
   }
 
   /** The push under way has no answer, or was refused as a whole. */
-  onPushRefused(details: Uint8Array): Pushed {
+  onPushFailed(details: Uint8Array): Pushed {
     this.#put(details);
-    return this.#json(this.#door.halcyon_on_push_refused()) as Pushed;
+    return this.#json(this.#door.halcyon_on_push_failed(this.#now(), jitter())) as Pushed;
   }
 
-  watch(): Uint8Array {
-    return this.#take(this.#door.halcyon_watch());
+  connect(): Uint8Array {
+    return this.#take(this.#door.halcyon_connect());
   }
 
-  /** Whether the confirmed state is up to date now. */
-  onWatched(body: Uint8Array): boolean {
+  onEvent(body: Uint8Array): Asks {
     this.#put(body);
-    return this.#take(this.#door.halcyon_on_watched(this.#now())).length > 0;
+    const [asks = 0] = this.#take(this.#door.halcyon_on_event(this.#now(), jitter()));
+    return { reopen: (asks & 1) !== 0, opened: (asks & 2) !== 0, room: (asks & 4) !== 0 };
   }
 
-  takeNews(): NewsFrame[] {
-    const bytes = this.#take(this.#door.halcyon_take_news());
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    const frames: NewsFrame[] = [];
-    for (let at = 0; at < bytes.length;) {
-      const end = at + 8 + view.getUint32(at + 4);
-      frames.push({ id: view.getUint32(at), text: toText.decode(bytes.subarray(at + 8, end)) });
-      at = end;
-    }
-    return frames;
+  onDisconnected(): void {
+    this.#take(this.#door.halcyon_on_disconnected());
   }
 
-  takeRecords(): DiskRecord[] {
-    const bytes = this.#take(this.#door.halcyon_take_records());
+  nextCall(): Call | undefined {
+    const bytes = this.#take(this.#door.halcyon_next_call(jitter()));
+    if (bytes.length === 0) return undefined;
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    const records: DiskRecord[] = [];
-    for (let at = 0; at < bytes.length;) {
-      const end = at + 14 + view.getUint32(at + 10);
-      const kept = bytes[at + 1] === 1 ? bytes.slice(at + 14, end) : undefined;
-      records.push({
-        store: String.fromCharCode(bytes[at] ?? 0),
-        key: Number(view.getBigUint64(at + 2)),
-        bytes: kept,
-      });
-      at = end;
-    }
-    return records;
+    return {
+      path: bytes[0] === 0 ? "Sessions/Subscribe" : "Sessions/Unsubscribe",
+      subscription: view.getUint32(1),
+      waitMs: view.getUint32(5),
+      body: bytes.subarray(9),
+    };
+  }
+
+  /** Whether the stream must be opened anew. */
+  onSubscribed(subscription: number, body: Uint8Array): boolean {
+    this.#put(body);
+    return this.#take(this.#door.halcyon_on_subscribed(subscription))[0] === 1;
+  }
+
+  onSubscribeFailed(subscription: number, details: Uint8Array): boolean {
+    this.#put(details);
+    return this.#take(this.#door.halcyon_on_subscribe_failed(subscription))[0] === 1;
+  }
+
+  /** The body of `Held`; empty while nothing waits for a second replica. */
+  held(): Uint8Array {
+    return this.#take(this.#door.halcyon_held());
+  }
+
+  onHeld(body: Uint8Array): void {
+    this.#put(body);
+    this.#take(this.#door.halcyon_on_held());
+  }
+
+  atNode(node: string): void {
+    this.#take(this.#door.halcyon_at_node(BigInt(node)));
   }
 
   waiting(): number {
@@ -180,6 +322,27 @@ export class Engine {
 
   fingerprint(): string {
     return toText.decode(this.#take(this.#door.halcyon_fingerprint()));
+  }
+
+  /** The body of a call about a room. */
+  roomCall(call: RoomCall, about: object): Uint8Array {
+    this.#put(toBytes.encode(JSON.stringify(about)));
+    return this.#take(this.#door.halcyon_room_call(ROOM_CALLS.indexOf(call)));
+  }
+
+  roomNews(): RoomNews[] {
+    return this.#json(this.#door.halcyon_room_news()) as RoomNews[];
+  }
+
+  roomLeft(room: string): void {
+    this.#put(toBytes.encode(room));
+    this.#take(this.#door.halcyon_room_left());
+  }
+
+  /** This origin's name in a room that was entered. */
+  onEntered(body: Uint8Array): string {
+    this.#put(body);
+    return toText.decode(this.#take(this.#door.halcyon_on_entered()));
   }
 
   hello(): Uint8Array {
@@ -191,14 +354,13 @@ export class Engine {
     return this.#json(this.#door.halcyon_on_hello()) as { node: string; region: string };
   }
 
-  locate(tenant: string): Uint8Array {
-    this.#put(toBytes.encode(tenant));
+  locate(): Uint8Array {
     return this.#take(this.#door.halcyon_locate());
   }
 
-  onLocated(body: Uint8Array): { readonly tenant: string; readonly replicas: readonly Replica[] } {
+  onLocated(body: Uint8Array): readonly Replica[] {
     this.#put(body);
-    return this.#json(this.#door.halcyon_on_located()) as { tenant: string; replicas: Replica[] };
+    return this.#json(this.#door.halcyon_on_located()) as Replica[];
   }
 
   /** The refusal in a status' details. */
@@ -215,12 +377,9 @@ export class Engine {
   #take(
     length: number,
     code: "ENGINE_FAILED" | "INVALID_WRITE" | "QUERY_FAILED" = "ENGINE_FAILED",
-  ): Uint8Array {
-    const bytes = new Uint8Array(
-      this.#door.memory.buffer,
-      this.#door.halcyon_output(),
-      Math.abs(length),
-    ).slice();
+  ): Uint8Array<ArrayBuffer> {
+    const at = this.#door.halcyon_output();
+    const bytes = new Uint8Array(this.#door.memory.buffer, at, Math.abs(length)).slice();
     if (length < 0) throw new HalcyonError(code, toText.decode(bytes));
     return bytes;
   }

@@ -1,10 +1,12 @@
 // One engine with its disk and its connection, for all pages of an origin that share a name.
 
 import { HalcyonError, type ErrorShape } from "../errors";
-import type { Connection, Settings, ToPage, ToWorker } from "../protocol";
+import type { Settings, Status, ToPage, ToWorker } from "../protocol";
 import { Connector } from "./connection";
-import { IndexedDbDisk, MemoryDisk, type Disk } from "./disk";
-import { Engine, type Pushed } from "./engine";
+import { IndexedDbDisk, NoDisk, type Disk } from "./disk";
+import { Engine, type DiskRecord, type Pushed } from "./engine";
+import { Rooms } from "./rooms";
+import { wakeAll } from "./wait";
 
 /** A page, as the host sees it. */
 export interface Page {
@@ -14,6 +16,7 @@ export interface Page {
 interface Subscription {
   readonly page: Page;
   readonly id: number;
+  status: Status;
 }
 
 interface Write {
@@ -21,47 +24,115 @@ interface Write {
   readonly id: number;
 }
 
-function shapeOf(error: unknown): ErrorShape {
+/** What nodes told is kept this much later: what comes meanwhile is one step. Losing it costs a few buckets of a digest. */
+const SAVE_PAUSE_MS = 100;
+/** A disk that did not take something is tried again. */
+const RETRY_MS = 5_000;
+
+export function shapeOf(error: unknown): ErrorShape {
   if (error instanceof HalcyonError) return { code: error.code, message: error.message };
   return { code: "ENGINE_FAILED", message: error instanceof Error ? error.message : String(error) };
+}
+
+/** Where the records are, and what was there. A disk that cannot be opened or read is done without. */
+async function openDisk(settings: Settings) {
+  if (settings.persistence === "memory") return { disk: new NoDisk(), records: undefined };
+  try {
+    const disk: Disk = await IndexedDbDisk.open(`${settings.name}:${settings.tenant}`);
+    return { disk, records: await disk.readAll() };
+  } catch (error) {
+    // A newer version's data must not be passed by: what is written there would seem to be lost.
+    if (error instanceof HalcyonError && error.code === "NEWER_STORAGE") throw error;
+    return { disk: new NoDisk(), records: undefined, error: shapeOf(error) };
+  }
+}
+
+/** An engine with what the disk has; with what waits alone, if the rest of it stops the engine. */
+async function openEngine(module: WebAssembly.Module, tenant: string, disk: Disk, records?: DiskRecord[]) {
+  try {
+    return await Engine.open(module, tenant, records);
+  } catch (error) {
+    if (!records) throw error;
+    const isKept = ({ store }: DiskRecord): boolean => store === "s" || store === "n";
+    const engine = await Engine.open(module, tenant, records.filter(isKept));
+    const dropped = records.filter((record) => !isKept(record));
+    await disk.keep(dropped.map((record) => ({ ...record, bytes: undefined })));
+    return engine;
+  }
 }
 
 export class Host {
   readonly #engine: Engine;
   readonly #disk: Disk;
   readonly #connector: Connector;
+  readonly #rooms: Rooms;
+  /** The engine is lost, or its data: pages need another host. */
+  readonly #onEnd: () => void;
   readonly #pages = new Set<Page>();
   readonly #subscriptions = new Map<number, Subscription>();
   readonly #writes = new Map<number, Write>();
+  /** What the disk did not take: it goes before what comes later. */
+  #unkept: readonly DiskRecord[] = [];
+  /** Who waits for the disk. */
+  #waiting: ((error: ErrorShape | undefined) => void)[] = [];
+  #isKeeping = false;
+  #keepTimer: ReturnType<typeof setTimeout> | undefined;
   #nextSubscription = 1;
   #lastPlace = 0;
-  #keeping: Promise<void> = Promise.resolve();
+  #degraded: ErrorShape | undefined;
+  #connection = "";
+  #isEnded = false;
 
-  private constructor(engine: Engine, disk: Disk, settings: Settings) {
+  private constructor(
+    engine: Engine,
+    disk: Disk,
+    settings: Settings,
+    hadData: boolean,
+    degraded: ErrorShape | undefined,
+    onEnd: () => void,
+  ) {
     this.#engine = engine;
     this.#disk = disk;
-    this.#connector = new Connector(engine, settings, {
+    this.#degraded = degraded;
+    this.#onEnd = onEnd;
+    this.#rooms = new Rooms(engine, () => this.#connector);
+    this.#connector = new Connector(engine, settings, hadData, {
       onChange: () => {
         this.#step();
       },
-      onPushed: (pushed) => {
-        this.#onPushed(pushed);
+      onPushed: (pushed) => this.#onPushed(pushed),
+      onConnection: () => {
+        this.#tell();
       },
-      onConnection: (connection) => {
-        this.#tell(connection);
+      isSynced: () => [...this.#subscriptions.values()].every(({ status }) => status === "synced"),
+      onSession: () => {
+        this.#rooms.opened();
+      },
+      onSessionLost: () => {
+        this.#rooms.lost();
+      },
+      onRooms: () => {
+        this.#rooms.tell();
       },
     });
   }
 
-  static async open(module: WebAssembly.Module, settings: Settings): Promise<Host> {
-    const name = `${settings.name}:${settings.tenant}`;
-    const disk = settings.persistence === "memory" ? new MemoryDisk() : await IndexedDbDisk.open(name);
-    const engine = await Engine.open(module, settings.tenant);
-    const records = await disk.readAll();
-    for (const record of records) engine.restore(record);
-    const host = new Host(engine, disk, settings);
-    if (records.some((record) => record.store === "c")) host.#connector.restored();
+  static async open(module: WebAssembly.Module, settings: Settings, onEnd: () => void): Promise<Host> {
+    const { disk, records, error } = await openDisk(settings);
+    const engine = await openEngine(module, settings.tenant, disk, records);
+    const hadData = records?.some(({ store }) => store === "f") ?? false;
+    const host = new Host(engine, disk, settings, hadData, error, onEnd);
+    if (engine.unreadable > 0) {
+      host.#degraded = {
+        code: "STORAGE_FAILED",
+        message: `${engine.unreadable} pending writes on this device cannot be read`,
+      };
+    }
+    engine.onCrash = (error) => {
+      host.#crashed(error);
+    };
     host.#connector.start();
+    globalThis.addEventListener?.("online", wakeAll);
     return host;
   }
 
@@ -69,16 +140,20 @@ export class Host {
     this.#pages.add(page);
     page.send({ type: "opened" });
     page.send({ type: "connection", connection: this.#connector.connection });
+    if (this.#degraded) page.send({ type: "degraded", error: this.#degraded });
   }
 
   leave(page: Page): void {
     this.#pages.delete(page);
+    this.#rooms.gone(page);
     for (const [number, subscription] of this.#subscriptions) {
       if (subscription.page === page) this.#drop(number);
     }
+    this.#step();
   }
 
   on(page: Page, message: ToWorker): void {
+    if (this.#isEnded) return;
     switch (message.type) {
       case "subscribe":
         this.#subscribe(page, message.id, message.query);
@@ -87,13 +162,18 @@ export class Host {
         for (const [number, one] of this.#subscriptions) {
           if (one.page === page && one.id === message.id) this.#drop(number);
         }
+        this.#step();
         break;
       case "write":
         this.#write(page, message.id, message.changes);
         break;
+      case "expect":
+        this.#expect(page, message.id, message.place);
+        break;
       case "network":
         if (message.allowed) this.#connector.start();
         else this.#connector.stop();
+        this.#step();
         break;
       case "auth":
         this.#connector.signIn({ key: message.key, user: message.user });
@@ -101,10 +181,20 @@ export class Host {
       case "clear":
         void this.#clear(page, message.id);
         break;
+      case "enter":
+        this.#rooms.enter(page, message.room, message.user, message.presence);
+        break;
+      case "leave":
+      case "presence":
+      case "room-status":
+      case "say":
+        this.#rooms.on(page, message);
+        break;
       case "bye":
         this.leave(page);
         break;
       case "hello":
+      case "ping":
         break;
     }
   }
@@ -112,19 +202,21 @@ export class Host {
   #subscribe(page: Page, id: number, query: string): void {
     const number = this.#nextSubscription;
     this.#nextSubscription += 1;
-    this.#subscriptions.set(number, { page, id });
     try {
-      this.#engine.subscribe(number, query);
+      this.#engine.follow(number, query);
+      this.#subscriptions.set(number, { page, id, status: "local" });
     } catch (error) {
-      this.#drop(number);
+      if (this.#isEnded) return;
       page.send({ type: "refused-query", id, error: shapeOf(error) });
     }
     this.#step();
+    this.#connector.ask();
   }
 
   #drop(number: number): void {
     this.#subscriptions.delete(number);
-    this.#engine.unsubscribe(number);
+    this.#engine.unfollow(number);
+    this.#connector.ask();
   }
 
   #write(page: Page, id: number, changes: string): void {
@@ -132,60 +224,144 @@ export class Host {
     try {
       place = this.#engine.write(changes);
     } catch (error) {
-      page.send({ type: "settled", id, error: shapeOf(error) });
+      if (this.#isEnded) return;
+      page.send({ type: "settled", id, error: shapeOf(error), superseded: [] });
       return;
     }
     this.#lastPlace = place;
     this.#writes.set(place, { page, id });
-    this.#step(() => {
-      page.send({ type: "written", id });
+    this.#waiting.push((error) => {
+      page.send({ type: "written", id, place, error });
     });
-    this.#tell(this.#connector.connection);
+    this.#step();
+    void this.#keep();
   }
 
-  #onPushed(pushed: Pushed): void {
-    for (const { place, error } of pushed.settled) {
+  /** Another engine took this write in. What a node has answered for is settled. */
+  #expect(page: Page, id: number, place: number): void {
+    if (this.#engine.isOpen(place)) this.#writes.set(place, { page, id });
+    else page.send({ type: "settled", id, error: undefined, superseded: [] });
+  }
+
+  async #onPushed(pushed: Pushed): Promise<void> {
+    for (const { place, error, superseded = [] } of pushed.settled) {
       const write = this.#writes.get(place);
       this.#writes.delete(place);
-      if (write) write.page.send({ type: "settled", id: write.id, error });
+      if (write) write.page.send({ type: "settled", id: write.id, error, superseded });
       else if (error) this.#send({ type: "rolled-back", error });
     }
     this.#step();
-    this.#tell(this.#connector.connection);
+    if (!pushed.rewritten) return;
+    await new Promise<void>((resolve) => {
+      this.#waiting.push(() => {
+        resolve();
+      });
+      void this.#keep();
+    });
   }
 
-  /** Shows what changed at once, keeps it, and lets go to nodes only what the disk has. */
-  #step(kept?: () => void): void {
-    for (const { id, text } of this.#engine.takeNews()) {
+  /** Shows what changed at once; the disk follows. */
+  #step(): void {
+    if (this.#isEnded) return;
+    for (const { id, status, text } of this.#engine.takeNews()) {
       const subscription = this.#subscriptions.get(id);
-      subscription?.page.send({ type: "news", id: subscription.id, text });
+      if (!subscription) continue;
+      subscription.status = status ?? subscription.status;
+      subscription.page.send({ type: "news", id: subscription.id, text });
     }
-    const records = this.#engine.takeRecords();
-    const place = this.#lastPlace;
-    if (records.length === 0) return;
-    // Steps are kept in their order: each record waits for those before it.
-    this.#keeping = this.#keeping
-      .then(() => this.#disk.keep(records))
-      .then(
-        () => {
-          this.#engine.durable(place);
-          kept?.();
-          void this.#connector.push();
-        },
-        (error: unknown) => {
-          this.#send({ type: "failed", error: shapeOf(error) });
-        },
-      );
+    this.#tell();
+    this.#keepTimer ??= setTimeout(() => {
+      this.#keepTimer = undefined;
+      void this.#keep();
+    }, SAVE_PAUSE_MS);
+  }
+
+  /** Keeps all that is not kept, step after step: what comes while one is written goes together with the next. */
+  async #keep(): Promise<void> {
+    if (this.#isKeeping || this.#isEnded) return;
+    this.#isKeeping = true;
+    try {
+      for (;;) {
+        const waiting = this.#waiting;
+        this.#waiting = [];
+        const place = this.#lastPlace;
+        const records = [...this.#unkept, ...this.#engine.takeRecords()];
+        if (records.length === 0 && waiting.length === 0) break;
+        const error = await this.#keepOnce(records);
+        if (this.#isEnded) return;
+        // What no disk takes goes to a node all the same: there it is safe.
+        this.#engine.durable(place);
+        for (const tell of waiting) tell(error);
+        void this.#connector.push();
+        if (error && this.#waiting.length === 0) break;
+      }
+    } catch {
+      // The engine has stopped, and another one starts from what the disk has.
+    } finally {
+      this.#isKeeping = false;
+    }
+  }
+
+  async #keepOnce(records: readonly DiskRecord[]): Promise<ErrorShape | undefined> {
+    try {
+      await this.#disk.keep(records);
+      this.#unkept = [];
+      this.#degraded = undefined;
+      return undefined;
+    } catch (error) {
+      const shape = shapeOf(error);
+      // Of each key only the last counts.
+      const last = new Map(records.map((record) => [`${record.store}${record.key.join()}`, record]));
+      this.#unkept = [...last.values()];
+      if (this.#degraded?.code !== shape.code) this.#send({ type: "degraded", error: shape });
+      this.#degraded = shape;
+      this.#keepTimer ??= setTimeout(() => {
+        this.#keepTimer = undefined;
+        void this.#keep();
+      }, RETRY_MS);
+      return shape;
+    }
   }
 
   async #clear(page: Page, id: number): Promise<void> {
-    this.#connector.stop();
-    await this.#keeping;
-    await this.#disk.clear();
-    page.send({ type: "cleared", id });
+    this.#end();
+    try {
+      await this.#disk.clear();
+      page.send({ type: "cleared", id });
+    } catch (error) {
+      page.send({ type: "degraded", error: shapeOf(error) });
+    }
+    this.#disk.close();
+    this.#onEnd();
+    this.#send({ type: "restarted" });
   }
 
-  #tell(connection: Connection): void {
+  /** The engine is in no state to go on: another one starts from the disk. */
+  #crashed(error: unknown): void {
+    if (this.#isEnded) return;
+    this.#end();
+    this.#disk.close();
+    this.#send({ type: "degraded", error: shapeOf(error) });
+    this.#onEnd();
+    this.#send({ type: "restarted" });
+  }
+
+  #end(): void {
+    this.#isEnded = true;
+    clearTimeout(this.#keepTimer);
+    try {
+      this.#connector.stop();
+    } catch {
+      // The engine did not survive to hear of it.
+    }
+  }
+
+  #tell(): void {
+    if (this.#isEnded) return;
+    const { connection } = this.#connector;
+    const text = JSON.stringify(connection);
+    if (text === this.#connection) return;
+    this.#connection = text;
     this.#send({ type: "connection", connection });
   }
 

@@ -71,6 +71,10 @@ export function follow(port: Port, serve: Serve): void {
   };
 
   port.onmessage = (event) => {
+    if (event.data.type === "ping") {
+      toPage({ type: "pong" });
+      return;
+    }
     if (event.data.type === "hello" && !channel) open(event.data);
     toLeader?.(event.data);
   };

@@ -136,17 +136,19 @@ export async function* stream(
   checkStatus((name) => response.headers.get(name));
 }
 
-/** One call with one answer, within a deadline. */
+/** One call with one answer, within a deadline, unless it is called off. */
 export async function call(
   base: string,
   path: string,
   body: Uint8Array,
   caller: Caller | undefined,
   deadlineMs: number,
+  signal?: AbortSignal,
 ): Promise<Uint8Array> {
-  const signal = AbortSignal.timeout(deadlineMs);
+  const deadline = AbortSignal.timeout(deadlineMs);
+  const either = signal ? AbortSignal.any([deadline, signal]) : deadline;
   let answer: Uint8Array | undefined;
-  for await (const message of stream(base, path, body, caller, signal)) answer = message;
+  for await (const message of stream(base, path, body, caller, either)) answer = message;
   if (!answer) throw new CallError("the answer is empty");
   return answer;
 }

@@ -2,7 +2,7 @@
 
 import { createClient, defineSchema, t } from "/dist/index.js";
 
-const schema = defineSchema({
+const entities = {
   user: t.entity({ name: t.string() }),
   todo: t.entity({
     title: t.string(),
@@ -10,7 +10,15 @@ const schema = defineSchema({
     at: t.number().default(0),
     owner: t.ref("user", { inverse: "todos" }),
   }),
-});
+};
+const rooms = {
+  doc: {
+    presence: { cursor: t.json(), since: t.date() },
+    status: { mode: t.string() },
+    events: { ping: { count: t.number() } },
+  },
+};
+const schema = defineSchema(entities, { rooms });
 
 const options = new URL(location.href).searchParams;
 const errors = [];
@@ -18,9 +26,13 @@ const db = createClient({
   schema,
   tenant: options.get("tenant"),
   endpoints: options.getAll("node"),
-  auth: { key: options.get("key") },
+  auth: { key: options.get("key"), user: options.get("user") ?? undefined },
   name: options.get("name") ?? "test",
   worker: options.get("worker") ?? "auto",
+  // A worker that breaks when the test says so.
+  files: options.has("breaks")
+    ? { worker: new URL(`/breaks.js?${options.get("breaks")}`, location.href) }
+    : {},
   onRefused: (error) => errors.push({ code: error.code, message: error.message }),
   onFailed: (error) => errors.push({ code: error.code, message: error.message }),
 });
@@ -63,4 +75,28 @@ window.test = {
       db.todo.insert({ title });
     }),
   online: (isOnline) => db.setOnline(isOnline),
+  /** What became of a write, once a node has answered. */
+  outcome: async (write) => {
+    const kept = await write.kept.then(
+      () => "kept",
+      (error) => error.code,
+    );
+    const confirmed = await write.confirmed.then(
+      () => "confirmed",
+      (error) => error.code,
+    );
+    return { kept, confirmed, status: write.status, superseded: write.superseded };
+  },
+  /** Enters a room and notes what is said there. */
+  enter: (id, presence) => {
+    const room = db.room("doc", id, { presence });
+    const heard = [];
+    const stops = [
+      room.listen(() => undefined),
+      room.on("ping", ({ data, from }) => heard.push({ ...data, from })),
+    ];
+    window.test.room = room;
+    window.test.heard = heard;
+    window.test.leave = () => stops.forEach((stop) => stop());
+  },
 };

@@ -9,6 +9,7 @@ import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 import { cluster } from "./cluster.mjs";
+import { engineTests } from "./engine.mjs";
 import { serve } from "./server.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -189,6 +190,8 @@ test("figures: a write to the own query, and to the other browser's", async () =
   console.log(`  own query       p50 ${at(own, 0.5)} ms, p98 ${at(own, 0.98)} ms`);
   console.log(`  other region    p50 ${at(other, 0.5)} ms, p98 ${at(other, 0.98)} ms`);
 });
+
+engineTests({ test, browser, open, until, state, titles, origin: pages.origin });
 
 let failed = 0;
 for (const { name, body } of tests) {
