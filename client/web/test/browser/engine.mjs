@@ -291,7 +291,6 @@ export function engineTests({ test, browser, open, until, state, titles, origin 
         (check) =>
           eval(check)(window.test.room.state.peers.map(({ user, presence }) => ({ user, ...presence }))),
         check.toString(),
-        { timeout: 15_000 },
       );
     await peers(first, (all) => all.length === 1 && all[0].user === "bob" && all[0].cursor.x === 1);
     await peers(second, (all) => all.length === 1 && all[0].since instanceof Date);

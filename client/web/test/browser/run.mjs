@@ -26,7 +26,8 @@ const FLAGS = [
   "--disable-component-update",
   "--disable-sync",
 ];
-const WAIT_MS = 15_000;
+/** Long, because the machine may be busy: what goes wrong does so for good. */
+const WAIT_MS = 60_000;
 
 const nodes = await cluster(binary, port);
 const pages = await serve();
@@ -38,6 +39,7 @@ async function browser() {
   const profile = await mkdtemp(join(tmpdir(), "halcyon-browser-"));
   const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
   const context = await chromium.launchPersistentContext(profile, { executablePath, args: FLAGS });
+  context.setDefaultTimeout(WAIT_MS);
   profiles.push({ profile, context });
   return context;
 }

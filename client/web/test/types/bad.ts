@@ -29,5 +29,15 @@ db.issues.insert({ title: "x", created: "2026-01-01" });
 db.issues.update("i1", { title: null });
 // @ts-expect-error no such field to write
 db.issues.update("i1", { titel: "x" });
+// @ts-expect-error no such kind of room
+db.room("docs", "d1");
+// @ts-expect-error a cursor has a number
+db.room("doc", "d1").set({ cursor: { x: "1" } });
+// @ts-expect-error no such event
+db.room("doc", "d1").send("pong", { count: 1 });
+// @ts-expect-error a count is a number
+db.room("doc", "d1").send("ping", { count: "1" });
+// @ts-expect-error no such status
+db.room("doc", "d1").setStatus({ mood: "x" });
 // @ts-expect-error a default of another type
 defineSchema({ a: t.entity({ b: t.string().default(3) }) });

@@ -45,6 +45,17 @@ const write = db.tx((tx) => {
 expect<Equal<typeof write.value, string>>();
 expect<Equal<typeof write.confirmed, Promise<void>>>();
 
+const room = db.room("doc", "d1", { presence: { since: new Date() } });
+expect<Equal<typeof room.state.status.mode, string | undefined>>();
+expect<Equal<(typeof room.state.peers)[number]["presence"]["cursor"], { readonly x: number } | undefined>>();
+room.set({ cursor: { x: 1 } });
+room.setStatus({ mode: null });
+room.send("ping", { count: 1 });
+room.on("ping", ({ data }) => {
+  expect<Equal<typeof data.count, number | undefined>>();
+});
+db.room("lobby", "l1").listen(() => undefined);
+
 const followed = db.follow(plain);
 expect<
   Equal<

@@ -2,7 +2,7 @@
 
 import { createClient, defineSchema, t } from "../../src/index";
 
-export const schema = defineSchema({
+const entities = {
   users: t.entity({ name: t.string(), age: t.number().optional() }),
   labels: t.entity({ name: t.string(), color: t.string().default("grey") }),
   issues: t.entity({
@@ -14,6 +14,17 @@ export const schema = defineSchema({
     labels: t.refMany("labels", { inverse: "issues" }),
   }),
   comments: t.entity({ text: t.string(), issue: t.ref("issues", { inverse: "comments" }) }),
+};
+
+export const schema = defineSchema(entities, {
+  rooms: {
+    doc: {
+      presence: { cursor: t.json<{ readonly x: number }>(), since: t.date() },
+      status: { mode: t.string() },
+      events: { ping: { count: t.number() } },
+    },
+    lobby: {},
+  },
 });
 
 export const db = createClient({ schema, tenant: "demo", endpoints: [], auth: { key: "k" } });
