@@ -7,8 +7,8 @@ use std::{
 };
 
 use halcyon_client::{
-    Acknowledged, AdminClient, AdminError, Client, ClientOptions, ConnectError, ErrorCode, Location, Outbox,
-    PUSH_DEADLINE, Pending, ReadError, Refusal, Refused, Unacknowledged, WriteError,
+    Acknowledged, AdminClient, AdminError, Client, ClientOptions, ConnectError, ErrorCode, FlushError, Location,
+    Outbox, PUSH_DEADLINE, Pending, ReadError, Refusal, Refused, Unacknowledged, WriteError,
 };
 use halcyon_core::env::{Env, WallClock};
 use serde_json::json;
@@ -200,6 +200,14 @@ pub fn unacknowledged_failure(error: Unacknowledged) -> Failure {
             output::duration(waited)
         ))
         .advise("halcyon status shows which nodes answer; look before you write again, or wait longer with --timeout"),
+    }
+}
+
+/// Says why not all writes were acknowledged.
+pub fn flush_failure(error: FlushError) -> Failure {
+    match &error {
+        FlushError::Kept(refusal) => refusal_failure(refusal),
+        FlushError::Closed => Failure::failed(error),
     }
 }
 

@@ -201,7 +201,7 @@ async fn a_lost_leader_is_replaced_and_the_write_finds_the_new_one() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_follower_on_older_files_is_brought_up_to_date_by_the_leader_that_knew_it_ahead() {
-    let mut cluster = Cluster::new(&["a", "b", "c"], patient()).await;
+    let mut cluster = Cluster::new(&["a", "b", "c"], options()).await;
     voters_are(&cluster, 1, &[1, 2, 3]).await;
     let leader = leader_among(&cluster, &[1, 2, 3]).await;
     let follower = (1..=3).map(NodeId).find(|id| *id != leader).unwrap();
@@ -292,7 +292,7 @@ async fn voters_spread_as_nodes_come_and_a_removed_one_leaves_for_good() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_learner_that_does_not_answer_gets_no_vote() {
-    let mut cluster = Cluster::new(&["a", "b", "c", "d"], patient()).await;
+    let mut cluster = Cluster::new(&["a", "b", "c", "d"], options()).await;
     voters_are(&cluster, 1, &[1, 2, 3]).await;
     cluster.stop(NodeId(4)).await;
     tokio::time::sleep(2 * LEARNER_HEARD).await;
