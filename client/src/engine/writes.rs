@@ -86,6 +86,7 @@ impl Engine {
             }
         }
         self.on_forgotten(&outcome.forgotten);
+        self.ask_after_earlier_runs();
         self.let_go();
         self.advance();
         outcome

@@ -58,11 +58,15 @@ impl Engine {
         self.session.saw(shows);
         self.shown.join(shows);
         self.link.shown_moved = true;
+        let mut is_one_new = false;
         for (id, (number, is_stale)) in &came {
-            self.on_coverage(*id, *number, *is_stale);
+            is_one_new |= self.on_coverage(*id, *number, *is_stale);
         }
         for followed in self.queries.values_mut().filter(|followed| followed.is_synced()) {
             followed.vector.join(shows);
+        }
+        if is_one_new {
+            self.ask_after_earlier_runs();
         }
         self.let_go();
         for id in came.into_keys() {
@@ -71,21 +75,24 @@ impl Engine {
         self.advance();
     }
 
-    fn on_coverage(&mut self, id: QueryId, number: u32, is_stale: bool) {
+    /// Answers whether the query is followed from here on.
+    fn on_coverage(&mut self, id: QueryId, number: u32, is_stale: bool) -> bool {
         if let Some(entered) = self.link.anew.remove(&id) {
             for entity in self.replica.covered_without(id, &entered) {
                 self.replica.uncover(id, &entity);
             }
         }
         let Some(followed) = self.queries.get_mut(&id) else {
-            return;
+            return false;
         };
         followed.is_stale = is_stale;
-        if followed.progress != Progress::Live(number) {
+        let is_new = followed.progress != Progress::Live(number);
+        if is_new {
             followed.progress = Progress::Live(number);
             followed.attempts = 0;
             self.link.queries_moved.insert(id);
         }
+        is_new
     }
 
     fn parts(&self, deltas: Vec<v1::SubscriptionDelta>) -> Result<Vec<Part>, ConvertError> {

@@ -9,7 +9,7 @@ mod coverage;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use halcyon_core::id::EntityId;
+use halcyon_core::id::{EntityId, Tag};
 use halcyon_proto::{
     convert::{self, ConvertError},
     error::{ErrorCode, Refusal},
@@ -343,6 +343,25 @@ impl Engine {
             }
             ErrorCode::Limit | ErrorCode::Forbidden | ErrorCode::Malformed => self.give_up(id, refusal),
             _ => self.want_again(id),
+        }
+    }
+
+    /// A node tells a session what became of the sets that its own clock stamped. Those that an earlier run left in the
+    /// outbox bear another's: if they change nothing of a query, word of them never comes, so the query is asked anew.
+    pub(super) fn ask_after_earlier_runs(&mut self) {
+        let earlier = self
+            .replica
+            .pending()
+            .filter(|pending| pending.set.client() != self.client);
+        let tags: Vec<Tag> = earlier.filter_map(|pending| pending.tag).collect();
+        let waits = |followed: &Followed| {
+            let is_asked = followed.is_followed() && followed.is_synced();
+            is_asked && tags.iter().any(|tag| followed.waits_for(*tag))
+        };
+        let waiting = self.queries.iter().filter(|(_, followed)| waits(followed));
+        let waiting: Vec<QueryId> = waiting.map(|(id, _)| *id).collect();
+        for id in waiting {
+            self.want_again(id);
         }
     }
 

@@ -18,7 +18,7 @@ use super::{
 };
 
 pub mod all;
-pub mod broadcast;
+pub mod bare;
 pub mod catch_up;
 pub mod cluster;
 pub mod control;
@@ -114,8 +114,8 @@ Examples:
     #[command(after_help = "Example:\n  halcyon bench resume --entities 20000 --changed 10")]
     Resume(resume::ResumeArgs),
     /// The bare server that `fanout` starts for itself
-    #[command(hide = true, after_help = "Example:\n  halcyon bench broadcast")]
-    Broadcast,
+    #[command(hide = true, after_help = "Example:\n  halcyon bench bare")]
+    Bare,
 }
 
 /// One figure.
@@ -207,7 +207,7 @@ async fn measure(what: &What, dir: &Path, globals: &Globals) -> Result<Vec<Figur
         What::Live(args) => live::run(args, dir, globals).await,
         What::Fanout(args) => fanout::run(args, dir, globals).await,
         What::Resume(args) => resume::run(args, dir, globals).await,
-        What::Broadcast => broadcast::serve().await.map(|()| Vec::new()),
+        What::Bare => bare::serve().await.map(|()| Vec::new()),
     }
 }
 
@@ -282,7 +282,7 @@ const fn name(what: &What) -> &'static str {
         What::Live(_) => "live",
         What::Fanout(_) => "fanout",
         What::Resume(_) => "resume",
-        What::Broadcast => "broadcast",
+        What::Bare => "bare",
     }
 }
 

@@ -84,7 +84,7 @@ impl Bare {
         let failure = |error: std::io::Error| Failure::failed(format_args!("cannot start a bare server: {error}"));
         let program = std::env::current_exe().map_err(failure)?;
         let mut child = Command::new(program)
-            .args(["bench", "broadcast"])
+            .args(["bench", "bare"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

@@ -1,0 +1,24 @@
+//! What an earlier run left in the outbox.
+
+use super::*;
+
+/// The node names the session of a set by its clock, and an earlier run had another.
+#[test]
+fn a_set_of_an_earlier_run_that_changes_nothing_here_does_not_stay_pending() {
+    let steps = |follows_first: bool| {
+        let follows = [Step::Follow(0, 0), Step::Connect(0), Step::Calls(0, 2, false)];
+        let pushes = [Step::Push(0, false)];
+        if follows_first {
+            follows.into_iter().chain(pushes).collect::<Vec<_>>()
+        } else {
+            pushes.into_iter().chain(follows).collect()
+        }
+    };
+    for follows_first in [true, false] {
+        let mut world = World::new();
+        world.step(Step::Write(0, vec![Edit::Close(0)]));
+        world.step(Step::Restart(0));
+        steps(follows_first).into_iter().for_each(|step| world.step(step));
+        world.settle();
+    }
+}
