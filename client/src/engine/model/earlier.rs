@@ -18,7 +18,9 @@ fn a_set_of_an_earlier_run_that_changes_nothing_here_does_not_stay_pending() {
         let mut world = World::new();
         world.step(Step::Write(0, vec![Edit::Close(0)]));
         world.step(Step::Restart(0));
-        steps(follows_first).into_iter().for_each(|step| world.step(step));
+        for step in steps(follows_first) {
+            world.step(step);
+        }
         world.settle();
     }
 }
