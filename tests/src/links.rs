@@ -76,7 +76,7 @@ impl Links {
             while let Ok((knocking, address)) = listener.accept().await {
                 let links = links.clone();
                 tokio::spawn(async move {
-                    let from = links.known_owner_of(address.port()).await;
+                    let from = links.known_owner_of(address.port(), door_port).await;
                     links.pass(knocking, (from, Some(to)), peer_port).await;
                 });
             }
@@ -162,9 +162,9 @@ impl Links {
     }
 
     /// A node may knock before the tester has noted whose process it is: a connection without an owner is never cut.
-    async fn known_owner_of(&self, port: u16) -> Side {
+    async fn known_owner_of(&self, port: u16, door: u16) -> Side {
         for _ in 0..OWNER_LOOKS {
-            let owner = self.owner_of(port);
+            let owner = self.owner_of(port, door);
             if owner.is_some() {
                 return owner;
             }
@@ -173,8 +173,8 @@ impl Links {
         None
     }
 
-    fn owner_of(&self, port: u16) -> Side {
-        let socket = format!("socket:[{}]", inode_of(port)?);
+    fn owner_of(&self, port: u16, door: u16) -> Side {
+        let socket = format!("socket:[{}]", inode_of(port, door)?);
         let owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut nodes = owners.into_iter();
         nodes.find_map(|(pid, node)| holds(pid, &socket).then_some(node))
@@ -190,13 +190,13 @@ async fn cut(table: &mut watch::Receiver<Table>, sides: (Side, Side)) {
     let _ = table.wait_for(|table| look_up(table, sides) == Link::Cut).await;
 }
 
-/// The socket whose own end is `port` on loopback, by the system's table of connections.
-fn inode_of(port: u16) -> Option<String> {
+/// The socket that leads from `port` to `door` on loopback, by the system's table of connections. Both ends count: the
+/// system gives one port to connections that lead to different places, and keeps ended ones for a minute.
+fn inode_of(port: u16, door: u16) -> Option<String> {
     let table = fs::read_to_string("/proc/net/tcp").ok()?;
-    let own_end = format!("0100007F:{port:04X}");
-    let line = table
-        .lines()
-        .find(|line| line.split_whitespace().nth(1) == Some(own_end.as_str()))?;
+    let ends = [port, door].map(|port| format!("0100007F:{port:04X}"));
+    let leads_there = |line: &&str| line.split_whitespace().skip(1).take(2).eq(&ends);
+    let line = table.lines().find(leads_there)?;
     line.split_whitespace().nth(9).map(str::to_owned)
 }
 
@@ -227,6 +227,8 @@ mod tests {
         net::{TcpListener, TcpStream},
     };
 
+    use tokio::net::TcpSocket;
+
     use super::*;
     use crate::ports::free_port;
 
@@ -240,6 +242,23 @@ mod tests {
         let stream = TcpStream::connect(("127.0.0.1", door_port)).unwrap();
         stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
         stream
+    }
+
+    #[test]
+    fn one_port_that_leads_to_two_places_is_two_sockets() {
+        let own = free_port();
+        let doors = [free_port(), free_port()];
+        let _listening = doors.map(|door| TcpListener::bind(("127.0.0.1", door)).unwrap());
+        let _connected = doors.map(|door| {
+            runtime().block_on(async {
+                let socket = TcpSocket::new_v4().unwrap();
+                socket.set_reuseaddr(true).unwrap();
+                socket.bind(([127, 0, 0, 1], own).into()).unwrap();
+                socket.connect(([127, 0, 0, 1], door).into()).await.unwrap()
+            })
+        });
+        let [first, second] = doors.map(|door| inode_of(own, door).unwrap());
+        assert_ne!(first, second);
     }
 
     trait Echo {
