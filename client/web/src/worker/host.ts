@@ -26,6 +26,8 @@ interface Write {
 
 /** What nodes told is kept this much later: what comes meanwhile is one step. Losing it costs a few buckets of a digest. */
 const SAVE_PAUSE_MS = 100;
+/** What pages that are gone followed is let go of so long after another page came. */
+const LEFT_MS = 5_000;
 /** A disk that did not take something is tried again. */
 const RETRY_MS = 5_000;
 
@@ -77,6 +79,11 @@ export class Host {
   #waiting: ((error: ErrorShape | undefined) => void)[] = [];
   #isKeeping = false;
   #keepTimer: ReturnType<typeof setTimeout> | undefined;
+  /**
+   * What the last page followed. A browser ends a worker some time after its last page; let go of in that time, it would
+   * leave the disk too, and a reload offline would show nothing.
+   */
+  readonly #left: number[] = [];
   #nextSubscription = 1;
   #lastPlace = 0;
   #degraded: ErrorShape | undefined;
@@ -146,9 +153,18 @@ export class Host {
   leave(page: Page): void {
     this.#pages.delete(page);
     this.#rooms.gone(page);
-    for (const [number, subscription] of this.#subscriptions) {
-      if (subscription.page === page) this.#drop(number);
+    const followed = [...this.#subscriptions].filter(([, one]) => one.page === page);
+    for (const [number] of followed) {
+      if (this.#pages.size > 0) this.#drop(number);
+      else this.#left.push(number);
     }
+    this.#step();
+  }
+
+  /** The pages that are here now have had time to follow what they need: the rest goes. */
+  #dropLeft(): void {
+    if (this.#isEnded || this.#pages.size === 0) return;
+    for (const number of this.#left.splice(0)) this.#drop(number);
     this.#step();
   }
 
@@ -205,6 +221,7 @@ export class Host {
     try {
       this.#engine.follow(number, query);
       this.#subscriptions.set(number, { page, id, status: "local" });
+      if (this.#left.length > 0) setTimeout(() => this.#dropLeft(), LEFT_MS);
     } catch (error) {
       if (this.#isEnded) return;
       page.send({ type: "refused-query", id, error: shapeOf(error) });

@@ -158,6 +158,32 @@ export function engineTests({ test, browser, open, until, state, titles, origin 
     await Promise.all([page.close(), other.close()]);
   });
 
+  test("who comes after the last page has gone finds what that one had, also offline", async () => {
+    const context = await browser();
+    const [first, others] = [await open(context, 0, { name: "stays" }), await bare(context)];
+    // Browsers end a worker some time after its last page. This one holds it for longer than that.
+    await others.evaluate(() => {
+      window.held = new SharedWorker("/dist/worker.js", { type: "module", name: "halcyon:stays:demo" });
+    });
+    await state(first, "synced");
+    await first.evaluate(() => window.test.confirmed("0 stays"));
+    const before = await first.evaluate(() => window.test.titles());
+    await first.evaluate(() => window.test.online(false));
+    await state(first, "offline");
+    await first.close();
+    const next = await open(context, NOWHERE, { name: "stays" });
+    await titles(next, before);
+    await others.close();
+    await next.close();
+    const last = await open(context, 0, { name: "stays" });
+    await titles(last, before);
+    await last.evaluate(async () => {
+      const { id } = window.test.result().data.find(({ title }) => title === "0 stays");
+      await window.test.db.todo.delete(id).confirmed;
+    });
+    await last.close();
+  });
+
   test("of a database of the first format what waits is taken over, and nothing else", async () => {
     const context = await browser();
     let page = await open(context, NOWHERE, { name: "source" });
