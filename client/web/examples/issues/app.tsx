@@ -9,9 +9,11 @@ import { db } from "./db";
 import { Detail } from "./detail";
 import { Choice, Filters } from "./filters";
 import { EVERYTHING } from "./issues";
+import { useKeys } from "./keys";
 import { List } from "./list";
 import { become, people, useMe } from "./me";
 import { nameOf } from "./parts";
+import { Here, Pointers, usePointer } from "./together";
 
 function Views({ view }: { readonly view: string }) {
   return (
@@ -83,13 +85,16 @@ export default function App() {
   useEffect(() => {
     document.title = "Issues";
   }, []);
+  useKeys(id, view);
+  const point = usePointer(id);
   return (
-    <div className="tracker">
+    <div className="tracker" onPointerMove={point} onPointerLeave={point}>
       <header>
         <h1>Issues</h1>
         <Views view={view} />
         <New view={view} />
         <span className="gap" />
+        <Here />
         <Who />
         <Connection db={db} />
       </header>
@@ -98,6 +103,7 @@ export default function App() {
         {view === "board" ? <Board filter={shown} /> : <List filter={shown} selected={id} />}
         {id ? <Detail id={id} onClose={() => go("issues", view)} /> : null}
       </main>
+      <Pointers />
     </div>
   );
 }

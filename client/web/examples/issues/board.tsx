@@ -25,6 +25,7 @@ function Card({ issue, status }: { readonly issue: CardIssue; readonly status: S
   return (
     <li
       className="card"
+      data-at={issue.id}
       draggable
       onDragStart={(event) => {
         event.dataTransfer.setData(KIND, issue.id);

@@ -3,7 +3,15 @@
 import { createClient, defineSchema, t } from "@halcyon/client";
 import { access } from "../shell/session";
 
-const schema = defineSchema({
+/** Where somebody points: an element that all see, by its name, and a place in it from 0 to 1. */
+export interface Pointer {
+  readonly [part: string]: string | number;
+  readonly at: string;
+  readonly x: number;
+  readonly y: number;
+}
+
+const entities = {
   user: t.entity({ name: t.string(), login: t.string() }),
   label: t.entity({ name: t.string(), color: t.string().default("#888888") }),
   issue: t.entity({
@@ -25,7 +33,14 @@ const schema = defineSchema({
     author: t.ref("user", { inverse: "comments" }),
     issue: t.ref("issue", { inverse: "comments" }),
   }),
-});
+};
+const rooms = {
+  /** Everybody who has the tracker open. Nothing of it is kept. */
+  tracker: {
+    presence: { user: t.string(), name: t.string(), issue: t.string(), pointer: t.json<Pointer | null>() },
+  },
+};
+const schema = defineSchema(entities, { rooms });
 
 export const db = createClient({
   schema,

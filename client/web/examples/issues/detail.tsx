@@ -8,6 +8,7 @@ import { Choice } from "./filters";
 import { move, PRIORITIES, STATUSES, statusOf, type Status } from "./issues";
 import { people, useMe } from "./me";
 import { Ago, Avatar, Label, nameOf, StatusMark } from "./parts";
+import { Beside } from "./together";
 import { Text } from "./text";
 
 /** An issue with all that is shown of it. */
@@ -170,7 +171,7 @@ function Comments({ issue }: { readonly issue: Issue }) {
   return (
     <>
       {issue.comments.map((comment) => (
-        <article key={comment.id}>
+        <article key={comment.id} data-at={comment.id}>
           <header>
             <Avatar of={comment.author} />
             <b>{nameOf(comment.author)}</b>
@@ -201,6 +202,7 @@ export function Detail({ id, onClose }: { readonly id: string; readonly onClose:
           </span>
         ) : null}
         <span className="gap" />
+        <Beside issue={id} />
         {issue ? (
           <button
             type="button"
@@ -219,9 +221,11 @@ export function Detail({ id, onClose }: { readonly id: string; readonly onClose:
       {isGone ? <p className="quiet empty">This issue is gone.</p> : null}
       {issue ? (
         <>
-          <Title issue={issue} />
-          <Fields issue={issue} />
-          <Text of={issue.description} />
+          <div data-at={`about ${id}`}>
+            <Title issue={issue} />
+            <Fields issue={issue} />
+            <Text of={issue.description} />
+          </div>
           <Comments issue={issue} />
           <Say issue={issue} />
         </>

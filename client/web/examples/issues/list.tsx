@@ -54,6 +54,7 @@ export function List({
           <li key={issue.id}>
             <a
               href={to("issues", "list", issue.id)}
+              data-at={issue.id}
               aria-current={issue.id === selected ? "true" : undefined}
             >
               <PriorityMark of={issue.priority} />

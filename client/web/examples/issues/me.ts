@@ -2,6 +2,7 @@
 
 import { useQuery } from "@halcyon/client/react";
 import { useSyncExternalStore } from "react";
+import { session } from "../shell/session";
 import { db } from "./db";
 
 const KEY = "halcyon-me";
@@ -21,9 +22,14 @@ function listen(listener: () => void): () => void {
   };
 }
 
-/** The id of whom this browser writes as: whoever was chosen, else the first person. */
-export function useMe(): string | undefined {
+/** Pages of different regions are different people until somebody chooses. */
+const place = Math.max(0, session?.regions.findIndex(({ region }) => region === session?.here) ?? 0);
+
+/** Whom this browser writes as: whoever was chosen, else one of the first people. */
+export function useSelf() {
   const chosen = useSyncExternalStore(listen, () => localStorage.getItem(KEY));
   const { data } = useQuery(db, people);
-  return data.find((person) => person.id === chosen)?.id ?? data[0]?.id;
+  return data.find((person) => person.id === chosen) ?? data[place] ?? data[0];
 }
+
+export const useMe = (): string | undefined => useSelf()?.id;

@@ -9,6 +9,10 @@ interface Person {
   readonly login: string;
 }
 
+/** The colour of a person, all around the wheel. */
+export const hueOf = (id: string): number =>
+  Array.from(id).reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) % 360, 7);
+
 interface Labelled {
   readonly id: string;
   readonly name: string;
@@ -24,9 +28,8 @@ export function Avatar({ of }: { readonly of: Person | null }) {
     .split(/[\s-]+/)
     .map((word) => word.charAt(0))
     .filter((letter, at, all) => at === 0 || at === all.length - 1);
-  const hue = Array.from(of.id).reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) % 360, 7);
   return (
-    <span className="avatar" title={nameOf(of)} style={{ "--hue": String(hue) } as CSSProperties}>
+    <span className="avatar" title={nameOf(of)} style={{ "--hue": String(hueOf(of.id)) } as CSSProperties}>
       {letters.join("")}
     </span>
   );

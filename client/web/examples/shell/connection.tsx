@@ -1,6 +1,6 @@
 // How the page is connected, what waits to be sent, and a switch that cuts it off.
 
-import type { ConnectionState, Entities, HalcyonClient } from "@halcyon/client";
+import type { ConnectionState, Entities, HalcyonClient, RoomShapes } from "@halcyon/client";
 import { useConnection } from "@halcyon/client/react";
 import { useCallback, useState } from "react";
 import { useFrame } from "./frame";
@@ -16,7 +16,11 @@ export const WORDS: Readonly<Record<ConnectionState, string>> = {
 
 export const changes = (count: number): string => (count === 1 ? "1 change" : `${count} changes`);
 
-export function Connection<S extends Entities>({ db }: { readonly db: HalcyonClient<S> }) {
+export function Connection<S extends Entities, R extends RoomShapes>({
+  db,
+}: {
+  readonly db: HalcyonClient<S, R>;
+}) {
   const { state, waiting, region, error } = useConnection(db);
   const [isOnline, setIsOnline] = useState(true);
   const turn = useCallback(

@@ -96,7 +96,8 @@ test("an issue is changed in one region and shows in another", async () => {
   await second.getByLabel("Status").selectOption("review");
   await first.locator(".detail .status.review").waitFor();
   await second.locator(".pick summary").click();
-  await second.getByRole("checkbox", { name: "security" }).setChecked(true);
+  // Its state follows the data, which follow the click: no check that it changed at once.
+  await second.getByRole("checkbox", { name: "security" }).click();
   await first.locator(".detail .pick summary .label", { hasText: "security" }).waitFor();
   await shoot(first, "issues-detail");
   await accessible(first);
@@ -116,6 +117,64 @@ test("the board has a column for each status, and a card moves everywhere", asyn
   await moved.nth(count).waitFor();
   await shoot(first, "issues-board");
   await accessible(first);
+});
+
+test("people see each other: who is here, who looks at the same issue, and where they point", async () => {
+  // Whoever comes last in the order of regions is another person by default.
+  await second
+    .getByRole("list", { name: "Also here" })
+    .getByText("in eu-west")
+    .waitFor({ state: "attached" });
+  const path = await first.locator(".card a").first().getAttribute("href");
+  for (const [at, page] of [first, second].entries()) await page.goto(`${nodes.node(2 * at)}/demo/${path}`);
+  for (const page of [first, second])
+    await page.getByRole("list", { name: "Also looking at this issue" }).waitFor();
+  const about = (page) => page.locator("[data-at^=about]");
+  await about(first).hover({ position: { x: 40, y: 30 } });
+  const pointer = second.locator(".pointer");
+  await pointer.waitFor();
+  const box = await about(second).boundingBox();
+  await second.waitForFunction(
+    ([x, y]) => {
+      const { left, top } = document.querySelector(".pointer svg").getBoundingClientRect();
+      return Math.abs(left - x) < 3 && Math.abs(top - y) < 3;
+    },
+    [box.x + 40, box.y + 30],
+  );
+  await shoot(second, "issues-together");
+  await accessible(second);
+  await first.mouse.move(2, 2);
+  await pointer.waitFor({ state: "detached" });
+  for (const page of [first, second]) await page.keyboard.press("Escape");
+});
+
+test("the tracker can be used by keyboard alone", async () => {
+  await first.goto(address(0, "issues"));
+  await first.locator(".list li").first().waitFor();
+  const focused = (page) => page.evaluate(() => document.activeElement?.getAttribute("href"));
+  const links = first.locator(".list li a");
+  await first.keyboard.press("j");
+  await first.keyboard.press("j");
+  await first.keyboard.press("k");
+  await first.keyboard.press("j");
+  const chosen = await links.nth(1).getAttribute("href");
+  assert.equal(await focused(first), chosen);
+  await first.keyboard.press("Enter");
+  await first.locator(".detail .headline").waitFor();
+  await first.keyboard.press("Escape");
+  await first.locator(".detail").waitFor({ state: "detached" });
+  assert.equal(await focused(first), chosen);
+  await first.keyboard.press("/");
+  await first.keyboard.type("dark");
+  await first.waitForFunction(() =>
+    [...document.querySelectorAll(".list .title")].every((title) => /dark/i.test(title.textContent)),
+  );
+  await first.keyboard.press("Escape");
+  await first.keyboard.press("c");
+  assert.equal(await first.evaluate(() => document.activeElement?.ariaLabel), "Title of a new issue");
+  await first.goto(address(0, "issues/board"));
+  await first.reload();
+  await quiet(first);
 });
 
 test("offline, changes are kept, counted and sent later", async () => {
