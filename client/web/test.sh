@@ -66,6 +66,12 @@ if [ -z "${HALCYON:-}" ]; then
   HALCYON=$top/target/release/halcyon
 fi
 HALCYON=$(realpath "$HALCYON")
+# `halcyon dev` serves the apps of the checkout that its program lies in.
+if [[ $HALCYON != "$top"/* ]]; then
+  mkdir -p "$top/target"
+  cp "$HALCYON" "$top/target/halcyon-given"
+  HALCYON=$top/target/halcyon-given
+fi
 export HALCYON
 
 step "the package in empty projects"

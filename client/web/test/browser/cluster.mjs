@@ -9,6 +9,8 @@ import { promisify } from "node:util";
 
 const run = promisify(execFile);
 const REGIONS = ["eu-west", "us-east", "ap-south"];
+/** How long `halcyon dev` may take until it runs, on a machine that does many things at once. */
+const START_MS = 300_000;
 
 /** `port` and the next two are for clients, those ten higher for peers. With `apps` it serves the example apps too. */
 export async function cluster(binary, port, { issues = 200, apps = false } = {}) {
@@ -16,15 +18,24 @@ export async function cluster(binary, port, { issues = 200, apps = false } = {})
   const data = join(dir, "data");
   const args = ["dev", "--data", data, "--port", String(port), "--fresh", "--issues", String(issues)];
   if (!apps) args.push("--no-web");
-  const child = spawn(binary, args, { stdio: ["ignore", "pipe", "inherit"] });
+  const child = spawn(binary, args, { stdio: ["ignore", "pipe", "pipe"] });
   const last = apps ? "Open in a browser" : "Ctrl-C stops";
   let said = "";
   await new Promise((resolve, reject) => {
-    child.on("exit", (code) => reject(new Error(`halcyon dev ended with ${code}: ${said}`)));
-    child.stdout.on("data", (text) => {
+    const late = setTimeout(() => {
+      child.kill();
+      reject(new Error(`halcyon dev does not say "${last}": ${said}`));
+    }, START_MS);
+    const on = (text) => {
       said += text;
-      if (said.includes(last)) resolve(undefined);
-    });
+      if (said.includes("no example apps")) reject(new Error(said));
+      if (!said.includes(last)) return;
+      clearTimeout(late);
+      resolve(undefined);
+    };
+    child.on("exit", (code) => reject(new Error(`halcyon dev ended with ${code}: ${said}`)));
+    child.stdout.on("data", on);
+    child.stderr.on("data", on);
   });
   const env = {
     ...process.env,
@@ -45,21 +56,21 @@ export async function cluster(binary, port, { issues = 200, apps = false } = {})
   };
 }
 
-/** Three nodes in three processes, and a tenant `app` in all of them. */
-export async function processes(binary, port) {
+/** A node in a process of its own for each region, and a tenant `app` in all of them. */
+export async function processes(binary, port, regions = REGIONS) {
   const dir = await mkdtemp(join(tmpdir(), "halcyon-nodes-"));
   const children = [];
   const address = (at) => `127.0.0.1:${port + at}`;
   const env = {
     ...process.env,
-    HALCYON_CLUSTER: REGIONS.map((_, at) => address(at)).join(","),
+    HALCYON_CLUSTER: regions.map((_, at) => address(at)).join(","),
     HALCYON_ADMIN: join(dir, "eu-west/admin.credential"),
   };
   const halcyon = async (...words) => (await run(binary, words, { env })).stdout;
   const start = async (at, ...how) => {
-    const data = join(dir, REGIONS[at]);
+    const data = join(dir, regions[at]);
     const listen = ["--listen", address(at), "--peer-listen", `127.0.0.1:${port + 10 + at}`];
-    const args = ["node", "start", "--region", REGIONS[at], "--data", data, ...listen, ...how];
+    const args = ["node", "start", "--region", regions[at], "--data", data, ...listen, ...how];
     const child = spawn(binary, args, {
       stdio: ["ignore", "inherit", "inherit"],
       env: { ...process.env, HALCYON_LOG_FILTER: "error" },
@@ -76,21 +87,23 @@ export async function processes(binary, port) {
     );
   };
   await start(0, "--bootstrap");
-  for (const at of [1, 2]) {
+  for (const at of regions.keys()) {
+    if (at === 0) continue;
     const { token } = JSON.parse(await halcyon("--json", "token", "create"));
     await start(at, "--join", token);
   }
   const { key } = JSON.parse(
-    await halcyon("--json", "tenant", "create", "app", "--regions", REGIONS.join(",")),
+    await halcyon("--json", "tenant", "create", "app", "--regions", regions.join(",")),
   );
   await until("the tenant serves everywhere", async () => {
     const { replicas } = JSON.parse(await halcyon("--json", "tenant", "show", "app"));
-    return replicas.length === 3 && replicas.every((replica) => replica.state === "active");
+    return replicas.length === regions.length && replicas.every((replica) => replica.state === "active");
   });
   return {
     node: (region) => `http://${address(region)}`,
     key,
     halcyon,
+    pid: (at) => children[at].pid,
     /** As a power cut takes it. */
     kill: (at) => ended(children[at], "SIGKILL"),
     start,

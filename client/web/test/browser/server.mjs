@@ -14,17 +14,17 @@ const TYPES = {
   ".map": "application/json",
 };
 
-/** The package under /dist/, an example under its name, the test's own page for all else. */
+/** The package under /dist/, the figures' page under /bench/, the tests' own page for all else. */
 function fileOf(path) {
   if (path.startsWith("/dist/")) return join(here, "../..", path);
-  const example = /^\/examples\/([a-z]+)\/(.*)$/.exec(path);
-  return example ? join(here, "../../examples", example[1], "dist", example[2]) : join(here, path);
+  return path.startsWith("/bench/") ? join(here, "..", path) : join(here, path);
 }
 
 /** Starts on a free port; returns its origin and how to stop it. */
 export async function serve() {
   const server = createServer(async (request, response) => {
     const path = normalize(new URL(request.url ?? "/", "http://x").pathname);
+    if (path === "/favicon.ico") return response.writeHead(204).end();
     const file = fileOf(path.endsWith("/") ? `${path}index.html` : path);
     try {
       const body = await readFile(file);
