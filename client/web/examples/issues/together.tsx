@@ -12,7 +12,7 @@ import {
 } from "react";
 import { db, type Pointer } from "./db";
 import { useSelf } from "./me";
-import { Avatar, hueOf } from "./parts";
+import { Avatar, hueOf, nameOf } from "./parts";
 
 const room = db.room("tracker", "all");
 
@@ -21,7 +21,7 @@ export function usePointer(issue: string | undefined): (event: PointerEvent) => 
   const me = useSelf();
   const next = useRef<{ readonly event: PointerEvent; readonly target: Element }>(undefined);
   useEffect(() => {
-    if (me) room.set({ user: me.id, name: me.name, issue: issue ?? "" });
+    if (me) room.set({ user: me.id, name: nameOf(me), issue: issue ?? "" });
   }, [me, issue]);
   return useCallback((event: PointerEvent) => {
     const isFirst = next.current === undefined;
