@@ -1,0 +1,124 @@
+// The page of the figures: a client, and a function for each thing that is measured in a browser.
+
+import * as halcyon from "/dist/index.js";
+import { schemaOf } from "./schema.js";
+
+const options = new URL(location.href).searchParams;
+const now = () => performance.timeOrigin + performance.now();
+const from = performance.now();
+const db = halcyon.createClient({
+  schema: schemaOf(halcyon),
+  tenant: options.get("tenant"),
+  endpoints: options.getAll("node"),
+  auth: { key: options.get("key") },
+  name: options.get("name") ?? "figures",
+});
+const top = db.issue.orderBy("rank", "desc").limit(50);
+const everything = db.issue.orderBy("rank").include({ author: { include: { team: true } } });
+const stops = [];
+
+/** Milliseconds from now, or from `since`, until a query's result is as it should be. */
+function until(query, is, since = performance.now()) {
+  const followed = db.follow(query);
+  return new Promise((resolve, reject) => {
+    const look = () => {
+      const { result } = followed;
+      if (result.error) reject(result.error);
+      if (!is(result)) return;
+      const took = performance.now() - since;
+      queueMicrotask(() => stop());
+      resolve(took);
+    };
+    const stop = followed.listen(look);
+    look();
+  });
+}
+
+const keep = (query) => stops.push(db.follow(query).listen(() => undefined));
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const isLoaded = ({ isLoaded }) => isLoaded;
+
+window.bench = {
+  /** From the client's beginning until all issues are on the page, as a node has them. */
+  firstLoad: (count) => until(db.issue, ({ data }) => data.length === count, from),
+  /** From the client's beginning until the first fifty are on the page. */
+  firstResult: (count) => until(top, ({ data }) => data.length === count, from),
+  /** Has all on the device, so that everything after it is local. */
+  loadAll: async (count) => {
+    keep(everything);
+    await until(everything, ({ data, status }) => data.length === count && status === "synced");
+  },
+  settled: async () => {
+    await until(top, ({ status }) => status === "synced");
+  },
+  online: (isOnline) => db.setOnline(isOnline),
+  /** When each title came to the first row of the own first fifty. */
+  watchTop: () => {
+    window.seen = {};
+    const followed = db.follow(top);
+    let last;
+    stops.push(
+      followed.listen(() => {
+        const title = followed.result.data[0]?.title;
+        if (title !== undefined && title !== last) window.seen[title] ??= now();
+        last = title;
+      }),
+    );
+  },
+  /** Writes so many, each at another moment of a frame, and says when. */
+  write: async (name, count, rank) => {
+    const written = {};
+    for (let at = 0; at < count; at += 1) {
+      const title = `${name} ${at}`;
+      written[title] = now();
+      const write = db.issue.insert({ title, rank: rank + at, created: at });
+      await write.confirmed;
+      await pause(20 + (at % 17));
+    }
+    return written;
+  },
+  /** A write until it is in the page's own first fifty. */
+  ownWrites: async (count, rank) => {
+    const followed = db.follow(top);
+    const all = [];
+    for (let at = 0; at < count; at += 1) {
+      const title = `own ${rank + at}`;
+      const since = performance.now();
+      const seen = new Promise((resolve) => {
+        const stop = followed.listen(() => {
+          if (followed.result.data[0]?.title !== title) return;
+          resolve(performance.now() - since);
+          queueMicrotask(() => stop());
+        });
+      });
+      db.issue.insert({ title, rank: rank + at, created: at });
+      all.push(await seen);
+      await pause(10 + (at % 7));
+    }
+    return all;
+  },
+  /** A query that nobody asked before, until its rows are on the page. */
+  queries: async (kind, count) => {
+    const make = {
+      filter: (at) =>
+        db.issue
+          .where({ open: true, rank: { gte: 1_000 + at } })
+          .orderBy("created", "desc")
+          .limit(50),
+      hops: (at) =>
+        db.issue
+          .where({ open: true, rank: { gte: 2_000 + at } })
+          .orderBy("created", "desc")
+          .limit(50)
+          .include({ author: { include: { team: true } } }),
+      allHops: (at) =>
+        db.issue.where({ rank: { gte: -1 - at } }).include({ author: { include: { team: true } } }),
+    }[kind];
+    const all = [];
+    for (let at = 0; at < count; at += 1) {
+      all.push(await until(make(at), isLoaded));
+      await pause(50);
+    }
+    return all;
+  },
+};
