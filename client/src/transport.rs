@@ -130,6 +130,8 @@ impl Transport {
     /// A client of the `Rooms` service at `address`.
     pub(crate) fn rooms(&self, address: &str) -> RoomsClient<Channel> {
         RoomsClient::new(self.channel(address))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     /// A client of the `Admin` service at `address`.

@@ -98,7 +98,9 @@ async fn watch(args: RoomWatch, globals: &Globals) -> Result<(), Failure> {
         }
         output::flush();
     }
-    room.leave().await.map_err(failure)
+    let left = room.leave().await.map_err(failure);
+    client.close().await;
+    left
 }
 
 async fn send(args: RoomSend, globals: &Globals) -> Result<(), Failure> {
@@ -118,7 +120,9 @@ async fn send(args: RoomSend, globals: &Globals) -> Result<(), Failure> {
     if let Some(payload) = payload {
         room.send(&args.topic, &payload, &[]).await.map_err(failure)?;
     }
-    room.leave().await.map_err(failure)
+    let left = room.leave().await.map_err(failure);
+    client.close().await;
+    left
 }
 
 /// A room as it is now, and what was said.

@@ -57,8 +57,13 @@ pub async fn run(args: VerifyArgs, globals: &Globals) -> Result<(), Failure> {
     let failure = match finding(&answer) {
         Finding::Agree => return Ok(()),
         Finding::NotAsked(nodes) => {
+            let others = if nodes.len() == answer.replicas.len() {
+                "so nothing is known"
+            } else {
+                "the others agree"
+            };
             let failure = Failure::unreachable(format_args!(
-                "{} of {} could not be asked; the others agree",
+                "{} of {} could not be asked; {others}",
                 nodes.join(", "),
                 args.tenant
             ));

@@ -224,19 +224,21 @@ pub enum RoomError {
     #[error("this session is not in that room: enter it first")]
     NotEntered,
     /// The session belongs to another tenant.
-    #[error("the session is another tenant's")]
+    #[error("the session is another tenant's: open one with this tenant's key")]
     OtherTenant,
     /// See [`ROOMS_PER_SESSION_MAX`].
     #[error("the session is in {ROOMS_PER_SESSION_MAX} rooms, and may be in no more; leave one")]
     Rooms,
     /// See [`USERS_PER_ROOM_MAX`].
-    #[error("the room is full: {USERS_PER_ROOM_MAX} connections are in it")]
+    #[error(
+        "the room is full: {USERS_PER_ROOM_MAX} connections are in it; try again when somebody has left, or use another room"
+    )]
     Full,
     /// See [`STATUS_KEYS_MAX`].
     #[error("the room's status has {STATUS_KEYS_MAX} fields, unset ones included, and may have no more")]
     StatusKeys,
     /// Over a limit on bytes or items.
-    #[error("{what} has {size}; the limit is {max}")]
+    #[error("{what} {size}; the limit is {max}")]
     TooLarge {
         /// What.
         what: &'static str,

@@ -58,7 +58,7 @@ pub(super) fn request(number: u64, telling: Telling) -> v1::RoomsRequest {
 
 /// A message from a peer.
 pub(super) fn telling(request: v1::RoomsRequest) -> Result<Telling, WireError> {
-    check_size("a message about rooms", request.rooms.len(), NEWS_MAX)?;
+    check_size("the news of rooms in one message are", request.rooms.len(), NEWS_MAX)?;
     let news: Result<_, _> = request.rooms.into_iter().map(news).collect();
     Ok(Telling {
         whole: request.whole,
@@ -168,9 +168,13 @@ fn update(event: v1::RoomEvent, recipients: Vec<v1::RoomRecipients>) -> Result<U
 }
 
 fn user(message: v1::RoomUser) -> Result<(super::ConnectionId, User), WireError> {
-    check_size("a user", message.user.len(), USER_BYTES_MAX)?;
-    check_size("a presence", message.presence.len(), PRESENCE_BYTES_MAX)?;
-    check_size("a region", message.region.len(), USER_BYTES_MAX)?;
+    check_size("the bytes of a user are", message.user.len(), USER_BYTES_MAX)?;
+    check_size(
+        "the bytes of a presence are",
+        message.presence.len(),
+        PRESENCE_BYTES_MAX,
+    )?;
+    check_size("the bytes of a region are", message.region.len(), USER_BYTES_MAX)?;
     let user = User {
         user: message.user.into(),
         presence: message.presence.into(),
@@ -181,14 +185,22 @@ fn user(message: v1::RoomUser) -> Result<(super::ConnectionId, User), WireError>
 }
 
 fn presence(message: v1::RoomPresence) -> Result<(super::ConnectionId, Arc<str>, WallTime), WireError> {
-    check_size("a presence", message.presence.len(), PRESENCE_BYTES_MAX)?;
+    check_size(
+        "the bytes of a presence are",
+        message.presence.len(),
+        PRESENCE_BYTES_MAX,
+    )?;
     let seen = WallTime(NTP64(message.last_seen));
     Ok((message.connection.parse()?, message.presence.into(), seen))
 }
 
 fn status(message: v1::RoomStatus) -> Result<(Arc<str>, Status), WireError> {
-    check_size("a status field's name", message.key.len(), STATUS_KEY_BYTES_MAX)?;
-    check_size("a status field", message.value.len(), STATUS_BYTES_MAX)?;
+    check_size(
+        "the bytes of a status field's name are",
+        message.key.len(),
+        STATUS_KEY_BYTES_MAX,
+    )?;
+    check_size("the bytes of a status field are", message.value.len(), STATUS_BYTES_MAX)?;
     let status = Status {
         value: message.value.into(),
         timestamp: timestamp(&message.timestamp)?.ok_or(bad("timestamp"))?,
@@ -197,9 +209,13 @@ fn status(message: v1::RoomStatus) -> Result<(Arc<str>, Status), WireError> {
 }
 
 fn said(message: v1::RoomMessage, to: &[String]) -> Result<Message, WireError> {
-    check_size("a topic", message.topic.len(), TOPIC_BYTES_MAX)?;
-    check_size("a message", message.payload.len(), MESSAGE_PAYLOAD_BYTES_MAX)?;
-    check_size("a list of recipients", to.len(), RECIPIENTS_MAX)?;
+    check_size("the bytes of a topic are", message.topic.len(), TOPIC_BYTES_MAX)?;
+    check_size(
+        "the bytes of a message are",
+        message.payload.len(),
+        MESSAGE_PAYLOAD_BYTES_MAX,
+    )?;
+    check_size("the recipients of a message are", to.len(), RECIPIENTS_MAX)?;
     let to: Result<_, RoomError> = to.iter().map(|id| id.parse()).collect();
     Ok(Message {
         topic: message.topic.into(),

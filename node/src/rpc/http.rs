@@ -42,7 +42,9 @@ pub fn client_router(rooms: &Rooms, readiness: Readiness, site: Option<&Site>) -
     let queries = QueriesServer::new(queries::QueriesService::new(rooms.clone()))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let room_calls = RoomsServer::new(room_calls::RoomService::new(rooms.clone()));
+    let room_calls = RoomsServer::new(room_calls::RoomService::new(rooms.clone()))
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let edge = Edge::new(rooms.env.clone(), rooms.metrics.clone(), rooms.wire);
     let calls = Routes::new(sync)
         .add_service(sessions)

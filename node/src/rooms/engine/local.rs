@@ -107,8 +107,8 @@ impl Engine {
         moment: Moment,
     ) -> Result<ConnectionId, RoomError> {
         let (user, presence) = user;
-        check_size("the user", user.len(), USER_BYTES_MAX)?;
-        check_size("the presence", presence.len(), PRESENCE_BYTES_MAX)?;
+        check_size("the bytes of the user are", user.len(), USER_BYTES_MAX)?;
+        check_size("the bytes of the presence are", presence.len(), PRESENCE_BYTES_MAX)?;
         let (region, number) = (Arc::clone(&self.region), self.connections + 1);
         let key = RoomKey {
             tenant,
@@ -167,7 +167,7 @@ impl Engine {
         presence: &str,
         moment: Moment,
     ) -> Result<(), RoomError> {
-        check_size("the presence", presence.len(), PRESENCE_BYTES_MAX)?;
+        check_size("the bytes of the presence are", presence.len(), PRESENCE_BYTES_MAX)?;
         let presence: Arc<str> = presence.into();
         self.bring_back(session, moment);
         let state = self.sessions.get_mut(&session).ok_or(RoomError::NotEntered)?;
@@ -197,8 +197,12 @@ impl Engine {
         drift_max: std::time::Duration,
     ) -> Result<(), RoomError> {
         for setting in &settings {
-            check_size("a status field's name", setting.key.len(), STATUS_KEY_BYTES_MAX)?;
-            check_size("a status field", setting.value.len(), STATUS_BYTES_MAX)?;
+            check_size(
+                "the bytes of a status field's name are",
+                setting.key.len(),
+                STATUS_KEY_BYTES_MAX,
+            )?;
+            check_size("the bytes of a status field are", setting.value.len(), STATUS_BYTES_MAX)?;
             if let Some(timestamp) = &setting.timestamp {
                 check_drift(timestamp, moment.wall, drift_max)?;
             }
@@ -231,9 +235,13 @@ impl Engine {
         moment: Moment,
         drift_max: std::time::Duration,
     ) -> Result<(), RoomError> {
-        check_size("the topic", saying.topic.len(), TOPIC_BYTES_MAX)?;
-        check_size("the message", saying.payload.len(), MESSAGE_PAYLOAD_BYTES_MAX)?;
-        check_size("the list of recipients", saying.to.len(), RECIPIENTS_MAX)?;
+        check_size("the bytes of the topic are", saying.topic.len(), TOPIC_BYTES_MAX)?;
+        check_size(
+            "the bytes of the message are",
+            saying.payload.len(),
+            MESSAGE_PAYLOAD_BYTES_MAX,
+        )?;
+        check_size("the recipients of the message are", saying.to.len(), RECIPIENTS_MAX)?;
         if let Some(timestamp) = &saying.timestamp {
             check_drift(timestamp, moment.wall, drift_max)?;
         }
