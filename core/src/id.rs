@@ -264,7 +264,7 @@ impl FromStr for NodeId {
         digits
             .parse()
             .map(Self)
-            .map_err(|_| IdError::new(text, "a node id", "it is a number, as `node list` shows it"))
+            .map_err(|_| IdError::new(text, "a node id", "it is an n and a number, as `node list` shows it"))
     }
 }
 

@@ -186,6 +186,9 @@ pub enum ConfigError {
         /// What is missing.
         key: &'static str,
     },
+    /// Two listeners at one port.
+    #[error("listen and peer_listen are both {0}: clients and peers need a port each")]
+    SamePort(String),
     /// One without the other.
     #[error("tls_certificate and tls_key go together; only one is given")]
     TlsHalf,
@@ -246,6 +249,7 @@ impl Config {
         let shards = source.storage_shards.unwrap_or(0);
         match () {
             () if !(8..=65_536).contains(&cache_mib) => Err(ConfigError::Cache(cache_mib)),
+            () if listen == peer_listen && !listen.ends_with(":0") => Err(ConfigError::SamePort(listen)),
             () if shards > 64 => Err(ConfigError::Shards(shards)),
             () => Ok(Self {
                 region: RegionName::new(&region)?,
@@ -369,6 +373,7 @@ mod tests {
         check(|s| s.listen = Some("0.0.0.0:7700".into()), "advertise must say");
         check(|s| s.peer_listen = Some("[::]:7710".into()), "peer_advertise must say");
         check(|s| s.tls_key = Some("k".into()), "go together");
+        check(|s| s.peer_listen = Some(LISTEN_DEFAULT.into()), "a port each");
         check(|s| s.storage_cache_mib = Some(1), "8 to 65536");
         check(|s| s.storage_shards = Some(65), "1 to 64");
     }

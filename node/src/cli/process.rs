@@ -1,6 +1,6 @@
 //! Nodes inside this process: logs, start, and a clean stop on Ctrl-C or SIGTERM.
 
-use std::{io, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -37,10 +37,7 @@ pub fn start_logs(format: LogFormat, filter: &str) -> Result<(), Failure> {
 /// Starts a node. `other_ports` says how to choose others where one is taken.
 pub async fn start(config: Config, other_ports: &str) -> Result<Node, Failure> {
     std::fs::create_dir_all(&config.data).map_err(|error| file_failure("make", &config.data, &error))?;
-    let world = env::system(&config.data).map_err(|error| {
-        Failure::failed(format_args!("cannot open {}: {error}", config.data.display()))
-            .advise("is another node running in this directory?")
-    })?;
+    let world = env::system(&config.data).map_err(|error| directory_failure(&config.data, &error))?;
     let (region, data) = (config.region.clone(), config.data.clone());
     Box::pin(Node::start(world, config)).await.map_err(|error| match error {
         NodeError::Listen(error) => listen_failure(&error, other_ports),
@@ -49,6 +46,18 @@ pub async fn start(config: Config, other_ports: &str) -> Result<Node, Failure> {
             data.display()
         )),
     })
+}
+
+/// The error of a lock says itself what to do.
+fn directory_failure(data: &Path, error: &io::Error) -> Failure {
+    let failure = Failure::failed(format_args!("cannot open {}: {error}", data.display()));
+    match error.kind() {
+        io::ErrorKind::ResourceBusy => failure,
+        io::ErrorKind::PermissionDenied => {
+            failure.advise("the directory has to belong to the user that runs the node: chown it, or run as its owner")
+        }
+        _ => failure.advise("--data has to name a directory that can be made and written"),
+    }
 }
 
 /// The error names the address.
@@ -138,6 +147,15 @@ pub async fn stop(nodes: Vec<Node>) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_that_is_another_users_is_not_taken_for_one_in_use() {
+        let says = |kind, what: &str| directory_failure(Path::new("d"), &io::Error::new(kind, what)).to_string();
+        let denied = says(io::ErrorKind::PermissionDenied, "denied");
+        assert!(denied.contains("chown") && !denied.contains("another"), "{denied}");
+        let busy = says(io::ErrorKind::ResourceBusy, "another process uses d; stop it");
+        assert!(busy.ends_with("stop it"), "{busy}");
+    }
 
     #[test]
     fn a_taken_port_is_named_with_the_flag_that_changes_it() {

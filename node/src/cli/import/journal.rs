@@ -35,20 +35,37 @@ const VERSION: u32 = 1;
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
+    /// Where it goes if it cannot be written there.
+    fallback: Option<PathBuf>,
     import: ImportId,
     rows_durable: u64,
 }
 
 impl Journal {
-    /// Opens the journal of this import. One that belongs to another import, or cannot be read, counts for nothing.
+    /// Opens the journal of this import. One that cannot be read, or is of other content, counts for nothing. That of
+    /// another import of the same content (into another tenant, say) is left alone.
     pub fn open(file: &Path, import: ImportId) -> Self {
-        let candidates = [Some(beside(file)), elsewhere(file)];
-        let found = candidates.into_iter().flatten().find_map(|path| {
-            let record: Record = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
-            (record.version == VERSION && record.import == import).then_some((path, record.rows_durable))
+        let name = |own: bool| {
+            let mut name = file.as_os_str().to_owned();
+            name.push(".halcyon-import");
+            if own {
+                name.push(format!("-{:016x}", hash_of(&import)));
+            }
+            PathBuf::from(name)
+        };
+        let candidates = [name(false), name(true)];
+        let is_free = |path: &&PathBuf| read(path).is_none_or(|record| record.import.file_hash != import.file_hash);
+        let elsewhere = candidates.iter().filter_map(|path| elsewhere(path));
+        let found = candidates.iter().cloned().chain(elsewhere).find_map(|path| {
+            let record = read(&path).filter(|record| record.import == import)?;
+            Some((path, record.rows_durable))
         });
-        let (path, rows_durable) = found.unwrap_or_else(|| (beside(file), 0));
+        let (path, rows_durable) = found.unwrap_or_else(|| {
+            let free = candidates.iter().find(is_free);
+            (free.unwrap_or(&candidates[1]).clone(), 0)
+        });
         Self {
+            fallback: elsewhere_unless_there(&path),
             path,
             import,
             rows_durable,
@@ -70,8 +87,7 @@ impl Journal {
         self.rows_durable = rows_durable;
         let written = self.write();
         if written.is_err()
-            && let Some(path) = elsewhere(&self.path)
-            && path != self.path
+            && let Some(path) = self.fallback.take()
         {
             if let Some(parent) = path.parent() {
                 fs::create_dir_all(parent)?;
@@ -99,21 +115,33 @@ impl Journal {
     }
 }
 
-fn beside(file: &Path) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".halcyon-import");
-    name.into()
+fn read(path: &Path) -> Option<Record> {
+    let record: Record = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    (record.version == VERSION).then_some(record)
 }
 
-/// One name for each path, so that two files of one name do not share a journal.
-fn elsewhere(file: &Path) -> Option<PathBuf> {
-    let home = std::env::var_os("XDG_STATE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/state")))?;
-    let file = file.with_extension("");
-    let full = fs::canonicalize(file.parent()?).ok()?.join(file.file_name()?);
+fn hash_of(import: &ImportId) -> u64 {
+    let text = format!("{} {} {}", import.file_hash, import.options_hash, import.tenant);
+    xxhash_rust::xxh3::xxh3_64(text.as_bytes())
+}
+
+/// For a journal that cannot lie beside its file. One name for each path, so that two files of one name do not share one.
+fn elsewhere(journal: &Path) -> Option<PathBuf> {
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/state"));
+    elsewhere_in(&state.or_else(home)?, journal)
+}
+
+fn elsewhere_in(state: &Path, journal: &Path) -> Option<PathBuf> {
+    let directory = Some(journal.parent()?).filter(|directory| !directory.as_os_str().is_empty());
+    let directory = fs::canonicalize(directory.unwrap_or(Path::new("."))).ok()?;
+    let full = directory.join(journal.file_name()?);
     let hash = xxhash_rust::xxh3::xxh3_64(full.as_os_str().as_encoded_bytes());
-    Some(home.join("halcyon").join(format!("{hash:016x}.halcyon-import")))
+    Some(state.join("halcyon").join(format!("{hash:016x}.halcyon-import")))
+}
+
+fn elsewhere_unless_there(journal: &Path) -> Option<PathBuf> {
+    elsewhere(journal).filter(|path| path != journal)
 }
 
 #[cfg(test)]
@@ -137,6 +165,21 @@ mod tests {
         journal.advance(40).unwrap();
         assert_eq!(Journal::open(&file, id(7)).rows_durable(), 40);
         assert_eq!(Journal::open(&file, id(8)).rows_durable(), 0);
+        let other = |tenant: &str| ImportId {
+            tenant: tenant.into(),
+            ..id(7)
+        };
+        let mut second = Journal::open(&file, other("second"));
+        second.advance(3).unwrap();
+        assert_eq!(
+            Journal::open(&file, id(7)).rows_durable(),
+            40,
+            "another import overwrote it"
+        );
+        assert_eq!(Journal::open(&file, other("second")).rows_durable(), 3);
+        Journal::open(&file, id(8)).advance(5).unwrap();
+        assert_eq!(Journal::open(&file, id(7)).rows_durable(), 0, "the file is another now");
+        Journal::open(&file, id(8)).finish();
         Journal::open(&file, id(7)).finish();
         assert_eq!(Journal::open(&file, id(7)).rows_durable(), 0);
     }

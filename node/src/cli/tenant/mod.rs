@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, IsTerminal};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
 use halcyon_proto::v1;
 use serde_json::json;
 
@@ -57,12 +57,13 @@ pub struct CreateArgs {
     name: String,
     /// Where its data may be
     #[arg(long, value_delimiter = ',', required = true, value_name = "REGION,...")]
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     regions: Vec<String>,
     /// The region that coordinates; the first of --regions if not given
     #[arg(long, value_name = "REGION")]
     home: Option<String>,
     /// Replicas in each region
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     nodes_per_region: u32,
 }
 
@@ -80,12 +81,13 @@ pub struct PlaceArgs {
     tenant: String,
     /// Where its data may be from now on; all of them
     #[arg(long, value_delimiter = ',', value_name = "REGION,...")]
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     regions: Vec<String>,
     /// The region that coordinates
     #[arg(long, value_name = "REGION")]
     home: Option<String>,
     /// Replicas in each region
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     nodes_per_region: Option<u32>,
 }
 
