@@ -280,15 +280,18 @@ impl Metadata {
         let votes = |id: &u64| halves.iter().all(|half| half.contains(id));
         // Two rounds of elections: shorter silences are ordinary.
         let recent = self.inner.options.election.1 * 2;
+        let needed: BTreeSet<_> = committed.voter_ids().chain(effective.voter_ids()).map(NodeId).collect();
         let quorum_age = match metrics.current_leader {
             None => None,
+            // Raft asks nobody then, and so notes no answer.
+            Some(leader) if leader == metrics.id && needed == [NodeId(leader)].into() => Some(Duration::ZERO),
             Some(leader) if leader == metrics.id => metrics.last_quorum_acked.as_ref().map(|acked| acked.elapsed()),
             Some(_) => self.inner.heard.since(&self.inner.env),
         };
         Roles {
             leader: metrics.current_leader.map(NodeId),
             voters: committed.voter_ids().filter(votes).map(NodeId).collect(),
-            needed: committed.voter_ids().chain(effective.voter_ids()).map(NodeId).collect(),
+            needed,
             learners: effective.learner_ids().map(NodeId).collect(),
             has_quorum: quorum_age.is_some_and(|age| age <= recent),
             quorum_age,

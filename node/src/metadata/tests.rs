@@ -17,7 +17,7 @@ fn tenant_id(number: u128) -> TenantId {
     TenantId::from_bytes(number.to_be_bytes()).unwrap()
 }
 
-fn create(number: u128, regions: &[&str]) -> Command {
+pub(super) fn create(number: u128, regions: &[&str]) -> Command {
     let regions: BTreeSet<_> = regions.iter().map(|region| RegionName::new(region).unwrap()).collect();
     Command::CreateTenant {
         id: tenant_id(number),
@@ -29,13 +29,13 @@ fn create(number: u128, regions: &[&str]) -> Command {
     }
 }
 
-async fn voters_are(cluster: &Cluster, at: u64, expected: &[u64]) {
+pub(super) async fn voters_are(cluster: &Cluster, at: u64, expected: &[u64]) {
     let expected: BTreeSet<_> = expected.iter().map(|id| NodeId(*id)).collect();
     let metadata = cluster.at(at);
     eventually("the voters", move || metadata.roles().voters == expected).await;
 }
 
-async fn leader_among(cluster: &Cluster, nodes: &[u64]) -> NodeId {
+pub(super) async fn leader_among(cluster: &Cluster, nodes: &[u64]) -> NodeId {
     let nodes: Vec<(NodeId, Metadata)> = nodes.iter().map(|id| (NodeId(*id), cluster.at(*id))).collect();
     let leader = || {
         let named: BTreeSet<_> = nodes.iter().map(|(_, node)| node.roles().leader).collect();
@@ -52,7 +52,7 @@ async fn leader_among(cluster: &Cluster, nodes: &[u64]) -> NodeId {
 }
 
 /// Writes, where the deadline is for what has to fail: whether a leader is found within it is a matter of luck.
-async fn written(metadata: &Metadata, command: Command) {
+pub(super) async fn written(metadata: &Metadata, command: Command) {
     let writing = async {
         while let Err(error) = metadata.write(command.clone()).await {
             assert!(
@@ -222,6 +222,18 @@ async fn a_follower_on_older_files_is_brought_up_to_date_by_the_leader_that_knew
     let metadata = cluster.at(follower.0);
     eventually("all tenants, again", move || has_all(&metadata)).await;
     assert_eq!(cluster.at(leader.0).write(create(6, &["a"])).await, Ok(Reply::Done));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_voter_is_a_quorum_by_itself() {
+    let mut cluster = Cluster::new(&["a", "b"], options()).await;
+    voters_are(&cluster, 1, &[1]).await;
+    let (node, force) = (NodeId(2), true);
+    written(&cluster.at(1), Command::RemoveNode { node, force }).await;
+    cluster.stop(node).await;
+    let longer_than_recent = options().election.1 * 3;
+    tokio::time::sleep(longer_than_recent).await;
+    assert!(cluster.at(1).roles().has_quorum, "{:?}", cluster.at(1).roles());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
