@@ -8,6 +8,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use futures::{Stream, StreamExt};
 use halcyon_core::env::Env;
 use halcyon_proto::{
+    error::ErrorCode,
     header::{CONSISTENCY_HEADER, LINEARIZABLE},
     v1::{self, admin_client},
 };
@@ -180,6 +181,12 @@ impl AdminClient {
         self.call(Kind::Changes, request, call).await
     }
 
+    /// Lets a node that was drained have tenants again.
+    pub async fn undrain_node(&self, request: v1::NodeRequest) -> Result<v1::NodeDescription, AdminError> {
+        let call = async |mut client: admin_client::AdminClient<Channel>, request| client.undrain_node(request).await;
+        self.call(Kind::Changes, request, call).await
+    }
+
     /// Takes a node out for good.
     pub async fn remove_node(&self, request: v1::RemoveNodeRequest) -> Result<v1::RemoveNodeResponse, AdminError> {
         let call = async |mut client: admin_client::AdminClient<Channel>, request| client.remove_node(request).await;
@@ -236,8 +243,8 @@ impl AdminClient {
             loop {
                 let address = match self.nodes.reach(&mut tried).await {
                     Ok(address) => address,
-                    // An earlier attempt came further.
-                    Err(error) => return Err(failure.take().unwrap_or(error)),
+                    // An earlier attempt came further, but for one at a node that is no member any more.
+                    Err(error) => return Err(failure.take().filter(|failure| !is_removal(failure)).unwrap_or(error)),
                 };
                 let mut request = transport.request(message.clone(), Some(self.deadline));
                 if self.linearizable {
@@ -251,8 +258,10 @@ impl AdminClient {
                         return Ok(answer);
                     }
                     Err(error) => {
-                        let may_go_on = kind == Kind::Reads && is_of_node(&error) && self.nodes.has_untried(&tried);
+                        let is_read_elsewhere = kind == Kind::Reads && is_of_node(&error);
                         let error = self.nodes.on_failed(error);
+                        let may_be_asked_again = is_read_elsewhere || is_removal(&error);
+                        let may_go_on = may_be_asked_again && self.nodes.has_untried(&tried);
                         if !may_go_on {
                             return Err(error);
                         }
@@ -264,6 +273,11 @@ impl AdminClient {
         let late = |_| Err(AdminError::Lost(format!("no answer within {:?}", self.deadline)));
         tokio::time::timeout(self.deadline, attempts).await.unwrap_or_else(late)
     }
+}
+
+/// Whether it was not carried out, because the node is no member any more.
+fn is_removal(error: &AdminError) -> bool {
+    matches!(error, AdminError::Refused(refusal) if refusal.code == ErrorCode::NodeRemoved)
 }
 
 /// Whether the node failed, and not what was asked.

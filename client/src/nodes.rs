@@ -112,7 +112,9 @@ impl Nodes {
             }
             match call(self.transport.admin(&address)).await {
                 Ok(answer) => return Ok(answer),
-                Err(CallError::Refused(refusal)) if refusal.code == ErrorCode::WrongRegion => {
+                Err(CallError::Refused(refusal))
+                    if matches!(refusal.code, ErrorCode::WrongRegion | ErrorCode::NodeRemoved) =>
+                {
                     to_ask.extend(replicas(&refusal));
                     // What a node says of itself may not be reachable from here; a given address is.
                     to_ask.extend(self.addresses.iter().cloned());

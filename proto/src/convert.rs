@@ -56,6 +56,8 @@ pub struct Replica {
     pub serving: bool,
     /// Round trip from the answering node, where it is known.
     pub round_trip: Option<Duration>,
+    /// How long it has not answered the answering node; `None` while it answers.
+    pub silent: Option<Duration>,
 }
 
 /// Where a tenant is.
@@ -194,6 +196,7 @@ impl TryFrom<v1::Replica> for Replica {
             address: message.address,
             serving: message.serving,
             round_trip: (us != 0).then(|| Duration::from_micros(us.into())),
+            silent: message.silent_ms.map(Duration::from_millis),
         })
     }
 }
@@ -207,6 +210,9 @@ impl From<Replica> for v1::Replica {
             address: replica.address,
             serving: replica.serving,
             round_trip_us: u32::try_from(micros).unwrap_or(u32::MAX),
+            silent_ms: replica
+                .silent
+                .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
         }
     }
 }
@@ -406,6 +412,7 @@ mod tests {
                 address,
                 serving,
                 round_trip: (micros % 2 == 0).then(|| Duration::from_micros(micros.into())),
+                silent: (micros % 3 == 0).then(|| Duration::from_millis(micros.into())),
             })
     }
 

@@ -147,7 +147,7 @@ const fn grpc_code(code: ErrorCode) -> Code {
         ErrorCode::WrongRegion | ErrorCode::Conflict | ErrorCode::WireVersion => Code::FailedPrecondition,
         ErrorCode::ClockDrift | ErrorCode::Malformed | ErrorCode::NumberReused => Code::InvalidArgument,
         ErrorCode::Limit | ErrorCode::Busy => Code::ResourceExhausted,
-        ErrorCode::Retry | ErrorCode::NoQuorum => Code::Unavailable,
+        ErrorCode::Retry | ErrorCode::NoQuorum | ErrorCode::NodeRemoved => Code::Unavailable,
         ErrorCode::NotFound => Code::NotFound,
         ErrorCode::Unauthenticated => Code::Unauthenticated,
         ErrorCode::Forbidden => Code::PermissionDenied,

@@ -131,6 +131,13 @@ impl Cluster {
         self.run_at(&self.address(at), arguments)
     }
 
+    /// Runs a command that is told several nodes, in this order.
+    #[track_caller]
+    pub fn run_along(&self, places: &[usize], arguments: &[&str]) -> Answer {
+        let addresses: Vec<String> = places.iter().map(|at| self.address(*at)).collect();
+        self.run_at(&addresses.join(","), arguments)
+    }
+
     /// Runs a command and reads its JSON.
     #[track_caller]
     pub fn ask(&self, arguments: &[&str]) -> Value {

@@ -271,6 +271,7 @@ mod tests {
             address: format!("n{node}:1"),
             serving,
             round_trip: None,
+            silent: None,
         }
     }
 

@@ -80,7 +80,7 @@ const fn meaning(code: ErrorCode) -> Meaning {
         ErrorCode::NotYetReplicated => Meaning::Held,
         ErrorCode::Internal | ErrorCode::Unspecified => Meaning::Perhaps,
         ErrorCode::ClockDrift => Meaning::Drift,
-        ErrorCode::WrongRegion => Meaning::Elsewhere,
+        ErrorCode::WrongRegion | ErrorCode::NodeRemoved => Meaning::Elsewhere,
         ErrorCode::Unauthenticated | ErrorCode::WireVersion => Meaning::Client,
         ErrorCode::Limit
         | ErrorCode::NotFound

@@ -76,6 +76,7 @@ fn each_refusal_keeps_the_set_or_settles_it_and_says_what_is_next() {
     check(ErrorCode::Internal, 1, "leave");
     check(ErrorCode::Unspecified, 1, "leave");
     check(ErrorCode::WrongRegion, 1, "move");
+    check(ErrorCode::NodeRemoved, 1, "move");
     check(ErrorCode::Unauthenticated, 1, "blocked");
     check(ErrorCode::WireVersion, 1, "blocked");
     check(ErrorCode::ClockDrift, 1, "wait");

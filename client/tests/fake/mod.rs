@@ -226,6 +226,7 @@ fn start(count: u64, shares: bool) -> Vec<Node> {
             address: address.clone(),
             serving: true,
             round_trip_us: 0,
+            silent_ms: None,
         });
         let live: Arc<Mutex<live::Node>> = Arc::default();
         let all_live = if shares { shared_live.clone() } else { Arc::default() };

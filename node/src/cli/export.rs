@@ -238,6 +238,8 @@ async fn full(args: &ExportArgs, globals: &Globals) -> Result<(), Failure> {
     let admin = connect::admin(globals).await?;
     let request = v1::ExportRequest {
         tenant: args.tenant.tenant.clone(),
+        // Who names one node means that one.
+        from_removed: globals.cluster.len() == 1,
     };
     let stream = admin.export(request).await.map_err(connect::admin_failure)?;
     let mut stream = std::pin::pin!(stream);

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
+use halcyon_client::AdminError;
 use halcyon_core::id::NodeId;
 use halcyon_proto::v1;
 use serde_json::json;
@@ -36,6 +37,12 @@ environment as HALCYON_REGION, HALCYON_DATA, and so on.")]
     /// Move a node's tenants elsewhere, so that it can be removed
     #[command(after_help = "Example:\n  halcyon node drain n3")]
     Drain {
+        /// The node, as `node list` shows it
+        node: NodeId,
+    },
+    /// Let a node that was drained have tenants again
+    #[command(after_help = "Example:\n  halcyon node undrain n3")]
+    Undrain {
         /// The node, as `node list` shows it
         node: NodeId,
     },
@@ -106,6 +113,7 @@ pub async fn run(command: NodeCommand, globals: &Globals) -> Result<(), Failure>
         NodeCommand::Start(args) => start(args, globals).await,
         NodeCommand::List => list(globals).await,
         NodeCommand::Drain { node } => drain(node, globals).await,
+        NodeCommand::Undrain { node } => undrain(node, globals).await,
         NodeCommand::Remove { node, force } => {
             let admin = connect::admin(globals).await?;
             let request = v1::RemoveNodeRequest { node: node.0, force };
@@ -113,7 +121,11 @@ pub async fn run(command: NodeCommand, globals: &Globals) -> Result<(), Failure>
             if globals.json {
                 output::json(&json!({ "removed": node.0 }));
             } else {
-                output::line(format!("{node} is removed for good; its directory may be deleted"));
+                output::line(format!("{node} is removed for good"));
+                output::note(
+                    "Its directory may be deleted once nothing is missed that only it held. While it still runs,\n  \
+                     halcyon export --full --tenant NAME --cluster ITS-ADDRESS\ntakes a tenant out of it.",
+                );
             }
             Ok(())
         }
@@ -122,16 +134,8 @@ pub async fn run(command: NodeCommand, globals: &Globals) -> Result<(), Failure>
 
 async fn drain(node: NodeId, globals: &Globals) -> Result<(), Failure> {
     let admin = connect::admin(globals).await?;
-    let drained =
-        admin
-            .drain_node(v1::NodeRequest { node: node.0 })
-            .await
-            .map_err(|error| match connect::admin_failure(error) {
-                failure if failure.exit == Exit::Refused && failure.advice.is_none() => {
-                    failure.advise("halcyon node list shows the nodes there are")
-                }
-                failure => failure,
-            })?;
+    let drained = admin.drain_node(v1::NodeRequest { node: node.0 }).await;
+    let drained = drained.map_err(node_failure)?;
     if globals.json {
         output::json(&describe_node(&drained));
         return Ok(());
@@ -146,6 +150,31 @@ async fn drain(node: NodeId, globals: &Globals) -> Result<(), Failure> {
         drained.id
     ));
     Ok(())
+}
+
+async fn undrain(node: NodeId, globals: &Globals) -> Result<(), Failure> {
+    let admin = connect::admin(globals).await?;
+    let active = admin.undrain_node(v1::NodeRequest { node: node.0 }).await;
+    let active = active.map_err(node_failure)?;
+    if globals.json {
+        output::json(&describe_node(&active));
+    } else {
+        output::line(format!(
+            "n{} is {}; tenants may be placed on it again",
+            active.id, active.state
+        ));
+    }
+    Ok(())
+}
+
+/// A refusal is mostly about a number that no node has.
+fn node_failure(error: AdminError) -> Failure {
+    match connect::admin_failure(error) {
+        failure if failure.exit == Exit::Refused && failure.advice.is_none() => {
+            failure.advise("halcyon node list shows the nodes there are")
+        }
+        failure => failure,
+    }
 }
 
 /// What draining does: tenants stay in their regions, so it matters who else is there.

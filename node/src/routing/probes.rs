@@ -137,6 +137,13 @@ impl Routing {
         Some(self.inner.env.clock.monotonic().saturating_sub(heard))
     }
 
+    /// The same, for one that was never heard since this node has known it or has started.
+    fn silent_ms(&self, node: NodeId) -> u64 {
+        let now = self.inner.env.clock.monotonic();
+        let silent = self.silent_for(node).unwrap_or(now);
+        u64::try_from(silent.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// How many milliseconds this node's wall clock is ahead of most peers' that answer; below zero, behind them.
     pub fn clock_lead_ms(&self) -> Option<i64> {
         let peers = self.inner.peers();
@@ -196,6 +203,7 @@ impl Routing {
                         .round_trip
                         .filter(|_| candidate.node != self.inner.me)
                         .map_or(0, micros),
+                    silent_ms: (!candidate.reachable).then(|| self.silent_ms(candidate.node)),
                 }
             })
             .collect()

@@ -35,8 +35,15 @@ impl AdminService {
         Self { rooms }
     }
 
-    /// The request, if an admin sent it.
+    /// The request, if an admin sent it to a member.
     fn checked<T>(&self, request: Request<T>) -> Result<T, Status> {
+        let message = self.known(request)?;
+        self.rooms.check_not_removed()?;
+        Ok(message)
+    }
+
+    /// The request, if an admin sent it.
+    fn known<T>(&self, request: Request<T>) -> Result<T, Status> {
         self.rooms.authorize_admin(request.metadata())?;
         Ok(request.into_inner())
     }
@@ -65,6 +72,13 @@ impl AdminService {
 
     async fn write(&self, command: Command) -> Result<Reply, Status> {
         self.rooms.metadata.write(command).await.map_err(refuse)
+    }
+
+    async fn set_draining(&self, node: NodeId, draining: bool) -> Result<Response<v1::NodeDescription>, Status> {
+        self.write(Command::DrainNode { node, draining }).await?;
+        let unknown = || Refusal::new(ErrorCode::NotFound, format!("there is no node {node}"));
+        let node = self.rooms.view.node(node).ok_or_else(unknown)?;
+        Ok(Response::new(self.rooms.describe_node(&node)))
     }
 
     /// A new key of a tenant: what is shown once, its id, and what is kept.
@@ -265,11 +279,12 @@ impl admin_server::Admin for AdminService {
 
     async fn drain_node(&self, request: Request<v1::NodeRequest>) -> Result<Response<v1::NodeDescription>, Status> {
         let node = NodeId(self.checked(request)?.node);
-        let draining = true;
-        self.write(Command::DrainNode { node, draining }).await?;
-        let unknown = || Refusal::new(ErrorCode::NotFound, format!("there is no node {node}"));
-        let node = self.rooms.view.node(node).ok_or_else(unknown)?;
-        Ok(Response::new(self.rooms.describe_node(&node)))
+        self.set_draining(node, true).await
+    }
+
+    async fn undrain_node(&self, request: Request<v1::NodeRequest>) -> Result<Response<v1::NodeDescription>, Status> {
+        let node = NodeId(self.checked(request)?.node);
+        self.set_draining(node, false).await
     }
 
     async fn remove_node(
@@ -314,7 +329,11 @@ impl admin_server::Admin for AdminService {
     type ExportStream = Exported;
 
     async fn export(&self, request: Request<v1::ExportRequest>) -> Result<Response<Exported>, Status> {
-        let message = self.checked(request)?;
+        let message = self.known(request)?;
+        // One that was removed may hold what nobody else does; who wants that has to say so.
+        if !message.from_removed {
+            self.rooms.check_not_removed()?;
+        }
         let tenant = self.rooms.tenant(&message.tenant).await?;
         Ok(Response::new(Box::pin(admin_data::export(&self.rooms, &tenant)?)))
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use halcyon_proto::error::Refusal;
+use halcyon_proto::error::{ErrorCode, Refusal};
 use tokio::sync::watch;
 
 use super::rooms::Rooms;
@@ -40,6 +40,18 @@ impl Removal {
 }
 
 impl Rooms {
+    /// What a node that was removed knows of the cluster is of before then.
+    pub(super) fn check_not_removed(&self) -> Result<(), Refusal> {
+        if self.removal.why().is_none() {
+            return Ok(());
+        }
+        let text = format!(
+            "node {} was removed from the cluster, and knows nothing of what happened since; ask another node",
+            self.me
+        );
+        Err(Refusal::new(ErrorCode::NodeRemoved, text))
+    }
+
     /// A node that was removed sends clients elsewhere.
     pub(super) fn check_member(&self, tenant: &Tenant) -> Result<(), Refusal> {
         if self.removal.why().is_none() {
@@ -47,9 +59,18 @@ impl Rooms {
         }
         let mut replicas = self.routing.locate(tenant);
         replicas.retain(|replica| replica.node != self.me.0);
+        let others: Vec<_> = replicas
+            .iter()
+            .map(|replica| format!("n{} at {}", replica.node, replica.address))
+            .collect();
         let text = format!(
-            "node {} was removed from the cluster and serves nobody; go to one of the replicas in this answer",
-            self.me
+            "node {} was removed from the cluster and serves nobody; go to {}",
+            self.me,
+            if others.is_empty() {
+                "another node".to_owned()
+            } else {
+                others.join(" or ")
+            }
         );
         Err(Refusal::wrong_region(text, replicas))
     }

@@ -32,7 +32,8 @@ pub(super) async fn run(rooms: Rooms, mut stop: watch::Receiver<bool>) {
     let why = format!(
         "node {} was removed from the cluster for good ({said}); it serves nobody any more. To use this machine again, \
          start a node in an empty directory with a new token from `halcyon token create`. What only this node held is \
-         still in its directory: before you delete that, take it out with `halcyon export` from this node while it runs",
+         still in its directory: before you delete that, take it out while this node runs, with `halcyon export --full \
+         --cluster` and its address alone",
         rooms.me
     );
     tracing::error!("{why}");

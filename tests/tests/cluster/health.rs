@@ -107,6 +107,11 @@ fn a_node_that_was_removed_acknowledges_nothing() {
         written += 1;
         (!door.try_write_entities(written, 1)).then_some(())
     });
+    // What only it has can be taken out of it, by who asks for just that.
+    let export = ["export", "--full", "--tenant", "notes"];
+    let facts = cluster.run_on(1, &export).ok().stdout.lines().count();
+    assert!(facts > 2, "{facts} lines");
+    cluster.run_along(&[1, 1], &export).fails(4, &["n2 was removed"]);
 }
 
 #[test]
@@ -123,6 +128,15 @@ fn a_node_that_was_removed_says_what_to_do() {
         reasons.contains("removed") && reasons.contains("empty directory"),
         "{reasons}"
     );
+    // Whoever asks it is sent on, by the command itself where that knows another node.
+    cluster.run_on(1, &["node", "list"]).fails(4, &["n2 was removed"]);
+    cluster.run_on(1, &["token", "create"]).fails(4, &["n2 was removed"]);
+    let listed = cluster.run_along(&[1, 0], &["node", "list"]).ok().stdout;
+    assert!(!listed.contains("us-east"), "{listed}");
+    cluster.run_along(&[1, 0], &["token", "create"]).ok();
+    // Who is left decides alone, and says so.
+    let status = cluster.run_on(0, &["status"]).ok().stdout;
+    assert!(status.contains("has a leader and a quorum"), "{status}");
     // It does not come back either.
     assert!(cluster.nodes[1].stop().success());
     cluster.spawn(1, &[]);

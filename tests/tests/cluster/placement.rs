@@ -98,6 +98,14 @@ fn a_drained_node_hands_everything_over_and_can_be_removed() {
     cluster.run(&["node", "remove", &format!("n{held_by}")]).ok();
 }
 
+#[test]
+fn a_node_that_was_drained_can_be_taken_back() {
+    let cluster = Cluster::boot(&["eu-west", "eu-west"]);
+    assert_eq!(cluster.ask(&["node", "drain", "n2"])["state"], "draining");
+    assert_eq!(cluster.ask(&["node", "undrain", "n2"])["state"], "active");
+    cluster.run(&["node", "undrain", "n9"]).fails(4, &["n9", "node list"]);
+}
+
 /// An entity whose id, field and value are the marker.
 #[track_caller]
 fn mark(door: &mut Door) {

@@ -101,7 +101,13 @@ async fn a_tenant_goes_out_by_export_and_comes_in_by_import_unchanged() {
     let tenant = "app".to_owned();
     let export = place
         .admin()
-        .export(with_key(&cluster.admin, v1::ExportRequest { tenant }))
+        .export(with_key(
+            &cluster.admin,
+            v1::ExportRequest {
+                tenant,
+                ..v1::ExportRequest::default()
+            },
+        ))
         .await;
     let parts: Vec<_> = export.unwrap().into_inner().map(Result::unwrap).collect().await;
     let fingerprint = parts.last().unwrap().fingerprint.clone();
