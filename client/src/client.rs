@@ -19,6 +19,7 @@ use halcyon_proto::{
     convert::{self, ConvertError, Location, ScanQuery, Triple},
     v1,
 };
+use prost::bytes::Bytes;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -31,6 +32,7 @@ use crate::{
     live::{self, LiveQuery},
     navigate::Navigator,
     outbox::{Left, OutboxFile},
+    pages::Pages,
     push,
     query::{self, Explanation, QueryRows},
     read,
@@ -161,6 +163,9 @@ impl Client {
         if !options.offline {
             let location = navigator.find().await?;
             navigator.measure_at_start().await;
+            if options.pinned && !options.forward {
+                navigator.check_pinned(&location)?;
+            }
             if navigator.route().is_none() {
                 return Err(unreachable(&location));
             }
@@ -290,7 +295,8 @@ impl Client {
             .collect())
     }
 
-    /// One page of the live triples that match.
+    /// One page of the live triples that match. A cursor is good at the replica that gave it: [`Self::pages`] stays
+    /// there.
     pub async fn scan(&self, query: ScanQuery) -> Result<ScanPage, ReadError> {
         let shared = &self.life.shared;
         let message = query.into_request(shared.navigator.tenant.clone(), shared.forward);
@@ -303,6 +309,12 @@ impl Client {
             triples: triples(answer.triples)?,
             cursor: answer.cursor,
         })
+    }
+
+    /// All live triples that match, page by page of `query.limit`, all of one replica; `query.cursor` is not looked at.
+    pub fn pages(&self, query: ScanQuery) -> Pages {
+        let cursor = Bytes::new();
+        Pages::new(self.life.shared.clone(), ScanQuery { cursor, ..query })
     }
 
     /// Asks a query once, in text or, if it begins with a brace, in JSON: halcyon-core's `docs/query.md` has the language.
@@ -429,7 +441,7 @@ fn navigator(env: &Env, options: &ClientOptions) -> Result<Navigator, ConnectErr
     }
     let certificate = options.ca_certificate.as_deref();
     let transport = Transport::new(env.clone(), &options.key, options.user.as_deref(), certificate)?;
-    let router = Router::new(seeds, options.forward);
+    let router = Router::new(seeds, options.forward || options.pinned);
     Ok(Navigator::new(env.clone(), transport, options.tenant.clone(), router))
 }
 

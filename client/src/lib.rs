@@ -29,6 +29,8 @@ mod nodes;
 #[cfg(feature = "native")]
 mod outbox;
 #[cfg(feature = "native")]
+mod pages;
+#[cfg(feature = "native")]
 mod push;
 #[cfg(feature = "native")]
 mod query;
@@ -62,6 +64,8 @@ pub use halcyon_proto::{
 pub use limits::PUSH_DEADLINE;
 #[cfg(feature = "native")]
 pub use live::LiveQuery;
+#[cfg(feature = "native")]
+pub use pages::{Pages, ScanPlace};
 #[cfg(feature = "native")]
 pub use query::{Explanation, QueryAnswer, QueryRows};
 pub use types::{Acknowledged, ClientOptions, ClientStatus, Outbox, Outcome, ScanPage, WatchEvent};

@@ -48,8 +48,19 @@ pub(crate) const QUERY_DEADLINE: Duration = Duration::from_secs(28);
 /// An answer of which nothing came for this long has broken off.
 pub(crate) const QUERY_SILENCE_MAX: Duration = Duration::from_secs(28);
 
-/// For a read with all its attempts.
-pub(crate) const READ_TOTAL: Duration = Duration::from_secs(20);
+/// For a read with all its attempts. A query gets one whole attempt.
+pub(crate) const READ_TOTAL: Duration = Duration::from_secs(30);
+
+const _: () = assert!(QUERY_DEADLINE.as_millis() < READ_TOTAL.as_millis());
+
+/// How long a scan waits for the replica where it is, before it begins anew at another: a restart takes a second.
+pub(crate) const SCAN_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Hashes of what a scan has given, for beginning anew elsewhere: a hundred megabytes.
+pub(crate) const SCAN_REMEMBERED_MAX: usize = 4 << 20;
+
+/// How often one scan may begin anew: replicas are lost one by one, not all the time.
+pub(crate) const SCAN_MOVES_MAX: u32 = 8;
 
 /// A watch that hears nothing for this long, not even that nothing happened, connects anew.
 pub(crate) const WATCH_SILENCE_MAX: Duration = Duration::from_mins(1);

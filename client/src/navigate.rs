@@ -13,6 +13,7 @@ use halcyon_core::{
 };
 use halcyon_proto::{
     convert::{self, Location},
+    error::{ErrorCode, Refusal},
     v1::{self, sync_client::SyncClient},
 };
 use tokio::sync::Notify;
@@ -86,6 +87,28 @@ impl Navigator {
     /// The nodes that hold the tenant.
     pub(crate) fn replicas(&self) -> BTreeSet<NodeId> {
         self.router().replicas().clone()
+    }
+
+    /// Refuses where nodes answer at the given addresses and none of them holds the tenant.
+    pub(crate) fn check_pinned(&self, location: &Location) -> Result<(), ConnectError> {
+        let answered = self.router().answered();
+        let mut replicas = location.replicas.iter();
+        if answered.is_empty() || replicas.any(|replica| answered.contains(&replica.node)) {
+            return Ok(());
+        }
+        let names: Vec<_> = answered.iter().map(ToString::to_string).collect();
+        let holders: Vec<_> = location
+            .replicas
+            .iter()
+            .map(|replica| format!("{} in {} at {}", replica.node, replica.region, replica.address))
+            .collect();
+        let text = format!(
+            "{} does not hold tenant {}; {} does",
+            names.join(" or "),
+            location.name,
+            holders.join(" or ")
+        );
+        Err(ConnectError::Refused(Refusal::new(ErrorCode::WrongRegion, text)))
     }
 
     /// Asks one node after the other where the tenant is, the given addresses all at once.

@@ -29,6 +29,8 @@ pub struct ClientOptions {
     pub ca_certificate: Option<Vec<u8>>,
     /// Only `addresses` can be reached: have them pass calls on to the nodes that hold the tenant.
     pub forward: bool,
+    /// Only `addresses` are asked, never a nearer replica: one of them has to hold the tenant.
+    pub pinned: bool,
     /// How long a read may take with all its attempts, also at other nodes.
     pub read_deadline: Duration,
     /// Come up even where no node can be reached now: writes wait in the outbox.
@@ -45,6 +47,7 @@ impl Default for ClientOptions {
             outbox: Outbox::Memory,
             ca_certificate: None,
             forward: false,
+            pinned: false,
             read_deadline: READ_TOTAL,
             offline: false,
         }

@@ -97,6 +97,14 @@ fn prepared(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
     command
 }
 
+/// Starts the command with `variables` in its environment and its notes in a pipe.
+#[track_caller]
+pub fn piped(arguments: &[&str], variables: &[(&str, &str)], stdout: Stdio) -> Child {
+    let mut command = prepared(arguments, variables);
+    let child = command.stdout(stdout).stderr(Stdio::piped()).spawn();
+    child.expect("the binary under test can be run")
+}
+
 /// A program that runs while the test does something else. Dropped, it is killed.
 #[derive(Debug)]
 pub struct Running {

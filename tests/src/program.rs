@@ -3,7 +3,7 @@
 use std::{pin::Pin, time::Duration};
 
 use futures::{FutureExt as _, Stream, StreamExt as _};
-use halcyon_client::{Acknowledged, Client, ClientOptions, Pending, ReadError, WatchEvent, env};
+use halcyon_client::{Acknowledged, Client, ClientOptions, Pages, Pending, ReadError, ScanQuery, WatchEvent, env};
 use halcyon_core::version_vector::VersionVector;
 use tokio::time::timeout;
 
@@ -65,6 +65,13 @@ impl Program {
         found.expect("a node serves").len()
     }
 
+    /// Reads all triples that match, page by page.
+    pub fn pages(&self, query: ScanQuery) -> Reading {
+        Reading {
+            pages: self.client.pages(query),
+        }
+    }
+
     /// Follows the tenant from a vector.
     pub fn watch(&self, from: VersionVector) -> Watch {
         Watch {
@@ -102,6 +109,26 @@ pub fn acknowledged(pending: Vec<Pending>, within: Duration) -> Vec<Acknowledged
 /// The acknowledgement, if it is there already.
 pub fn acknowledged_now(pending: Pending) -> Option<Acknowledged> {
     pending.acknowledged().now_or_never().and_then(Result::ok)
+}
+
+/// A scan of many pages.
+#[derive(Debug)]
+pub struct Reading {
+    pages: Pages,
+}
+
+impl Reading {
+    /// The entities of the next triples; `None` after the end.
+    #[track_caller]
+    pub fn next(&mut self) -> Option<Vec<String>> {
+        let page = runtime().block_on(self.pages.next()).expect("some replica answers");
+        page.map(|triples| triples.iter().map(|triple| triple.subject.to_string()).collect())
+    }
+
+    /// How often it began anew at another replica.
+    pub const fn moves(&self) -> u32 {
+        self.pages.moves()
+    }
 }
 
 /// A stream of changes.

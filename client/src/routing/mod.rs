@@ -49,8 +49,8 @@ pub(crate) struct Router {
     seeds: Vec<String>,
     /// Who answers at them, as far as they have said so.
     seed_nodes: BTreeMap<NodeId, String>,
-    /// Only the seeds can be reached.
-    forward: bool,
+    /// Only the seeds are asked.
+    seeds_only: bool,
     candidates: Vec<Candidate>,
     current: Option<Route>,
     replicas: BTreeSet<NodeId>,
@@ -60,18 +60,18 @@ pub(crate) struct Router {
 }
 
 impl Router {
-    pub(crate) fn new(seeds: Vec<String>, forward: bool) -> Self {
+    pub(crate) fn new(seeds: Vec<String>, seeds_only: bool) -> Self {
         let mut router = Self {
             seeds,
             seed_nodes: BTreeMap::new(),
-            forward,
+            seeds_only,
             candidates: Vec::new(),
             current: None,
             replicas: BTreeSet::new(),
             metadata_index: 0,
             elsewhere: BTreeMap::new(),
         };
-        if forward {
+        if seeds_only {
             let seeds = router.seeds.clone();
             router.candidates = seeds.into_iter().map(Candidate::seed).collect();
         }
@@ -86,7 +86,7 @@ impl Router {
         }
         self.metadata_index = self.metadata_index.max(metadata_index);
         self.replicas = replicas.iter().map(|replica| replica.node).collect();
-        if self.forward {
+        if self.seeds_only {
             return;
         }
         let before = std::mem::take(&mut self.candidates);
@@ -207,6 +207,14 @@ impl Router {
             }
         }
         addresses
+    }
+
+    /// The nodes that answered where calls are made, as far as they have said who they are.
+    pub(crate) fn answered(&self) -> BTreeSet<NodeId> {
+        self.candidates
+            .iter()
+            .filter_map(|candidate| candidate.route.node)
+            .collect()
     }
 
     /// The nodes that hold the tenant, as far as is known.

@@ -7,14 +7,14 @@ use std::{
 };
 
 use halcyon_client::{
-    Acknowledged, AdminClient, AdminError, Client, ClientOptions, ConnectError, ErrorCode, FlushError, Location,
-    Outbox, PUSH_DEADLINE, Pending, ReadError, Refusal, Refused, Unacknowledged, WriteError,
+    Acknowledged, AdminClient, AdminError, Client, ClientOptions, ClientStatus, ConnectError, ErrorCode, FlushError,
+    Location, Outbox, PUSH_DEADLINE, Pending, ReadError, Refusal, Refused, Replica, Unacknowledged, WriteError,
 };
 use halcyon_core::env::{Env, WallClock};
 use serde_json::json;
 
 use super::{
-    CLUSTER_DEFAULT, Globals,
+    Globals,
     failure::{Failure, file_failure},
     output::{self, Rows},
 };
@@ -78,24 +78,13 @@ pub async fn client_with(globals: &Globals, tenant: &str, env: Env, outbox: Outb
     within(globals, Client::connect(env, options)).await
 }
 
-/// A client that speaks to one node alone, the nearest if none is named; and where that is. For long scans: a cursor is
-/// good at the node that gave it.
-pub async fn client_of_one(globals: &Globals, tenant: &str, at: Option<&str>) -> Result<(Client, String), Failure> {
-    let address = if let Some(address) = at {
-        address.to_owned()
-    } else {
-        let nearest = client(globals, tenant).await?;
-        let address = nearest.status().address;
-        nearest.close().await;
-        address.unwrap_or_else(|| CLUSTER_DEFAULT.to_owned())
-    };
-    let options = ClientOptions {
-        addresses: vec![address.clone()],
-        forward: true,
-        ..options(globals, tenant)?
-    };
-    let client = within(globals, Client::connect(env()?, options)).await?;
-    Ok((client, address))
+/// The node that a client speaks to, in words.
+pub fn answered_by(status: &ClientStatus) -> String {
+    match (status.node, &status.region, &status.address) {
+        (Some(node), Some(region), _) => format!("{node} in {region}"),
+        (_, _, Some(address)) => format!("the node at {address}"),
+        _ => "no node".to_owned(),
+    }
 }
 
 fn options(globals: &Globals, tenant: &str) -> Result<ClientOptions, Failure> {
@@ -105,6 +94,7 @@ fn options(globals: &Globals, tenant: &str) -> Result<ClientOptions, Failure> {
         key: key(globals, tenant)?,
         ca_certificate: certificate(globals)?,
         read_deadline: globals.timeout,
+        pinned: globals.pin,
         ..ClientOptions::default()
     })
 }
@@ -213,14 +203,16 @@ pub fn flush_failure(error: FlushError) -> Failure {
 
 /// Shows where a tenant is.
 pub fn show_location(location: &Location, globals: &Globals) {
-    let micros = |replica: &halcyon_client::Replica| replica.round_trip.map(|time| time.as_micros());
+    let micros = |replica: &Replica| replica.round_trip.map(|time| time.as_micros());
     if globals.json {
         let replicas: Vec<_> = location
             .replicas
             .iter()
             .map(|replica| {
                 json!({ "node": replica.node.0, "region": replica.region.as_str(), "address": replica.address,
-                        "serving": replica.serving, "round_trip_us": micros(replica).and_then(|time| u64::try_from(time).ok()) })
+                        "serving": replica.serving && replica.silent.is_none(),
+                        "silent_ms": replica.silent.and_then(|time| u64::try_from(time.as_millis()).ok()),
+                        "round_trip_us": micros(replica).and_then(|time| u64::try_from(time).ok()) })
             })
             .collect();
         output::json(&json!({
@@ -235,11 +227,20 @@ pub fn show_location(location: &Location, globals: &Globals) {
             replica.node.to_string(),
             replica.region.to_string(),
             replica.address.clone(),
-            if replica.serving { "yes" } else { "no" }.into(),
+            serving(replica),
             replica.round_trip.map_or_else(|| "-".into(), output::duration),
         ]);
     }
     rows.print();
+}
+
+/// Whether a client can go to a replica, as far as the node knows that was asked.
+fn serving(replica: &Replica) -> String {
+    match (replica.silent, replica.serving) {
+        (Some(silent), _) => format!("unreachable for {} s", silent.as_secs()),
+        (None, true) => "yes".to_owned(),
+        (None, false) => "no".to_owned(),
+    }
 }
 
 /// Says why a node refused, and what to do.
@@ -247,6 +248,7 @@ pub fn refusal_failure(refusal: &Refusal) -> Failure {
     let failure = Failure::refused(&refusal.message);
     let advice = match refusal.code {
         ErrorCode::Unauthenticated => "check --key (for data) or --admin-credential (for operators)",
+        ErrorCode::NodeRemoved => "name a node that is still a member with --cluster",
         ErrorCode::NoQuorum => "halcyon status shows which nodes are missing; tenants' data is served meanwhile",
         ErrorCode::WireVersion => "use a release of halcyon that is nearer to the nodes'",
         ErrorCode::Limit => "halcyon settings shows the limits",
@@ -257,12 +259,13 @@ pub fn refusal_failure(refusal: &Refusal) -> Failure {
 }
 
 fn unreachable(last: &str, globals: &Globals) -> Failure {
-    let advice = if globals.cluster.is_empty() {
+    let given = globals.given_addresses();
+    let advice = if given.is_empty() {
         "start nodes with `halcyon dev`, or name yours with --cluster HOST:PORT".to_owned()
     } else {
         format!(
             "is a node up at {}, and is this its port for clients?",
-            globals.cluster.join(" or ")
+            given.join(" or ")
         )
     };
     Failure::unreachable(format_args!("no node can be reached: {last}")).advise(advice)

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use clap::Args;
-use halcyon_client::Acknowledged;
+use halcyon_client::{Acknowledged, Triple};
 use halcyon_core::{
     change::Change,
     id::{EntityId, Predicate},
@@ -117,20 +117,28 @@ pub struct LocateArgs {
 pub async fn get(args: GetArgs, globals: &Globals) -> Result<(), Failure> {
     let subject = entity(&args.subject)?;
     let client = connect::client(globals, &args.tenant.tenant).await?;
-    let triples = client.get(&subject).await.map_err(connect::read_failure)?;
+    let fields = client.get(&subject).await.map_err(connect::read_failure)?;
+    let asked = connect::answered_by(&client.status());
     client.close().await;
-    if triples.is_empty() {
-        return Err(Failure::failed(format_args!(
-            "{} has no entity {subject}",
-            args.tenant.tenant
-        )));
+    if fields.is_empty() {
+        let text = format!("{} has no entity {subject}, says {asked}", args.tenant.tenant);
+        return Err(Failure::failed(text).advise(
+            "what was written at another node a moment ago is on its way: ask again; or ask that node with \
+             --cluster ADDRESS --pin",
+        ));
     }
     if globals.json {
+        let triple = |(predicate, value)| Triple {
+            subject: subject.clone(),
+            predicate,
+            value,
+        };
+        let triples: Vec<Triple> = fields.into_iter().map(triple).collect();
         output::json(&super::export::entity_json(&subject, &triples));
         return Ok(());
     }
     let mut rows = Rows::new(&["field", "type", "value"]);
-    for (predicate, value) in &triples {
+    for (predicate, value) in &fields {
         rows.push([predicate.as_str(), value.type_name(), &plain(value)]);
     }
     rows.print();

@@ -3,17 +3,18 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, BufWriter, Seek, SeekFrom, Write},
+    io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
 use clap::Args;
 use futures::StreamExt;
-use halcyon_client::{Client, ScanQuery};
+use halcyon_client::{Client, ScanPlace, ScanQuery, Triple};
 use halcyon_core::{
     fact::Fact,
     id::{EntityId, Predicate},
     value::Value,
+    version_vector::VersionVector,
 };
 use halcyon_proto::v1;
 use serde::{Deserialize, Serialize};
@@ -74,10 +75,8 @@ pub async fn run(args: ExportArgs, globals: &Globals) -> Result<(), Failure> {
     if args.full {
         return full(&args, globals).await;
     }
-    let mut state = start_state(&args)?;
-    let at = Some(state.address.as_str()).filter(|address| !address.is_empty());
-    let (client, address) = connect::client_of_one(globals, &args.tenant.tenant, at).await?;
-    state.address = address;
+    let state = start_state(&args)?;
+    let client = connect::client(globals, &args.tenant.tenant).await?;
     let written = entities(&args, &client, state).await;
     client.close().await;
     let written = written.map_err(|failure| resumable(&args, failure))?;
@@ -86,12 +85,12 @@ pub async fn run(args: ExportArgs, globals: &Globals) -> Result<(), Failure> {
 }
 
 /// One entity as a line has it.
-pub fn entity_json(id: &EntityId, triples: &[(Predicate, Value)]) -> Json {
+pub fn entity_json(id: &EntityId, triples: &[Triple]) -> Json {
     let mut line = Map::new();
     line.insert("id".into(), id.as_str().into());
-    let mut sorted: Vec<&(Predicate, Value)> = triples.iter().collect();
+    let mut sorted: Vec<&Triple> = triples.iter().collect();
     sorted.sort();
-    for (predicate, value) in sorted {
+    for Triple { predicate, value, .. } in sorted {
         let value = value.to_typed_json();
         match line.get_mut(predicate.as_str()) {
             None => {
@@ -114,6 +113,9 @@ struct State {
     address: String,
     /// Of the next page, in hexadecimal.
     cursor: String,
+    /// What that node held at the beginning, in hexadecimal.
+    #[serde(default)]
+    vector: String,
     /// Bytes of whole lines in the file.
     bytes: u64,
     entities: u64,
@@ -122,11 +124,17 @@ struct State {
     open_fields: Vec<(String, Json)>,
 }
 
-/// What was written stays, and the cursor is good for as long as its node is there.
+/// What is read of a line that is in the file already.
+#[derive(Debug, Deserialize)]
+struct Written {
+    id: String,
+}
+
+/// What was written stays, and the export can go on.
 fn resumable(args: &ExportArgs, failure: Failure) -> Failure {
     let begun = args.output.as_deref().is_some_and(|path| state_path(path).exists());
     if failure.exit == Exit::Unreachable && begun {
-        return failure.advise("add --resume to go on once that node is back, or begin anew without");
+        return failure.advise("add --resume to go on once a node that holds the tenant is back");
     }
     failure
 }
@@ -135,41 +143,34 @@ async fn entities(args: &ExportArgs, client: &Client, mut state: State) -> Resul
     let mut sink = Sink::open(args.output.as_deref(), state.bytes)?;
     let progress = Progress::new("exporting", "entities", 0);
     progress.at(state.entities);
-    let mut open: Option<(EntityId, Vec<(Predicate, Value)>)> = read_open(&state);
-    let mut pages = 0;
-    loop {
-        let query = ScanQuery {
-            entity_type: args.entity_type.clone(),
-            limit: PAGE,
-            cursor: hex::decode(&state.cursor).unwrap_or_default().into(),
-            ..ScanQuery::default()
-        };
-        let page = client.scan(query).await.map_err(connect::read_failure)?;
-        for triple in page.triples {
-            match &mut open {
-                Some((id, fields)) if *id == triple.subject => fields.push((triple.predicate, triple.value)),
-                _ => {
-                    let next = (triple.subject, vec![(triple.predicate, triple.value)]);
-                    if let Some((id, fields)) = open.replace(next) {
-                        sink.line(&entity_json(&id, &fields))?;
-                        state.entities += 1;
-                    }
-                }
-            }
+    let mut pages = client.pages(ScanQuery {
+        entity_type: args.entity_type.clone(),
+        limit: PAGE,
+        ..ScanQuery::default()
+    });
+    if let (Some(path), false) = (&args.output, state.cursor.is_empty()) {
+        for entity in written_entities(path, state.bytes)? {
+            pages.pass_over(&entity);
+        }
+        pages = pages.resume(read_place(&state));
+    }
+    let mut read = 0;
+    let mut moves = 0;
+    while let Some(triples) = pages.next().await.map_err(connect::read_failure)? {
+        if pages.moves() > moves {
+            moves = pages.moves();
+            progress
+                .note("The replica that was read is lost: the export goes on at another, without what was written.");
+        }
+        for entity in triples.chunk_by(|one, next| one.subject == next.subject) {
+            sink.line(&entity_json(&entity[0].subject, entity))?;
+            state.entities += 1;
         }
         progress.at(state.entities);
-        state.cursor = hex::encode(&page.cursor);
-        if state.cursor.is_empty() {
-            break;
+        read += 1;
+        if read % PAGES_PER_SAVE == 0 {
+            save(args, &mut state, &pages.place(), &mut sink)?;
         }
-        pages += 1;
-        if pages % PAGES_PER_SAVE == 0 {
-            save(args, &mut state, open.as_ref(), &mut sink)?;
-        }
-    }
-    if let Some((id, fields)) = open {
-        sink.line(&entity_json(&id, &fields))?;
-        state.entities += 1;
     }
     sink.close()?;
     progress.done();
@@ -201,19 +202,16 @@ fn start_state(args: &ExportArgs) -> Result<State, Failure> {
     }
 }
 
-fn save(
-    args: &ExportArgs,
-    state: &mut State,
-    open: Option<&(EntityId, Vec<(Predicate, Value)>)>,
-    sink: &mut Sink,
-) -> Result<(), Failure> {
+fn save(args: &ExportArgs, state: &mut State, place: &ScanPlace, sink: &mut Sink) -> Result<(), Failure> {
     let Some(path) = &args.output else { return Ok(()) };
     state.bytes = sink.flush()?;
-    state.open_id = open.map(|(id, _)| id.to_string());
-    let fields = open.map(|(_, fields)| fields.as_slice()).unwrap_or_default();
+    state.address.clone_from(&place.address);
+    state.cursor = hex::encode(&place.cursor);
+    state.vector = hex::encode(place.vector.encode());
+    state.open_id = place.open.first().map(|open| open.subject.to_string());
+    let fields = place.open.iter();
     state.open_fields = fields
-        .iter()
-        .map(|(name, value)| (name.to_string(), value.to_typed_json()))
+        .map(|open| (open.predicate.to_string(), open.value.to_typed_json()))
         .collect();
     let bytes = serde_json::to_vec(state).map_err(Failure::failed)?;
     let path = state_path(path);
@@ -222,10 +220,36 @@ fn save(
     written.map_err(|error| file_failure("write", &path, &error))
 }
 
-fn read_open(state: &State) -> Option<(EntityId, Vec<(Predicate, Value)>)> {
-    let id = EntityId::new(state.open_id.as_ref()?).ok()?;
-    let field = |(name, json): &(String, Json)| Some((Predicate::new(name).ok()?, Value::from_typed_json(json).ok()?));
-    Some((id, state.open_fields.iter().filter_map(field).collect()))
+/// Where the interrupted export was. A state that says nothing of what its node held asks nothing of another.
+fn read_place(state: &State) -> ScanPlace {
+    let bytes = |text: &str| hex::decode(text).unwrap_or_default();
+    let id = state.open_id.as_ref().and_then(|id| EntityId::new(id).ok());
+    let field = |(name, json): &(String, Json)| {
+        Some(Triple {
+            subject: id.clone()?,
+            predicate: Predicate::new(name).ok()?,
+            value: Value::from_typed_json(json).ok()?,
+        })
+    };
+    ScanPlace {
+        address: state.address.clone(),
+        cursor: bytes(&state.cursor).into(),
+        vector: VersionVector::decode(&bytes(&state.vector)).unwrap_or_default(),
+        open: state.open_fields.iter().filter_map(field).collect(),
+    }
+}
+
+/// The entities in the first `bytes` of the file.
+fn written_entities(path: &Path, bytes: u64) -> Result<Vec<EntityId>, Failure> {
+    let read = |error| file_failure("read", path, &error);
+    let file = File::open(path).map_err(read)?;
+    let mut entities = Vec::new();
+    for line in BufReader::new(file.take(bytes)).lines() {
+        let line = line.map_err(read)?;
+        let entity: Option<Written> = serde_json::from_str(&line).ok();
+        entities.extend(entity.and_then(|entity| EntityId::new(&entity.id).ok()));
+    }
+    Ok(entities)
 }
 
 fn state_path(path: &Path) -> PathBuf {
@@ -239,7 +263,7 @@ async fn full(args: &ExportArgs, globals: &Globals) -> Result<(), Failure> {
     let request = v1::ExportRequest {
         tenant: args.tenant.tenant.clone(),
         // Who names one node means that one.
-        from_removed: globals.cluster.len() == 1,
+        from_removed: globals.given_addresses().len() == 1,
     };
     let stream = admin.export(request).await.map_err(connect::admin_failure)?;
     let mut stream = std::pin::pin!(stream);
@@ -348,7 +372,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_export_goes_on_at_the_node_that_gave_the_cursor() {
+    fn an_export_goes_on_where_it_was_and_knows_what_it_wrote() {
         let dir = tempfile::tempdir().unwrap();
         let output = dir.path().join("a.jsonl");
         let args = |tenant: &str| ExportArgs {
@@ -361,20 +385,45 @@ mod tests {
         assert!(start_state(&args("demo")).is_err(), "nothing was interrupted");
         let mut state = State {
             tenant: "demo".into(),
-            address: "127.0.0.1:7701".into(),
-            cursor: "00ff".into(),
             ..State::default()
         };
+        let triple = |subject: &str| Triple {
+            subject: EntityId::new(subject).unwrap(),
+            predicate: Predicate::new("issue/title").unwrap(),
+            value: Value::string("x"),
+        };
+        let place = ScanPlace {
+            address: "127.0.0.1:7701".into(),
+            cursor: vec![0, 255].into(),
+            open: vec![triple("c")],
+            ..ScanPlace::default()
+        };
         let mut sink = Sink::open(Some(&output), 0).unwrap();
-        save(&args("demo"), &mut state, None, &mut sink).unwrap();
+        for id in ["a", "b"] {
+            sink.line(&entity_json(&EntityId::new(id).unwrap(), &[triple(id)]))
+                .unwrap();
+        }
+        save(&args("demo"), &mut state, &place, &mut sink).unwrap();
+        sink.line(&json!({ "id": "c" })).unwrap();
+        sink.close().unwrap();
         let found = start_state(&args("demo")).unwrap();
-        assert_eq!((found.address, found.cursor), (state.address, state.cursor));
+        assert_eq!(read_place(&found), place);
+        let written: Vec<String> = written_entities(&output, found.bytes)
+            .unwrap()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(written, ["a", "b"]);
         assert!(start_state(&args("other")).is_err());
     }
 
     #[test]
     fn an_entity_is_one_line_with_sorted_fields() {
-        let triple = |field: &str, value| (Predicate::new(field).unwrap(), value);
+        let triple = |field: &str, value| Triple {
+            subject: EntityId::new("a").unwrap(),
+            predicate: Predicate::new(field).unwrap(),
+            value,
+        };
         let reference = |id: &str| Value::Ref(EntityId::new(id).unwrap());
         let line = entity_json(
             &EntityId::new("a").unwrap(),

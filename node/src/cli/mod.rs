@@ -47,7 +47,7 @@ Start here:
   halcyon COMMAND --help          every command has an example
 
 Exit codes: 0 done; 1 failed, or replicas disagree; 2 wrong usage; 3 no node answered; 4 a node refused, or only one
-region has what was written and the tenant asks for two.")]
+region has what was written and the tenant asks for two; 141 whoever read the answer went away, as in other Unix tools.")]
 pub struct Cli {
     #[command(flatten)]
     globals: Globals,
@@ -70,10 +70,10 @@ static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// What `--timeout` is when nobody says. Above a node's own deadlines, so that its reason comes before our impatience.
-pub const TIMEOUT_DEFAULT: &str = "20s";
+pub const TIMEOUT_DEFAULT: &str = "30s";
 
 /// The same, for commands that make their own options.
-pub const TIMEOUT: Duration = Duration::from_secs(20);
+pub const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where a node listens for clients if it is not told otherwise.
 const CLUSTER_DEFAULT: &str = "127.0.0.1:7700";
@@ -82,7 +82,7 @@ const CLUSTER_DEFAULT: &str = "127.0.0.1:7700";
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "For every command")]
 pub struct Globals {
-    /// Addresses of nodes; any one will do, more are tried in turn [default: 127.0.0.1:7700]
+    /// Addresses of nodes to begin with; commands on data go on to the tenant's nearest [default: 127.0.0.1:7700]
     #[arg(
         long,
         global = true,
@@ -91,6 +91,10 @@ pub struct Globals {
         value_name = "HOST:PORT,..."
     )]
     pub cluster: Vec<String>,
+
+    /// Commands on data stay with the nodes at --cluster, and do not go to the nearest
+    #[arg(long, global = true)]
+    pub pin: bool,
 
     /// The admin credential, or the file it is in
     #[arg(
@@ -131,10 +135,15 @@ pub struct Globals {
 }
 
 impl Globals {
+    /// The addresses that somebody gave.
+    pub fn given_addresses(&self) -> Vec<String> {
+        let given = self.cluster.iter().filter(|address| !address.trim().is_empty());
+        given.cloned().collect()
+    }
+
     /// Where to find nodes: what was given, or the port where `dev` and `node start` listen.
     pub fn addresses(&self) -> Vec<String> {
-        let given = self.cluster.iter().filter(|address| !address.trim().is_empty());
-        let given: Vec<String> = given.cloned().collect();
+        let given = self.given_addresses();
         if given.is_empty() {
             vec![CLUSTER_DEFAULT.to_owned()]
         } else {
@@ -195,9 +204,10 @@ enum Command {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = match Cli::from_arg_matches(&without_empty_env(Cli::command()).get_matches()) {
+    let matches = without_empty_env(Cli::command()).try_get_matches();
+    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
-        Err(error) => error.exit(),
+        Err(error) => return not_understood(&error),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -214,6 +224,30 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => report(&failure, json),
+    }
+}
+
+/// Help that was asked for, or what is wrong with the command line; in JSON where that was asked for.
+fn not_understood(error: &clap::Error) -> ExitCode {
+    let asks_for_json = std::env::args_os().any(|argument| argument == "--json");
+    if error.use_stderr() && asks_for_json {
+        return report(&usage_failure(&error.to_string()), true);
+    }
+    let printed = error.print();
+    if !error.use_stderr() {
+        output::leave_if_unwritten(printed);
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8))
+}
+
+/// What is wrong stands in the first paragraph of clap's text, and what would be right in the others.
+fn usage_failure(text: &str) -> Failure {
+    let (wrong, right) = text.trim().split_once("\n\n").unwrap_or((text.trim(), ""));
+    let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let failure = Failure::usage(one_line(wrong.trim_start_matches("error:")));
+    match one_line(right) {
+        advice if advice.is_empty() => failure,
+        advice => failure.advise(advice),
     }
 }
 
@@ -274,13 +308,22 @@ mod tests {
     #[test]
     fn a_command_waits_longer_than_a_node_does() {
         assert_eq!(humantime::parse_duration(TIMEOUT_DEFAULT), Ok(TIMEOUT));
-        assert!(TIMEOUT > crate::limits::FORWARD_TIMEOUT);
+        assert!(TIMEOUT > crate::limits::FORWARD_TIMEOUT && TIMEOUT > crate::limits::QUERY_TIME_MAX);
         for wrong in ["0s", "soon", ""] {
             let args = ["halcyon", "status", "--timeout", wrong];
             assert!(Cli::try_parse_from(args).is_err(), "{wrong}");
         }
         let cli = Cli::try_parse_from(["halcyon", "status", "--timeout", "3s"]).unwrap();
         assert_eq!(cli.globals.timeout, Duration::from_secs(3));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_command_line_can_be_told_in_json() {
+        let error = Cli::try_parse_from(["halcyon", "status", "--nonsense"]).unwrap_err();
+        let failure = usage_failure(&error.to_string());
+        assert_eq!(failure.exit, Exit::Usage);
+        assert_eq!(failure.message, "unexpected argument '--nonsense' found");
+        assert!(failure.advice.unwrap().contains("Usage: halcyon status"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the command says: data and verdicts on stdout, progress and notes on stderr, colours only on a terminal.
 //!
 //! The one module that prints. A reader that went away (`halcyon scan | head`) ends the process in silence, as in any
-//! Unix tool.
+//! Unix tool; output that cannot be written ends it with a word and a code, because half an answer is none.
 
 use std::{
     borrow::Cow,
@@ -9,11 +9,19 @@ use std::{
     time::Duration,
 };
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::failure::Exit;
 
 /// How often a progress bar is drawn at the most.
 const DRAWS_PER_SECOND: u8 = 8;
+
+/// Blanks between two columns.
+const GAP: u16 = 2;
+
+/// What a shell shows for a Unix tool whose reader went away: 128 and the number of SIGPIPE.
+const READER_GONE: i32 = 141;
 
 /// Writes a line to stdout.
 pub fn line(text: impl AsRef<str>) {
@@ -21,7 +29,12 @@ pub fn line(text: impl AsRef<str>) {
     let written = out
         .write_all(text.as_ref().as_bytes())
         .and_then(|()| out.write_all(b"\n"));
-    leave_if_nobody_reads(written);
+    leave_if_unwritten(written);
+}
+
+/// Writes a part of a line to stdout.
+pub fn part(text: impl AsRef<str>) {
+    leave_if_unwritten(io::stdout().lock().write_all(text.as_ref().as_bytes()));
 }
 
 /// Writes JSON as one line to stdout.
@@ -31,7 +44,7 @@ pub fn json(value: &serde_json::Value) {
 
 /// Makes sure that a watcher's reader sees what was written.
 pub fn flush() {
-    leave_if_nobody_reads(io::stdout().lock().flush());
+    leave_if_unwritten(io::stdout().lock().flush());
 }
 
 /// Writes a note for people to stderr.
@@ -75,26 +88,19 @@ pub fn tint_note(tone: Tone, text: &str) -> Cow<'_, str> {
 #[derive(Debug)]
 pub struct Rows {
     table: Table,
+    columns: Vec<String>,
+    /// Of the columns that were printed, the widest contents.
+    widths: Vec<u16>,
 }
 
 impl Rows {
     /// An empty table with these columns. A name that ends with `>` has its column aligned to the right.
     pub fn new(columns: &[&str]) -> Self {
-        let mut table = Table::new();
-        table.load_preset(presets::NOTHING);
-        table.set_content_arrangement(ContentArrangement::Disabled);
-        let names = columns
-            .iter()
-            .map(|name| Cell::new(name.trim_end_matches('>').to_uppercase()));
-        table.set_header(names);
-        for (at, name) in columns.iter().enumerate() {
-            let Some(column) = table.column_mut(at) else { continue };
-            column.set_padding((0, 2));
-            if name.ends_with('>') {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
+        Self {
+            table: table(columns.iter().copied()),
+            columns: columns.iter().map(|&name| name.to_owned()).collect(),
+            widths: Vec::new(),
         }
-        Self { table }
     }
 
     /// Adds a row.
@@ -117,6 +123,53 @@ impl Rows {
     pub fn print(&self) {
         line(self.render());
     }
+
+    /// Writes the rows that were added since the last time, and forgets them. Columns grow from one time to the next, and
+    /// never shrink; their names come once.
+    pub fn print_so_far(&mut self) {
+        let text = self.render_so_far();
+        if !text.is_empty() {
+            line(text);
+        }
+    }
+
+    fn render_so_far(&mut self) -> String {
+        if self.is_empty() {
+            return String::new();
+        }
+        let mut widths = self.table.column_max_content_widths();
+        for (width, before) in widths.iter_mut().zip(&self.widths) {
+            *width = (*width).max(*before);
+        }
+        for (at, width) in widths.iter().enumerate() {
+            if let Some(column) = self.table.column_mut(at) {
+                // The padding counts.
+                column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width + GAP)));
+            }
+        }
+        let text = self.render();
+        let is_first = self.widths.is_empty();
+        self.widths = widths;
+        self.table = table(self.columns.iter().map(String::as_str));
+        let names = if is_first { 0 } else { 1 };
+        text.lines().skip(names).collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn table<'c>(columns: impl Iterator<Item = &'c str> + Clone) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    let names = columns.clone();
+    table.set_header(names.map(|name| Cell::new(name.trim_end_matches('>').to_uppercase())));
+    for (at, name) in columns.enumerate() {
+        let Some(column) = table.column_mut(at) else { continue };
+        column.set_padding((0, GAP));
+        if name.ends_with('>') {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
 }
 
 /// How far something long has come. Drawn on stderr, only on a terminal.
@@ -220,12 +273,17 @@ fn tint_for(is_terminal: bool, tone: Tone, text: &str) -> Cow<'_, str> {
     format!("\x1b[{code}m{text}\x1b[0m").into()
 }
 
-fn leave_if_nobody_reads(written: io::Result<()>) {
-    if let Err(error) = written
-        && error.kind() == io::ErrorKind::BrokenPipe
-    {
-        std::process::exit(0);
+/// Ends the process if what it has to say cannot be written.
+pub fn leave_if_unwritten(written: io::Result<()>) {
+    let Err(error) = written else { return };
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        std::process::exit(READER_GONE);
     }
+    note(format!(
+        "{} the answer cannot be written to stdout: {error}",
+        tint_note(Tone::Bad, "error:")
+    ));
+    std::process::exit(Exit::Failed as i32);
 }
 
 #[cfg(test)]
@@ -247,5 +305,19 @@ mod tests {
         rows.push(["a", "1"]);
         rows.push(["long name", "1000"]);
         assert_eq!(rows.render(), "NAME       COUNT\na              1\nlong name   1000");
+    }
+
+    #[test]
+    fn a_table_that_is_written_in_parts_keeps_its_columns() {
+        let mut rows = Rows::new(&["name", "count>"]);
+        rows.push(["long name", "1"]);
+        assert_eq!(rows.render_so_far(), "NAME       COUNT\nlong name      1");
+        rows.push(["a", "1000"]);
+        assert_eq!(rows.render_so_far(), "a           1000");
+        rows.push(["a longer name", "5"]);
+        assert_eq!(rows.render_so_far(), "a longer name      5");
+        rows.push(["b", "1234567"]);
+        assert_eq!(rows.render_so_far(), "b              1234567");
+        assert_eq!(rows.render_so_far(), "");
     }
 }

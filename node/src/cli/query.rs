@@ -99,12 +99,18 @@ pub async fn run(args: QueryArgs, globals: &Globals) -> Result<(), Failure> {
     } else {
         print_table(&mut rows).await?
     };
+    let asked = connect::answered_by(&client.status());
     client.close().await;
     if rows.is_stale() {
         output::note("This node lags behind what was asked for: the answer may be older.");
     }
     if !globals.json {
-        output::note(output::plural(found, "row", "rows"));
+        let count = output::plural(found, "row", "rows");
+        output::note(if found == 0 {
+            format!("{count}, says {asked}")
+        } else {
+            count
+        });
         if let Some(next) = rows.next_page() {
             output::note(format!("There may be more: add `after {next}`."));
         }

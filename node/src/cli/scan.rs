@@ -1,7 +1,7 @@
 //! `halcyon scan`: the triples that match a pattern.
 
 use clap::Args;
-use halcyon_client::ScanQuery;
+use halcyon_client::{Client, ReadError, ScanQuery, Triple};
 use halcyon_core::{id::EntityId, value::Value};
 use serde_json::json;
 
@@ -47,7 +47,7 @@ pub struct ScanArgs {
     /// At most this many triples
     #[arg(long, default_value_t = SCAN_LIMIT, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
-    /// All of them
+    /// All of them, written as they come
     #[arg(long, conflicts_with = "limit")]
     all: bool,
 }
@@ -56,47 +56,100 @@ pub struct ScanArgs {
 pub async fn run(args: ScanArgs, globals: &Globals) -> Result<(), Failure> {
     let mut query = query(&args)?;
     let client = connect::client(globals, &args.tenant.tenant).await?;
-    let mut rows = Rows::new(&["subject", "field", "type", "value"]);
-    let mut left = if args.all { u32::MAX } else { args.limit };
-    let mut found = Vec::new();
-    let more = loop {
-        query.limit = left.min(PAGE);
-        let page = client.scan(query.clone()).await.map_err(connect::read_failure)?;
-        for triple in page.triples {
-            left = left.saturating_sub(1);
-            if globals.json {
-                found.push(
-                    json!({ "subject": triple.subject.as_str(), "predicate": triple.predicate.as_str(),
-                                   "value": triple.value.to_typed_json() }),
-                );
-            } else {
-                let value = short(&plain(&triple.value));
-                rows.push([
-                    triple.subject.as_str(),
-                    triple.predicate.as_str(),
-                    triple.value.type_name(),
-                    &value,
-                ]);
-            }
-        }
-        query.cursor = page.cursor;
-        if query.cursor.is_empty() || left == 0 {
-            break !query.cursor.is_empty();
-        }
+    let mut listing = Listing::new(globals);
+    let listed = if args.all || args.limit > PAGE {
+        query.limit = PAGE;
+        let left = if args.all { usize::MAX } else { args.limit as usize };
+        all(&client, query, left, &mut listing).await
+    } else {
+        query.limit = args.limit;
+        client.scan(query).await.map(|page| {
+            listing.add(&page.triples);
+            !page.cursor.is_empty()
+        })
     };
     client.close().await;
-    if globals.json {
-        output::json(&json!({ "triples": found, "more": more }));
-    } else {
-        rows.print();
-        if more {
-            output::note(format!(
-                "There are more than {}: add --limit N or --all.",
-                output::count(args.limit.into())
-            ));
-        }
+    let more = listed.map_err(connect::read_failure)?;
+    listing.end(more);
+    if more && !globals.json {
+        output::note(format!(
+            "There are more than {}: add --limit N or --all.",
+            output::count(args.limit.into())
+        ));
     }
     Ok(())
+}
+
+/// Shows up to `left` triples as they come. Returns whether there are more.
+async fn all(client: &Client, query: ScanQuery, mut left: usize, listing: &mut Listing) -> Result<bool, ReadError> {
+    let mut pages = client.pages(query);
+    let mut moves = 0;
+    while let Some(mut triples) = pages.next().await? {
+        if pages.moves() > moves {
+            moves = pages.moves();
+            output::note("The replica that was read is lost: the scan goes on at another, without what was shown.");
+        }
+        if triples.len() > left {
+            triples.truncate(left);
+            listing.add(&triples);
+            return Ok(true);
+        }
+        left -= triples.len();
+        listing.add(&triples);
+    }
+    Ok(false)
+}
+
+/// Triples as a table or as one JSON document, written as they come.
+struct Listing {
+    json: bool,
+    is_begun: bool,
+    rows: Rows,
+}
+
+impl Listing {
+    fn new(globals: &Globals) -> Self {
+        Self {
+            json: globals.json,
+            is_begun: false,
+            rows: Rows::new(&["subject", "field", "type", "value"]),
+        }
+    }
+
+    fn add(&mut self, triples: &[Triple]) {
+        if self.json {
+            let mut text = String::new();
+            for triple in triples {
+                text.push_str(if self.is_begun { "," } else { "{\"triples\":[" });
+                self.is_begun = true;
+                let triple = json!({ "subject": triple.subject.as_str(), "predicate": triple.predicate.as_str(),
+                                     "value": triple.value.to_typed_json() });
+                text.push_str(&triple.to_string());
+            }
+            output::part(text);
+            return;
+        }
+        for triple in triples {
+            let value = short(&plain(&triple.value));
+            self.rows.push([
+                triple.subject.as_str(),
+                triple.predicate.as_str(),
+                triple.value.type_name(),
+                &value,
+            ]);
+        }
+        self.rows.print_so_far();
+        self.is_begun = true;
+    }
+
+    fn end(self, more: bool) {
+        if self.json {
+            let start = if self.is_begun { "" } else { "{\"triples\":[" };
+            output::line(format!("{start}],\"more\":{more}}}"));
+        } else if !self.is_begun {
+            self.rows.print();
+        }
+    }
 }
 
 fn query(args: &ScanArgs) -> Result<ScanQuery, Failure> {

@@ -11,6 +11,7 @@ mod moves;
 mod outbox;
 mod placement;
 mod queries;
+mod readers;
 mod region;
 mod rooms;
 mod stops;

@@ -127,6 +127,7 @@ impl Cluster {
             ca: None,
             timeout: TIMEOUT,
             linearizable: false,
+            pin: false,
             json: false,
         };
         connect::admin(&globals).await
@@ -201,6 +202,7 @@ pub async fn pinned_client(address: &str, tenant: &str, key: &str) -> Result<Cli
         ca: None,
         timeout: TIMEOUT,
         linearizable: false,
+        pin: false,
         json: false,
     };
     let options = ClientOptions {

@@ -308,6 +308,7 @@ fn dev_globals(args: &Dev, key: Option<String>) -> Globals {
         ca: None,
         timeout: TIMEOUT,
         linearizable: false,
+        pin: false,
         json: false,
     }
 }
