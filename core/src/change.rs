@@ -10,11 +10,10 @@
 //! name   = 0, length, UTF-8 text   (a name not seen in this set yet)   |   n > 0: the n-th name of this set
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use uhlc::Timestamp;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::collections::{BTreeMap, BTreeSet};
 use crate::{
     clock::{ClientId, read_timestamp, timestamp_to_bytes},
     codec::{DecodeError, Reader, put_bytes, put_varint},

@@ -6,6 +6,7 @@
 pub mod change;
 pub mod clock;
 pub mod codec;
+pub mod collections;
 pub mod coverage;
 pub mod env;
 pub mod fact;

@@ -32,3 +32,7 @@ pub const ORIGINS_MAX: usize = 65_536;
 const _: () = assert!(VALUE_BYTES_MAX < CHANGE_SET_BYTES_MAX);
 const _: () = assert!(CHANGE_SET_BYTES_MAX < BATCH_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX < MESSAGE_BYTES_MAX);
+
+/// Whether all forms of a query are read here, and dates as text. A browser's module is fetched before anything shows: it
+/// reads what its package writes, entities in JSON.
+pub const READS_ALL_FORMS: bool = cfg!(not(target_arch = "wasm32"));

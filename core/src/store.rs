@@ -3,10 +3,9 @@
 //! Clients keep their data in it; a node's storage is checked against it. It is a function of the set of
 //! (tag, timestamp, change) that it took in: neither order nor repetition matters.
 
-use std::collections::BTreeMap;
-
 use uhlc::Timestamp;
 
+use crate::collections::BTreeMap;
 use crate::{
     change::{Change, ChangeSet},
     fingerprint::{Fingerprint, Part},

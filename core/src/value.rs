@@ -10,7 +10,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use crate::{
     codec::{DecodeError, Reader},
     id::EntityId,
-    limits::VALUE_BYTES_MAX,
+    limits::{READS_ALL_FORMS, VALUE_BYTES_MAX},
 };
 
 /// A number that is not NaN; negative zero is zero.
@@ -187,8 +187,9 @@ impl Value {
     pub fn to_typed_json(&self) -> serde_json::Value {
         let tagged = |tag: &str, value: serde_json::Value| serde_json::json!({ tag: value });
         match self {
-            Self::String(_) | Self::Boolean(_) => self.to_json(),
-            Self::Number(number) if number.get().is_finite() => self.to_json(),
+            Self::String(text) => serde_json::Value::from(&**text),
+            Self::Boolean(boolean) => (*boolean).into(),
+            Self::Number(number) if number.get().is_finite() => json_number(number.get()),
             Self::Number(number) => tagged("$number", number.get().to_string().into()),
             Self::Date(millis) => tagged("$date", (*millis).into()),
             Self::Ref(entity) => tagged("$ref", entity.as_str().into()),
@@ -246,6 +247,9 @@ pub fn date_to_text(millis: i64) -> Option<String> {
 
 /// Milliseconds since 1970 of an RFC 3339 text.
 pub fn date_from_text(text: &str) -> Option<i64> {
+    if !READS_ALL_FORMS {
+        return None;
+    }
     let date = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     i64::try_from(date.unix_timestamp_nanos().div_euclid(1_000_000)).ok()
 }

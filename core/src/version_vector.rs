@@ -2,8 +2,7 @@
 //!
 //! After Parker et al., "Detection of Mutual Inconsistency in Distributed Systems" (1983).
 
-use std::collections::BTreeMap;
-
+use crate::collections::BTreeMap;
 use crate::{
     codec::{DecodeError, Reader, put_varint},
     id::{OriginId, Seq, Tag},

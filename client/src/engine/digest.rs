@@ -1,7 +1,6 @@
 //! Fingerprints of a query's coverage, by bucket of entity: what a client sends when it comes back.
 
-use std::collections::BTreeMap;
-
+use halcyon_core::collections::BTreeMap;
 use halcyon_core::coverage::{Digest, bucket_of};
 use halcyon_proto::v1;
 use prost::bytes::Bytes;

@@ -36,11 +36,9 @@ mod saved;
 mod view;
 mod writes;
 
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
+use halcyon_core::collections::{BTreeMap, BTreeSet};
 use halcyon_core::{clock::ClientId, fingerprint::Fingerprint, query::live::Registry, version_vector::VersionVector};
 
 #[cfg(feature = "native")]

@@ -1,10 +1,8 @@
 //! Queries that are followed: one state for each text, whoever follows it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
+use halcyon_core::collections::{BTreeMap, BTreeSet};
 use halcyon_core::{
     graph::Delta,
     id::Tag,

@@ -6,8 +6,7 @@
 //! - an entity is here while a query counts it or a pending set touches it, and not for longer;
 //! - an entity that a node sends as entered replaces what was here of it: it comes whole.
 
-use std::collections::{BTreeMap, BTreeSet};
-
+use halcyon_core::collections::{BTreeMap, BTreeSet};
 use halcyon_core::{
     change::ChangeSet,
     fingerprint::Fingerprint,

@@ -2,8 +2,7 @@
 //!
 //! Rows that are taken together belong together: a disk that takes all or nothing comes back to one state of the client.
 
-use std::collections::{BTreeMap, BTreeSet};
-
+use halcyon_core::collections::{BTreeMap, BTreeSet};
 use halcyon_core::{
     change::{Change, ChangeSet},
     clock::Timestamp,

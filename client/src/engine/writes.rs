@@ -1,7 +1,6 @@
 //! Writes: shown at once, pushed in order, and what becomes of them.
 
-use std::collections::BTreeSet;
-
+use halcyon_core::collections::BTreeSet;
 use halcyon_core::{
     change::{Change, ChangeSet},
     codec::DecodeError,

@@ -3,9 +3,10 @@
 //! Messages travel straight from their nodes, so that an answer can overtake its question. Each is held back for a while;
 //! what arrives later than that comes out of order, and says so.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use halcyon_core::clock::Timestamp;
+use halcyon_core::collections::BTreeMap;
 
 use super::RoomMessage;
 

@@ -1,8 +1,7 @@
 //! What a client knows of a room it is in: events go in, and what they mean for the app comes out. Pure: no I/O, no
 //! clock, so that every host shares it.
 
-use std::collections::BTreeMap;
-
+use halcyon_core::collections::BTreeMap;
 use halcyon_core::{
     clock::{NTP64, Timestamp, WallTime, read_timestamp},
     codec::Reader,

@@ -16,11 +16,9 @@ mod stamps;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::{BTreeSet, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
+use halcyon_core::collections::BTreeSet;
 use halcyon_core::{
     change::{Change, ChangeSet},
     clock::{ClientId, Timestamp, WallTime},

@@ -3,8 +3,9 @@
 //! Whatever happens, in the end every set was taken with one content, first takes were in the order of the writes, and
 //! timestamps rise with them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
+use halcyon_core::collections::BTreeMap;
 use halcyon_core::{
     clock::{WallTime, check_drift},
     id::{EntityId, OriginId, Seq},

@@ -4,10 +4,7 @@
 //! - a write shows at once, and is pushed when the disk has it;
 //! - what the engine lets go of the outbox leaves the disk in the same step as what it has become.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 use halcyon_client::{
     engine::{
@@ -16,6 +13,7 @@ use halcyon_client::{
     },
     v1::{self, connect_response::Event},
 };
+use halcyon_core::collections::{BTreeMap, BTreeSet};
 use halcyon_core::{
     clock::{ClientId, WallTime},
     id::NodeId,

@@ -8,9 +8,8 @@
 //! Lengths are big-endian; a record that is not present removes its key. Records that are taken out together belong to
 //! one step: a disk keeps all of them or none.
 
-use std::collections::BTreeMap;
-
 use halcyon_client::engine::{Floor, Place, Record, Stored, Table};
+use halcyon_core::collections::BTreeMap;
 use halcyon_core::{change::ChangeSet, clock::NTP64};
 use thiserror::Error;
 

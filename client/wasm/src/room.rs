@@ -7,13 +7,12 @@
 //!
 //! `users` came or do something else now; what is JSON for the app stays the text that it is.
 
-use std::collections::BTreeMap;
-
 use halcyon_client::{
     rooms::{RoomMessage, RoomUser, RoomView},
     v1,
 };
 use halcyon_core::clock::{Timestamp, WallTime, timestamp_to_bytes};
+use halcyon_core::collections::BTreeMap;
 use prost::{Message, bytes::Bytes};
 use serde_json::{Map, Value as JsonValue, json};
 use thiserror::Error;

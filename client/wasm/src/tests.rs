@@ -1,7 +1,6 @@
 //! Two clients, and what a node would pass between them.
 
-use std::collections::BTreeMap;
-
+use halcyon_core::collections::BTreeMap;
 use halcyon_core::{
     change::ChangeSet,
     id::{NodeId, OriginId, Seq, Tag},

@@ -1,7 +1,9 @@
 //! `testdata/vectors.json`: writes, the bytes and fingerprints they come to, and the answers over them. JavaScript runs
 //! the same file through the module (`client/web/test`). `REWRITE=1` records.
 
-use std::{collections::BTreeSet, env, fs, path::Path};
+use std::{env, fs, path::Path};
+
+use halcyon_core::collections::BTreeSet;
 
 use halcyon_proto::v1::{self, connect_response::Event};
 use prost::{Message, bytes::Bytes};

@@ -36,7 +36,7 @@ mod term;
 mod tests;
 mod write;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use cells::{Cells, Turn};
 use ordered::Ordered;
@@ -48,6 +48,7 @@ pub use dictionary::Dictionary;
 pub use overlay::SetId;
 pub use term::{EntityNumber, Entry, PredicateNumber, Term};
 
+use crate::collections::BTreeMap;
 use crate::{
     fingerprint::Fingerprint,
     id::{EntityId, Predicate, Tag},

@@ -1,10 +1,9 @@
 //! Numbers for clients and origins: 16 bytes each that stand in every fact, 4 when interned.
 
-use std::collections::BTreeMap;
-
 use uhlc::{NTP64, Timestamp};
 
 use super::cells::Stamp;
+use crate::collections::BTreeMap;
 use crate::{
     clock::{ClientId, timestamp},
     id::{NodeId, OriginId, Seq, Tag},

@@ -4,8 +4,6 @@
 //! sets, the confirmed slots lie in a shadow, and confirmed changes go there; then the entity is joined anew and the
 //! difference goes to the indexes. Without pending sets there is no shadow, and no cost.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::{
     Delta, EntityNumber, Graph, Triple,
     cells::{Cells, Rules},
@@ -13,6 +11,7 @@ use super::{
     term::{PredicateNumber, Term},
     write::{Act, Write},
 };
+use crate::collections::{BTreeMap, BTreeSet};
 use crate::{change::ChangeSet, clock::ClientId, id::Tag};
 
 /// Which change set: its client's incarnation, and the number there.

@@ -1,11 +1,10 @@
 //! The graph against the plainest store, and its indexes against what it shows.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use proptest::prelude::*;
 use uhlc::Timestamp;
 
 use super::*;
+use crate::collections::{BTreeMap, BTreeSet};
 use crate::{
     change::{Change, ChangeSet, tests::any_set},
     id::{NodeId, OriginId, Seq},

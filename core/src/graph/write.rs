@@ -4,14 +4,13 @@
 //! [`ChangeSet::normalize`] has it. Each write that a cell takes costs O(log n) in the index by value; a set of `k`
 //! writes costs O(k log k + k log n).
 
-use std::collections::BTreeSet;
-
 use uhlc::Timestamp;
 
 use super::{
     Delta, EntityNumber, Entry, Graph, Index, OfType, PredicateNumber, Triple,
     cells::{Cells, Rules, Slot, Stamp, Turn},
 };
+use crate::collections::BTreeSet;
 use crate::{
     change::{Change, ChangeSet},
     fact::{Fact, FactBody},

@@ -25,9 +25,13 @@ pub mod triples;
 mod tests;
 
 use self::error::QueryError;
+use crate::limits::READS_ALL_FORMS;
 
 /// What a query in text means; an error can show its place in the text ([`QueryError::render`]).
 pub fn from_text(source: &str) -> Result<logic::Query, QueryError> {
+    if !READS_ALL_FORMS {
+        return Err(QueryError::expected("a query in JSON", "text", &place::Place::Unknown));
+    }
     lower::lower(&text::parse(source)?)
 }
 

@@ -1,7 +1,6 @@
 //! What subscriptions are sent: taken apart, gathered until it is whole, and shown in one step.
 
-use std::collections::BTreeMap;
-
+use halcyon_core::collections::BTreeMap;
 use halcyon_core::{id::EntityId, version_vector::VersionVector};
 use halcyon_proto::{
     convert::{self, ConvertError},

@@ -7,8 +7,9 @@
 
 mod coverage;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
+use halcyon_core::collections::{BTreeMap, BTreeSet};
 use halcyon_core::id::{EntityId, Tag};
 use halcyon_proto::{
     convert::{self, ConvertError},

@@ -9,8 +9,9 @@ mod linger;
 mod node;
 mod stale;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
+use halcyon_core::collections::BTreeMap;
 use halcyon_core::{
     change::{Change, ChangeSet},
     clock::{ClientId, WallTime, timestamp},

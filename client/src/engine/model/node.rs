@@ -1,10 +1,8 @@
 //! A pretended node, for the model and for the tests over connections: a graph, sessions, and coverage computed from scratch after every commit.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::sync::Arc;
 
+use halcyon_core::collections::{BTreeMap, BTreeSet};
 use halcyon_core::{
     change::{Change, ChangeSet},
     clock::Timestamp,

@@ -4,9 +4,10 @@
 //! like those it was made for. So it is made anew once its runs have taken as many steps as some hundred plannings take:
 //! planning stays a small part of all, and a plan that has become bad does not stay for long.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use super::{Budget, EvalError, batch::BATCH, context::Context, relation::Relation, rules, select::SelectRun};
+use crate::collections::BTreeSet;
 use crate::query::{
     answer::{Object, Row},
     logic::{Query, Shape, Var},

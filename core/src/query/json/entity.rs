@@ -6,14 +6,17 @@ use super::{
     datalog::{read_rules, write_rules},
     node::{Node, Test, members, some_array, text_test_name, write_literals, write_page, write_value},
 };
-use crate::query::{
-    ast::{
-        Name, Query,
-        datalog::RuleDefinition,
-        entity::{Argument, Condition, EntitySelect, FieldItem, ItemValue, Path, PathOrder},
+use crate::{
+    limits::READS_ALL_FORMS,
+    query::{
+        ast::{
+            Name, Query,
+            datalog::RuleDefinition,
+            entity::{Argument, Condition, EntitySelect, FieldItem, ItemValue, Path, PathOrder},
+        },
+        error::QueryError,
+        text,
     },
-    error::QueryError,
-    text,
 };
 
 const CONDITION: &str =
@@ -25,12 +28,15 @@ const SELECT: [&str; 5] = ["where", "order", "limit", "after", "select"];
 
 pub(super) fn read(node: &Node<'_>) -> Result<Query, QueryError> {
     let mut known = vec!["rules", "from"];
+    if !READS_ALL_FORMS {
+        known.remove(0);
+    }
     known.extend(SELECT);
     node.object("a query: an object with `find` or `from`", &known)?;
     let from = node.need("from")?;
     let entity_type = from.name(from.text("a type of entities")?)?;
     Ok(Query::Entity {
-        rules: read_rules(node)?,
+        rules: if READS_ALL_FORMS { read_rules(node)? } else { Vec::new() },
         select: read_select(node, Some(entity_type))?,
     })
 }

@@ -8,11 +8,12 @@ use serde_json::Value as JsonValue;
 
 use self::node::Node;
 use super::{ast::Query, error::QueryError};
+use crate::limits::READS_ALL_FORMS;
 
 /// Reads a query in either form: one with `find` is Datalog, one with `from` asks for entities.
 pub fn read(json: &JsonValue) -> Result<Query, QueryError> {
     let node = Node::root(json)?;
-    if node.has("find") {
+    if READS_ALL_FORMS && node.has("find") {
         return datalog::read(&node).map(Query::Datalog);
     }
     entity::read(&node)

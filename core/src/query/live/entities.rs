@@ -1,11 +1,10 @@
 //! Entities: where each stands in the order, and the objects of those that show.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::{
     Budget, EvalError, Keyed, Query, Triples,
     window::{AnswerDelta, Change, Item, Key, Window},
 };
+use crate::collections::{BTreeMap, BTreeSet};
 use crate::{
     query::{
         answer::{Datum, Object},

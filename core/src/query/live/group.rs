@@ -1,7 +1,6 @@
 //! Groups that bindings come to and go from: a row of a table, with what its aggregates need.
 
-use std::collections::BTreeMap;
-
+use crate::collections::BTreeMap;
 use crate::{
     query::{
         answer::{Datum, Row},

@@ -5,12 +5,10 @@
 //! node of each of its prefixes, of lengths that occur, and there goes through ends in order as far as they hold it. So
 //! it pays for what it finds, and a step for each length.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    ops::Bound,
-};
+use std::{collections::HashMap, ops::Bound};
 
 use super::registry::LiveId;
+use crate::collections::BTreeSet;
 
 /// Points have fewer bits than this ([`crate::graph::Term::order_key`]).
 const LEVELS: usize = 68;

@@ -6,16 +6,14 @@
 //! name; a text that it has not met under the narrowest range that such a text may lie in. Too many are asked now and
 //! then, never too few.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
     Coverage, Live,
     ranges::Ranges,
     trigger::{Trigger, Triggers, tested},
 };
+use crate::collections::{BTreeMap, BTreeSet};
 use crate::{
     graph::Triple,
     id::Predicate,

@@ -1,12 +1,11 @@
 //! From changed triples to keys: patterns looked up in the union of the state before and the state after.
 
-use std::collections::BTreeSet;
-
 use super::{
     Delta, Filter, Lost, Triples, Value, Var,
     entities::{numbers, scan, subjects},
     trigger::{Trigger, Triggers, passes, tested},
 };
+use crate::collections::BTreeSet;
 use crate::{
     graph::Triple,
     query::{

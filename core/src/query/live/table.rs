@@ -1,9 +1,6 @@
 //! Tables: the bindings of each key, the groups they fall into, and the rows that these make.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use super::{
     Budget, EvalError, Keyed, Query, Term, Triples, Var,
@@ -11,6 +8,7 @@ use super::{
     trigger::own_variables,
     window::{AnswerDelta, Change, Item, Key, Window},
 };
+use crate::collections::{BTreeMap, BTreeSet};
 use crate::query::{
     answer::{Datum, Row},
     logic::{Column, Expression, OrderKey, Shape},

@@ -1,16 +1,14 @@
 //! After each change set, what a consumer holds equals a fresh evaluation and the plainest evaluator.
 
-use std::{
-    collections::BTreeSet,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::collections::BTreeSet;
 use crate::{
     change::{Change as Write, ChangeSet},
     clock::{ClientId, NTP64, timestamp},

@@ -3,9 +3,10 @@
 //! A triple that fails a comparison beside its pattern is none: it makes no binding, keeps none out and fills none in.
 //! Nor is there a trigger for "is a post" beside a pattern about `post/…` of the same entity, which says it too.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use super::{Filter, Query, Refused, Shape, Value, Var};
+use crate::collections::BTreeSet;
 use crate::query::logic::{
     Body, Field, FieldValue, Kind, Operand, OrderBy, OrderKey, Positive, PredicateTerm, Select, Term, TriplePattern,
 };

@@ -1,12 +1,8 @@
 //! The order of an answer, the part of it that shows, and what a consumer is told of it.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
-    ops::Bound,
-    sync::Arc,
-};
+use std::{cmp::Reverse, ops::Bound, sync::Arc};
 
+use crate::collections::{BTreeMap, BTreeSet};
 use crate::{
     query::{
         answer::{Answer, Datum, Object, Row, Rows},

@@ -1,11 +1,9 @@
 //! Clauses become bodies: names become variables, scopes are told apart, and whatever nothing binds is found.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use super::scope::{Budget, Scope, Visible, check_depth, look_up};
+use crate::collections::{BTreeMap, BTreeSet};
 use crate::{
     query::{
         ast::{

@@ -1,11 +1,12 @@
 //! The entity form becomes a tree of selects: a body for each, related to the one around it by a reference.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     body::{Lowering, Rules, disjunction, resolve},
     scope::{Budget, Scope, check_depth, within},
 };
+use crate::collections::BTreeSet;
 use crate::{
     id::{Predicate, is_name},
     query::{

@@ -16,20 +16,37 @@ use super::{
     error::QueryError,
     logic::{Body, FieldValue, Query, Select, Shape},
 };
+use crate::limits::READS_ALL_FORMS;
 
 /// Checks a query and says what it means.
 pub fn lower(query: &Syntax) -> Result<Query, QueryError> {
+    let (mut budget, mut scope) = (Budget::default(), Scope::default());
+    if READS_ALL_FORMS {
+        return lower_any(query, &mut budget, &mut scope);
+    }
+    let Syntax::Entity { select, .. } = query else {
+        unreachable!("no other form is read here");
+    };
+    let select = entities::lower(select, &body::Rules::new(), &mut budget, &mut scope)?;
+    scope.check_types()?;
+    Ok(Query {
+        rules: Vec::new(),
+        strata: Vec::new(),
+        select,
+        variables: scope.names,
+    })
+}
+
+fn lower_any(query: &Syntax, budget: &mut Budget, scope: &mut Scope) -> Result<Query, QueryError> {
     let definitions = match query {
         Syntax::Datalog(datalog) => &datalog.rules,
         Syntax::Entity { rules, .. } => rules,
     };
-    let mut budget = Budget::default();
-    let mut scope = Scope::default();
     let numbered = rules::number(definitions)?;
-    let mut rules = rules::lower(definitions, &numbered, &mut budget)?;
+    let mut rules = rules::lower(definitions, &numbered, budget)?;
     let select = match query {
-        Syntax::Datalog(datalog) => table::lower(datalog, &numbered, &mut budget, &mut scope)?,
-        Syntax::Entity { select, .. } => entities::lower(select, &numbered, &mut budget, &mut scope)?,
+        Syntax::Datalog(datalog) => table::lower(datalog, &numbered, budget, scope)?,
+        Syntax::Entity { select, .. } => entities::lower(select, &numbered, budget, scope)?,
     };
     scope.check_types()?;
     let mut used = Vec::new();
@@ -39,7 +56,7 @@ pub fn lower(query: &Syntax) -> Result<Query, QueryError> {
         rules,
         strata,
         select,
-        variables: scope.names,
+        variables: std::mem::take(&mut scope.names),
     })
 }
 

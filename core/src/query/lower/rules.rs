@@ -1,14 +1,12 @@
 //! Rules: which there are, whether each has a meaning, and in which order they can be computed.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use super::{
     body::{Level, Lowering, Rules},
     scope::{Budget, Scope, Visible, look_up, within},
 };
+use crate::collections::{BTreeMap, BTreeSet};
 use crate::query::{
     ast::datalog::{Measure, RuleDefinition},
     error::{Problem, QueryError},

@@ -1,10 +1,8 @@
 //! Variables of one scope: who they are, what is known of them, and how many clauses use them.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::sync::Arc;
 
+use crate::collections::{BTreeMap, BTreeSet};
 use crate::query::{
     ast::Name,
     error::{Problem, QueryError},

@@ -1,12 +1,13 @@
 //! The Datalog form becomes a select of a table.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     body::{Level, Lowering, Rules},
     rules::expression,
     scope::{Budget, Scope, Visible, within},
 };
+use crate::collections::BTreeSet;
 use crate::query::{
     ast::datalog::{Datalog, FindOrder, FindOrderBy},
     error::{Problem, QueryError},

@@ -7,12 +7,11 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::{
     answer::Answer,
     logic::{Body, Definition, Filter, Operand, Positive, PredicateTerm, Query, Term, TriplePattern, Var},
 };
+use crate::collections::{BTreeMap, BTreeSet};
 use crate::{
     id::{EntityId, Predicate},
     value::Value,

@@ -1,12 +1,9 @@
 //! From bindings to rows and objects, sorted and cut.
 
-use std::{
-    cmp::Ordering,
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{cmp::Ordering, sync::Arc};
 
 use super::{Binding, Naive};
+use crate::collections::{BTreeMap, BTreeSet};
 use crate::{
     id::EntityId,
     query::{

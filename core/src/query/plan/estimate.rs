@@ -4,9 +4,8 @@
 //! subject gives N / max(S, d) a binding, by object N / max(O, d), by both the product; constants and ranges are counted
 //! in the index. Cost is in lookups: finding a place costs one, each entry read a tenth.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::{Column, Place, prepare::Item};
+use crate::collections::{BTreeMap, BTreeSet};
 use crate::{
     query::{
         logic::{Comparison, Filter, Operand, Or, PredicateTerm, RuleId, TextTest},

@@ -6,14 +6,13 @@
 //! limit. It pays where many entities pass: the planner compares the share of the scan that it expects to read with the
 //! whole of the other plan.
 
-use std::collections::BTreeSet;
-
 use super::{
     Column, OrderedPlan, StepKind,
     build::{Scope, Task},
     estimate::Known,
     prepare::Purpose,
 };
+use crate::collections::BTreeSet;
 use crate::{
     id::Predicate,
     query::{

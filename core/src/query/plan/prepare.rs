@@ -1,8 +1,7 @@
 //! A body made ready: places that need not be told apart, clauses that others imply.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::{Column, Place};
+use crate::collections::{BTreeMap, BTreeSet};
 use crate::query::logic::{
     Aggregate, Body, Expression, Filter, Operand, Or, Positive, PredicateTerm, RuleId, Term, Var,
 };

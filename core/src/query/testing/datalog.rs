@@ -1,11 +1,12 @@
 //! Random queries in the Datalog form. Each passes all checks.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     choices::Choices,
     schema::{FieldSchema, Schema, value},
 };
+use crate::collections::BTreeSet;
 use crate::query::{
     answer::Datum,
     ast::{

@@ -1,12 +1,13 @@
 //! Random queries in the entity form. Each passes all checks.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     choices::Choices,
     datalog::{Features, closure},
     schema::{FieldSchema, Schema, entity, value},
 };
+use crate::collections::BTreeSet;
 use crate::{
     query::{
         answer::Datum,

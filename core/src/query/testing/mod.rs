@@ -9,8 +9,6 @@ pub mod sql;
 #[cfg(test)]
 mod sqlite;
 
-use std::collections::BTreeSet;
-
 use self::{
     choices::Choices,
     datalog::Features,
@@ -23,6 +21,7 @@ use super::{
     },
     text,
 };
+use crate::collections::BTreeSet;
 use crate::{
     id::{EntityId, Predicate},
     value::Value,

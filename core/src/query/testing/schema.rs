@@ -1,9 +1,8 @@
 //! Random schemas, data over them, and changes of that data. Small on purpose: values meet, references dangle, and a
 //! field now and then holds what its neighbours do not.
 
-use std::collections::BTreeSet;
-
 use super::{Triple, choices::Choices};
+use crate::collections::BTreeSet;
 use crate::{
     id::{EntityId, Predicate},
     query::logic::Kind,

@@ -30,7 +30,7 @@ mod supports;
 mod tests;
 mod witness;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use self::{
     supports::{Supports, keep_includes},
@@ -40,6 +40,7 @@ use super::{
     AnswerDelta, Budget, Change, Delta, Live, Lost, Query, Refused, Shape, Solver, Triggers, Triples, Value,
     registry::Slots,
 };
+use crate::collections::{BTreeMap, BTreeSet};
 use crate::{
     id::EntityId,
     query::{

@@ -1,11 +1,10 @@
 //! Finding the entities that keys rest on, now.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::{
     super::{Budget, EvalError, Keyed, Query, Shape, Triples, Value, Var},
     witness::{Witness, Witnesses},
 };
+use crate::collections::{BTreeMap, BTreeSet};
 use crate::query::{
     answer::{Member, Object},
     logic::{Field, FieldValue},

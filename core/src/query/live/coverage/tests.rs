@@ -1,12 +1,9 @@
 //! A store of the covered entities alone answers as the whole store does, and coverage that follows changes is the one
 //! that is found anew.
 
-use std::{
-    collections::BTreeSet,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 use super::super::{
@@ -14,6 +11,7 @@ use super::super::{
     tests::{World, check_random},
 };
 use super::*;
+use crate::collections::BTreeSet;
 use crate::{
     coverage::ENTITIES_MAX,
     graph::Graph,

@@ -10,8 +10,9 @@
 //! **Relaxed.** Otherwise bindings count that all clauses but the `not`s leave, and each `not` has a table more: those
 //! bindings, with its inside joined behind them like an `optional`.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
+use crate::collections::BTreeSet;
 use crate::query::logic::{
     Body, Column, Expression, Field, FieldValue, Filter, Or, OrderBy, OrderKey, Positive, Query, Select, Shape, Step,
     Term, TriplePattern, Var,

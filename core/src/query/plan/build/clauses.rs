@@ -1,8 +1,7 @@
 //! Placing clauses: the steps that one becomes, and the filters that can be decided behind it.
 
-use std::collections::BTreeSet;
-
 use super::{Progress, Scope, Task};
+use crate::collections::BTreeSet;
 use crate::{
     query::{
         logic::{Body, Filter, Operand, PredicateTerm},

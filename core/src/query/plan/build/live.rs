@@ -1,7 +1,6 @@
 //! Which columns each step must keep: those that are read behind it.
 
-use std::collections::BTreeSet;
-
+use crate::collections::BTreeSet;
 use crate::query::plan::{Column, Pipeline, Place, Side, Step, StepKind, Test};
 
 /// Lets each step keep only what is read behind it.

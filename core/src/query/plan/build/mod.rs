@@ -3,10 +3,7 @@
 mod clauses;
 mod live;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use self::live::live;
 use super::{
@@ -15,6 +12,7 @@ use super::{
     order,
     prepare::{Item, Purpose, items, own, read_by, without_implied},
 };
+use crate::collections::{BTreeMap, BTreeSet};
 use crate::{
     id::Predicate,
     query::{

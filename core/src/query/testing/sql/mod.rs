@@ -6,13 +6,11 @@
 
 mod parts;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write,
-};
+use std::fmt::Write;
 
 use self::parts::{aggregate, all, blob, kind_of, place, table, text_literal};
 use super::Triple;
+use crate::collections::{BTreeMap, BTreeSet};
 use crate::{
     query::logic::{
         Aggregate, Body, Definition, Expression, Filter, Kind, Operand, OrderBy, Positive, PredicateTerm, Query, Rule,
