@@ -1,8 +1,9 @@
 // The client on the page: typed queries and writes over one link to the worker.
 
 import { HalcyonError, type ErrorShape } from "./errors";
-import { Link, workerKind, type Files } from "./link";
+import { Link, workerWay, type Files, type Way } from "./link";
 import { Live, type Result } from "./live";
+import { readPreloaded } from "./preloaded";
 import type { Connection, Superseded, ToPage } from "./protocol";
 import { Query } from "./query/query";
 import { shaper } from "./query/rows";
@@ -24,6 +25,8 @@ export interface ClientOptions<S extends Entities, R extends RoomShapes = RoomSh
   readonly worker?: "auto" | "shared" | "dedicated";
   /** Where the worker and the module lie, if a bundler moved them. */
   readonly files?: Partial<Files>;
+  /** What `preload` gave on a server: its queries show at once, and are not loaded again. */
+  readonly preloaded?: string;
   /** A write that was shown was refused by a node and is gone. */
   readonly onRefused?: (error: HalcyonError) => void;
   /** Local data cannot be opened or kept, or the engine had to start anew. Everything else goes on. */
@@ -122,6 +125,8 @@ export interface HalcyonClient<S extends Entities, R extends RoomShapes = RoomSh
   signIn(auth: { readonly key: string; readonly user?: string }): void;
   /** Removes all local data of this name, pending writes included, and starts anew. */
   clear(): Promise<void>;
+  /** Ends the client when its writes are on this device's disk. Nothing moves after that. */
+  close(): Promise<void>;
 }
 
 export type Db<S extends Entities, R extends RoomShapes = RoomShapes> = HalcyonClient<S, R> & {
@@ -149,17 +154,17 @@ class Client<S extends Entities, R extends RoomShapes> implements HalcyonClient<
   readonly #clears = new Map<number, () => void>();
   readonly #listeners = new Set<() => void>();
   readonly #rooms = new Map<string, RoomClient>();
+  readonly #preloaded: Map<string, string>;
   #user: string;
   #nextId = 1;
+  #isClosed = false;
   connection: Connection = NOT_CONNECTED;
 
-  constructor(options: ClientOptions<S, R>) {
+  constructor(options: ClientOptions<S, R>, way: Way, directory: string | undefined) {
     this.#options = options;
     this.#user = options.auth.user ?? "";
-    const files: Files = {
-      worker: options.files?.worker ?? new URL("./worker.js", import.meta.url),
-      wasm: options.files?.wasm ?? new URL("./halcyon.wasm", import.meta.url),
-    };
+    const { queries, records } = readPreloaded(options.preloaded, options.tenant);
+    this.#preloaded = queries;
     const settings = {
       tenant: options.tenant,
       endpoints: options.endpoints,
@@ -167,13 +172,15 @@ class Client<S extends Entities, R extends RoomShapes> implements HalcyonClient<
       user: options.auth.user,
       name: options.name ?? "default",
       persistence: options.persistence ?? "indexeddb",
+      directory,
     };
-    this.#link = new Link(files, workerKind(options.worker ?? "auto"), settings, (message) => {
+    this.#link = new Link(way, settings, records, (message) => {
       this.#on(message);
     });
   }
 
   tx<T>(write: (tx: Tx<S>) => T): Write<T> {
+    this.#checkOpen();
     const { text, value } = gather(this.#options.schema.entities, write);
     const pending = new PendingWrite(value);
     const id = this.#newId();
@@ -193,9 +200,7 @@ class Client<S extends Entities, R extends RoomShapes> implements HalcyonClient<
         const stop = followed.listen(listener);
         return () => {
           stop();
-          setTimeout(() => {
-            this.#letGo(query.text, followed);
-          }, LINGER_MS);
+          this.#lingers(query.text, followed);
         };
       },
     };
@@ -264,6 +269,17 @@ class Client<S extends Entities, R extends RoomShapes> implements HalcyonClient<
     });
   }
 
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    await Promise.allSettled([...this.#writes.values()].map((write) => write.kept));
+    this.#link.close();
+  }
+
+  #checkOpen(): void {
+    if (this.#isClosed) throw new HalcyonError("CLOSED", "the client is closed");
+  }
+
   #newId(): number {
     this.#nextId += 1;
     return this.#nextId;
@@ -277,17 +293,27 @@ class Client<S extends Entities, R extends RoomShapes> implements HalcyonClient<
     const { entities } = this.#options.schema;
     const report = (where: string): void => this.#options.onInvalidData?.(where);
     const shaped = shaper(entities, query.type, query.parts, report);
-    const live = new Live(shaped, query.parts.limit);
+    const live = new Live(shaped, query.parts.limit, this.#preloaded.get(text));
     this.#lives.set(text, { id, live });
     this.#byId.set(id, live);
     this.#link.send({ type: "subscribe", id, query: text });
+    // Whoever looked may not come back to listen: a component that was never shown, say.
+    this.#lingers(text, live);
     return live;
+  }
+
+  #lingers(text: string, live: Live): void {
+    setTimeout(() => {
+      this.#letGo(text, live);
+    }, LINGER_MS);
   }
 
   #letGo(text: string, live: Live): void {
     const known = this.#lives.get(text);
-    if (!known || known.live !== live || live.listeners > 0) return;
+    if (!known || known.live !== live || live.listeners > 0 || this.#isClosed) return;
     this.#lives.delete(text);
+    // By now the engine knows better.
+    this.#preloaded.delete(text);
     this.#byId.delete(known.id);
     this.#link.send({ type: "unsubscribe", id: known.id });
   }
@@ -329,6 +355,9 @@ class Client<S extends Entities, R extends RoomShapes> implements HalcyonClient<
         this.#clears.delete(message.id);
         break;
       case "opened":
+        // The engine has what was preloaded: its word counts from the first.
+        if (message.tookPreloaded) for (const live of this.#byId.values()) live.release();
+        break;
       case "pong":
       case "restarted":
         break;
@@ -376,7 +405,20 @@ function entityClient<S extends Entities, R extends RoomShapes, E extends Name<S
 export function createClient<const S extends Entities, const R extends RoomShapes = RoomShapes>(
   options: ClientOptions<S, R>,
 ): Db<S, R> {
-  const client = new Client(options);
+  const files: Files = {
+    worker: options.files?.worker ?? new URL("./worker.js", import.meta.url),
+    wasm: options.files?.wasm ?? new URL("./halcyon.wasm", import.meta.url),
+  };
+  return openClient(options, workerWay(files, options.worker ?? "auto"));
+}
+
+/** The same, by another way to the engine. */
+export function openClient<const S extends Entities, const R extends RoomShapes = RoomShapes>(
+  options: ClientOptions<S, R>,
+  way: Way,
+  directory?: string,
+): Db<S, R> {
+  const client = new Client(options, way, directory);
   const { entities } = options.schema;
   const types = Object.keys(entities).map((type) => [type, entityClient(client, entities, type)]);
   const clash = Object.keys(entities).find((type) => type in client);

@@ -1,9 +1,9 @@
 // The page's end of the way to the worker. It remembers what the worker must know, and says it again to a new one.
 
 import { HalcyonError } from "./errors";
-import type { Settings, ToPage, ToWorker } from "./protocol";
+import type { Preloaded, Settings, ToPage, ToWorker } from "./protocol";
 
-interface Port {
+export interface Port {
   postMessage(message: ToWorker): void;
   onmessage: ((event: MessageEvent<ToPage>) => void) | null;
   close(): void;
@@ -14,18 +14,31 @@ export interface Files {
   readonly wasm: URL;
 }
 
-function connect(files: Files, kind: "shared" | "dedicated", name: string): Port {
-  if (kind === "shared") {
-    const worker = new SharedWorker(files.worker, { type: "module", name: `halcyon:${name}` });
-    worker.port.start();
-    return worker.port;
-  }
-  const worker = new Worker(files.worker, { type: "module", name: `halcyon:${name}` });
-  return Object.assign(worker, {
-    close: () => {
-      worker.terminate();
-    },
-  });
+/** How the engine's worker is reached, and what the first word to it is. */
+export interface Way {
+  connect(settings: Settings): Port;
+  readonly wasm: string;
+}
+
+/** By a worker of a browser's. */
+export function workerWay(files: Files, wanted: "auto" | "shared" | "dedicated"): Way {
+  const kind = workerKind(wanted);
+  const options = (settings: Settings) =>
+    ({ type: "module", name: `halcyon:${settings.name}:${settings.tenant}` }) as const;
+  const connect = (settings: Settings): Port => {
+    if (kind === "shared") {
+      const worker = new SharedWorker(files.worker, options(settings));
+      worker.port.start();
+      return worker.port;
+    }
+    const worker = new Worker(files.worker, options(settings));
+    return Object.assign(worker, {
+      close: () => {
+        worker.terminate();
+      },
+    });
+  };
+  return { connect, wasm: files.wasm.href };
 }
 
 /** How often the worker is asked whether it is there. */
@@ -33,13 +46,13 @@ const PING_MS = 2_000;
 /** A worker that is silent for so long is gone, whatever it went of: the page makes another one. */
 const SILENCE_MS = 10_000;
 
-export function workerKind(wanted: "auto" | "shared" | "dedicated"): "shared" | "dedicated" {
+function workerKind(wanted: "auto" | "shared" | "dedicated"): "shared" | "dedicated" {
   if (wanted !== "auto") return wanted;
   if (typeof SharedWorker !== "undefined") return "shared";
   if (typeof Worker === "undefined") {
     throw new HalcyonError(
       "NO_WORKER",
-      "this environment has no Web Workers; the client does not run here yet",
+      'this environment has no Web Workers; in Node, import from "@halcyon/client/node"',
     );
   }
   return "dedicated";
@@ -50,6 +63,7 @@ type Enter = Extract<ToWorker, { readonly type: "enter" }>;
 export class Link {
   readonly #connect: () => Port;
   readonly #listener: (message: ToPage) => void;
+  readonly #pings: ReturnType<typeof setInterval>;
   #port: Port;
   #hello: ToWorker;
   /** Since when the worker owes a sign of life. */
@@ -62,17 +76,17 @@ export class Link {
   readonly #rooms = new Map<string, Enter>();
 
   constructor(
-    files: Files,
-    kind: "shared" | "dedicated",
+    way: Way,
     settings: Settings,
+    preloaded: Preloaded | undefined,
     listener: (message: ToPage) => void,
   ) {
-    this.#connect = () => connect(files, kind, `${settings.name}:${settings.tenant}`);
+    this.#connect = () => way.connect(settings);
     this.#listener = listener;
-    this.#hello = { type: "hello", settings, wasm: files.wasm.href };
+    this.#hello = { type: "hello", settings, wasm: way.wasm, preloaded };
     this.#port = this.#open();
     this.#port.postMessage(this.#hello);
-    setInterval(() => {
+    this.#pings = setInterval(() => {
       this.#look();
     }, PING_MS);
     // A tab that goes tells nobody otherwise, and its queries would be followed for ever.
@@ -116,6 +130,14 @@ export class Link {
     }
     this.#askedAt ??= Date.now();
     this.#port.postMessage({ type: "ping" });
+  }
+
+  /** Says goodbye. Nothing more is heard. */
+  close(): void {
+    clearInterval(this.#pings);
+    this.#port.onmessage = null;
+    this.#port.postMessage({ type: "bye" });
+    this.#port.close();
   }
 
   send(message: ToWorker): void {

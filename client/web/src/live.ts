@@ -19,11 +19,17 @@ export class Live {
   readonly #listeners = new Set<() => void>();
   #rows: readonly Plain[] = [];
   #result: Result<Plain>;
+  /** What was preloaded shows, until the engine knows as much. */
+  #isHeld = false;
 
-  constructor(shaped: Shaper, limit: number | undefined) {
+  constructor(shaped: Shaper, limit: number | undefined, preloaded?: string) {
     this.#shaped = shaped;
     this.#limit = limit;
     this.#result = { data: [], isLoaded: false, status: "local", hasMore: false, error: undefined };
+    if (preloaded === undefined) return;
+    this.onNews(preloaded);
+    this.#result = { ...this.#result, status: "local" };
+    this.#isHeld = true;
   }
 
   /** The same object until something changes. */
@@ -48,11 +54,28 @@ export class Live {
     // What a node refused another may take.
     const old = status === "synced" ? undefined : this.#result.error;
     const error = news.error ? HalcyonError.from(news.error) : old;
+    const isSettled = error !== undefined || (status !== "local" && status !== "syncing");
     if (!news.rows && !news.edits) {
-      this.#set({ status, error });
+      // What came while the preloaded answer was held shows now.
+      if (this.#isHeld && isSettled) this.#show(status, error);
+      else this.#set({ status, error });
       return;
     }
     this.#rows = applyNews(this.#rows, news, this.#shaped);
+    if (this.#isHeld && !isSettled) {
+      this.#set({ status, error });
+      return;
+    }
+    this.#show(status, error);
+  }
+
+  /** The engine's word counts from here on. */
+  release(): void {
+    this.#isHeld = false;
+  }
+
+  #show(status: Status, error: HalcyonError | undefined): void {
+    this.#isHeld = false;
     // One row more than the limit was asked for.
     const hasMore = this.#limit !== undefined && this.#rows.length > this.#limit;
     const shown = hasMore ? this.#rows.slice(0, this.#limit) : this.#rows;

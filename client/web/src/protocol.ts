@@ -13,7 +13,12 @@ export interface Settings {
   /** The name of the local data: pages with one name share it. */
   readonly name: string;
   readonly persistence: "indexeddb" | "memory";
+  /** In Node: where the local data lies. Without it they are in memory alone. */
+  readonly directory: string | undefined;
 }
+
+/** What another engine had: records as it would have kept them (halcyon-wasm, `disk`). */
+export type Preloaded = Uint8Array;
 
 /** How far a result can be trusted. */
 export type Status =
@@ -81,7 +86,12 @@ export interface RoomNews {
 }
 
 export type ToWorker =
-  | { readonly type: "hello"; readonly settings: Settings; readonly wasm: string }
+  | {
+      readonly type: "hello";
+      readonly settings: Settings;
+      readonly wasm: string;
+      readonly preloaded: Preloaded | undefined;
+    }
   | { readonly type: "subscribe"; readonly id: number; readonly query: string }
   | { readonly type: "unsubscribe"; readonly id: number }
   | { readonly type: "write"; readonly id: number; readonly changes: string }
@@ -110,7 +120,8 @@ export type ToWorker =
   | { readonly type: "bye" };
 
 export type ToPage =
-  | { readonly type: "opened" }
+  /** `tookPreloaded`: the engine began with what this page brought along. */
+  | { readonly type: "opened"; readonly tookPreloaded: boolean }
   | { readonly type: "pong" }
   /** Another engine leads now and knows nobody: say everything again. */
   | { readonly type: "restarted" }

@@ -21,6 +21,8 @@ export interface Parts {
   readonly limit: number | undefined;
   readonly include: Readonly<Record<string, true | IncludeBag>>;
   readonly select: readonly string[] | undefined;
+  /** The place behind which rows are wanted, in the engine's values: the keys of the order, then the id. */
+  readonly after: readonly Json[] | undefined;
 }
 
 const SIGNS: Readonly<Record<string, string>> = {
@@ -143,6 +145,27 @@ function orderOf(order: readonly (readonly [string, string])[]): Json[] {
   return order.map(([by, direction]) => ({ by, desc: direction === "desc" }));
 }
 
+/** Where a row stands in an order. What the engine gave with the row counts; else what the row holds. */
+export function placeOf(
+  entities: Entities,
+  type: string,
+  order: readonly (readonly [string, string])[],
+  row: Bag,
+  raw: Bag | undefined,
+): Json[] {
+  const fields = fieldsOf(entities, type);
+  const id = typeof row.id === "string" ? row.id : fail("a place in a list is a row of it, with its id");
+  const places = order.map(([name]): Json => {
+    if (name === "id") return { $ref: id };
+    if (raw && name in raw) return (raw[name] ?? null) as Json;
+    if (!(name in row)) fail(`the list is in the order of "${name}", which the row does not have`);
+    const value = row[name];
+    const field = fields[name] ?? fail(`"${type}" has no "${name}"`);
+    return value === null || value === undefined ? null : encode(field.kind, value, `${type}.${name}`);
+  });
+  return [...places, { $ref: id }];
+}
+
 function selectOf(
   entities: Entities,
   type: string,
@@ -188,6 +211,7 @@ export function lower(entities: Entities, type: string, parts: Parts): Json {
     ...(where === undefined ? {} : { where }),
     ...(parts.order.length === 0 ? {} : { order: orderOf(parts.order) }),
     ...(parts.limit === undefined ? {} : { limit: parts.limit + 1 }),
+    ...(parts.after === undefined ? {} : { after: parts.after }),
     select: selectOf(entities, type, parts.include, parts.select),
   };
 }

@@ -1,10 +1,21 @@
 // A query: an immutable typed value. Each method gives a new one; `text` is what makes two of them equal.
 
 import type { Row, Entities, FieldsOf, Name } from "../schema/schema";
-import { lower, type Bag, type IncludeBag, type Parts } from "./lower";
+import { lower, placeOf, type Bag, type IncludeBag, type Parts } from "./lower";
+import { rawOf } from "./rows";
 import type { Direction, Filter, Include, Included, OrderName } from "./types";
 
-const EMPTY: Parts = { where: [], order: [], limit: undefined, include: {}, select: undefined };
+const EMPTY: Parts = {
+  where: [],
+  order: [],
+  limit: undefined,
+  include: {},
+  select: undefined,
+  after: undefined,
+};
+
+/** A row, or as much of one as its place in an order needs. */
+export type PlaceIn<F> = { readonly id: string } & { readonly [K in keyof F]?: unknown };
 
 export class Query<S extends Entities, E extends Name<S>, R = Row<S, E>> {
   readonly entities: S;
@@ -32,6 +43,12 @@ export class Query<S extends Entities, E extends Name<S>, R = Row<S, E>> {
 
   limit(limit: number): Query<S, E, R> {
     return this.#with({ limit });
+  }
+
+  /** Rows behind this one, in this query's order: the page after the page whose last row it is. */
+  after(row: PlaceIn<FieldsOf<S, E>>): Query<S, E, R> {
+    const { entities, type, parts } = this;
+    return this.#with({ after: placeOf(entities, type, parts.order, row as Bag, rawOf(row)) });
   }
 
   /** Puts the entities that links lead to in the place of their ids. */

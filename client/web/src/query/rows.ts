@@ -16,6 +16,19 @@ export function shaper(entities: Entities, type: string, parts: Parts, report: R
   return shape(entities, type, parts.include, parts.select, report);
 }
 
+/** What the engine gave for a row: there a value that is missing has no fallback. */
+const raws = new WeakMap<object, Plain>();
+
+export function rawOf(row: object): Plain | undefined {
+  return raws.get(row);
+}
+
+function shapeAgain(shaped: Shaper, before: unknown, object: Plain): Plain {
+  const row = share(before, shaped(object)) as Plain;
+  raws.set(row, object);
+  return row;
+}
+
 function shape(
   entities: Entities,
   type: string,
@@ -89,17 +102,21 @@ export interface News {
 
 /** The next list. The one before stays as it is, and so does every row that did not change. */
 export function applyNews(before: readonly Plain[], news: News, shaped: Shaper): readonly Plain[] {
-  const rows = news.rows ? [...(shareArray(before, news.rows.map(shaped)) as readonly Plain[])] : [...before];
+  const rows = news.rows ? anew(before, news.rows, shaped) : [...before];
   const gone = new Map<unknown, Plain>();
   for (const [kind, at, object] of news.edits ?? []) {
     if (kind === 0) {
       const [row] = rows.splice(at, 1);
       if (row) gone.set(row.id, row);
     } else if (object) {
-      const row = shaped(object);
-      const old = kind === 2 ? rows[at] : gone.get(row.id);
-      rows.splice(at, kind === 2 ? 1 : 0, share(old, row) as Plain);
+      const old = kind === 2 ? rows[at] : gone.get(object.id);
+      rows.splice(at, kind === 2 ? 1 : 0, shapeAgain(shaped, old, object));
     }
   }
   return rows;
+}
+
+function anew(before: readonly Plain[], objects: readonly Plain[], shaped: Shaper): Plain[] {
+  const byId = new Map(before.map((row) => [row.id, row]));
+  return objects.map((object) => shapeAgain(shaped, byId.get(object.id), object));
 }

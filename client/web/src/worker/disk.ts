@@ -168,3 +168,30 @@ export class IndexedDbDisk implements Disk {
     }
   }
 }
+
+/** Keeps everything in memory, for as long as it is there. */
+export class MemoryDisk implements Disk {
+  readonly #records = new Map<string, DiskRecord>();
+
+  readAll(): Promise<DiskRecord[]> {
+    return Promise.resolve([...this.#records.values()]);
+  }
+
+  keep(records: readonly DiskRecord[]): Promise<void> {
+    for (const record of records) {
+      const key = `${record.store}${record.key.join()}`;
+      if (record.bytes) this.#records.set(key, record);
+      else this.#records.delete(key);
+    }
+    return Promise.resolve();
+  }
+
+  clear(): Promise<void> {
+    this.#records.clear();
+    return Promise.resolve();
+  }
+
+  close(): void {
+    // There is nothing to close.
+  }
+}

@@ -134,9 +134,10 @@ export function packRecords(records: readonly DiskRecord[]): Uint8Array {
   const packed = new Uint8Array(sizes.reduce((sum, size) => sum + size, 0));
   const view = new DataView(packed.buffer);
   let at = 0;
-  for (const { store, key, bytes = NOTHING } of records) {
+  for (const record of records) {
+    const { store, key, bytes = NOTHING } = record;
     packed[at] = store.charCodeAt(0);
-    packed[at + 1] = 1;
+    packed[at + 1] = record.bytes ? 1 : 0;
     view.setUint16(at + 2, key.length);
     view.setUint32(at + 4, bytes.length);
     packed.set(key, at + 8);
@@ -146,7 +147,8 @@ export function packRecords(records: readonly DiskRecord[]): Uint8Array {
   return packed;
 }
 
-function unpackRecords(bytes: Uint8Array<ArrayBuffer>): DiskRecord[] {
+/** The other way. */
+export function unpackRecords(bytes: Uint8Array<ArrayBuffer>): DiskRecord[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const records: DiskRecord[] = [];
   for (let at = 0; at < bytes.length;) {

@@ -1,10 +1,10 @@
 // One engine with its disk and its connection, for all pages of an origin that share a name.
 
 import { HalcyonError, type ErrorShape } from "../errors";
-import type { Settings, Status, ToPage, ToWorker } from "../protocol";
+import type { Preloaded, Settings, Status, ToPage, ToWorker } from "../protocol";
 import { Connector } from "./connection";
-import { IndexedDbDisk, NoDisk, type Disk } from "./disk";
-import { Engine, type DiskRecord, type Pushed } from "./engine";
+import { NoDisk, type Disk } from "./disk";
+import { Engine, packRecords, unpackRecords, type DiskRecord, type Pushed } from "./engine";
 import { Rooms } from "./rooms";
 import { wakeAll } from "./wait";
 
@@ -36,11 +36,16 @@ export function shapeOf(error: unknown): ErrorShape {
   return { code: "ENGINE_FAILED", message: error instanceof Error ? error.message : String(error) };
 }
 
+/** Where the engine's data come from. */
+export interface Sources {
+  readonly openDisk: () => Promise<Disk>;
+  readonly preloaded: Preloaded | undefined;
+}
+
 /** Where the records are, and what was there. A disk that cannot be opened or read is done without. */
-async function openDisk(settings: Settings) {
-  if (settings.persistence === "memory") return { disk: new NoDisk(), records: undefined };
+async function readDisk(openDisk: () => Promise<Disk>) {
   try {
-    const disk: Disk = await IndexedDbDisk.open(`${settings.name}:${settings.tenant}`);
+    const disk = await openDisk();
     return { disk, records: await disk.readAll() };
   } catch (error) {
     // A newer version's data must not be passed by: what is written there would seem to be lost.
@@ -61,6 +66,12 @@ async function openEngine(module: WebAssembly.Module, tenant: string, disk: Disk
     await disk.keep(dropped.map((record) => ({ ...record, bytes: undefined })));
     return engine;
   }
+}
+
+/** What was preloaded counts where the disk has nothing of the kind: what is here was synced by this device. */
+function preloadedRecords(preloaded: Preloaded | undefined, records: readonly DiskRecord[] = []) {
+  if (!preloaded || records.some(({ store }) => store === "f" || store === "q")) return [];
+  return unpackRecords(new Uint8Array(preloaded));
 }
 
 export class Host {
@@ -89,6 +100,7 @@ export class Host {
   #degraded: ErrorShape | undefined;
   #connection = "";
   #isEnded = false;
+  #tookPreloaded = false;
 
   private constructor(
     engine: Engine,
@@ -124,11 +136,21 @@ export class Host {
     });
   }
 
-  static async open(module: WebAssembly.Module, settings: Settings, onEnd: () => void): Promise<Host> {
-    const { disk, records, error } = await openDisk(settings);
-    const engine = await openEngine(module, settings.tenant, disk, records);
-    const hadData = records?.some(({ store }) => store === "f") ?? false;
+  static async open(
+    module: WebAssembly.Module,
+    settings: Settings,
+    sources: Sources,
+    onEnd: () => void,
+  ): Promise<Host> {
+    const { disk, records, error } = await readDisk(sources.openDisk);
+    const brought = preloadedRecords(sources.preloaded, records);
+    const all = brought.length === 0 ? records : [...(records ?? []), ...brought];
+    const engine = await openEngine(module, settings.tenant, disk, all);
+    const hadData = all?.some(({ store }) => store === "f") ?? false;
     const host = new Host(engine, disk, settings, hadData, error, onEnd);
+    host.#tookPreloaded = brought.length > 0;
+    // It was on another's disk: it goes to this one with what comes next.
+    host.#unkept = brought;
     if (engine.unreadable > 0) {
       host.#degraded = {
         code: "STORAGE_FAILED",
@@ -143,9 +165,10 @@ export class Host {
     return host;
   }
 
-  enter(page: Page): void {
+  /** `isFirst`: the host was opened for this page, with what it brought along. */
+  enter(page: Page, isFirst: boolean): void {
     this.#pages.add(page);
-    page.send({ type: "opened" });
+    page.send({ type: "opened", tookPreloaded: isFirst && this.#tookPreloaded });
     page.send({ type: "connection", connection: this.#connector.connection });
     if (this.#degraded) page.send({ type: "degraded", error: this.#degraded });
   }
@@ -166,6 +189,24 @@ export class Host {
     if (this.#isEnded || this.#pages.size === 0) return;
     for (const number of this.#left.splice(0)) this.#drop(number);
     this.#step();
+  }
+
+  /** What an engine elsewhere can begin with: the records, and what these queries answer now. */
+  async snapshot(queries: readonly string[]): Promise<{ records: Uint8Array; news: string[] }> {
+    const news = queries.map((query) => this.#ask(query));
+    await this.#kept();
+    const records = (await this.#disk.readAll()) ?? [];
+    const ofAll = new Set(["f", "v", "q"]);
+    return { records: packRecords(records.filter(({ store }) => ofAll.has(store))), news };
+  }
+
+  /** Ends for good, when all that is on its way to the disk is there. */
+  async close(): Promise<void> {
+    if (this.#isEnded) return;
+    await this.#kept();
+    this.#end();
+    this.#disk.close();
+    this.#onEnd();
   }
 
   on(page: Page, message: ToWorker): void {
@@ -213,6 +254,30 @@ export class Host {
       case "ping":
         break;
     }
+  }
+
+  /** Answers a query once. */
+  #ask(query: string): string {
+    let news = "";
+    const page: Page = {
+      send: (message) => {
+        if (message.type === "refused-query") throw HalcyonError.from(message.error);
+        if (message.type === "news" && news === "") news = message.text;
+      },
+    };
+    this.#subscribe(page, 0, query);
+    for (const [number, one] of this.#subscriptions) if (one.page === page) this.#drop(number);
+    return news;
+  }
+
+  /** Resolves when the disk has what there is now, or takes nothing more. */
+  #kept(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#waiting.push(() => {
+        resolve();
+      });
+      void this.#keep();
+    });
   }
 
   #subscribe(page: Page, id: number, query: string): void {
@@ -269,12 +334,7 @@ export class Host {
     }
     this.#step();
     if (!pushed.rewritten) return;
-    await new Promise<void>((resolve) => {
-      this.#waiting.push(() => {
-        resolve();
-      });
-      void this.#keep();
-    });
+    await this.#kept();
   }
 
   /** Shows what changed at once; the disk follows. */

@@ -3,15 +3,9 @@
 
 import { HalcyonError } from "../errors";
 import type { Settings, ToPage, ToWorker } from "../protocol";
-import { Host, shapeOf, type Page } from "./host";
+import { IndexedDbDisk, NoDisk, type Disk } from "./disk";
 import { follow } from "./leader";
-
-const hosts = new Map<string, Promise<Host>>();
-
-/** When engines ended. One that ends again and again is not started once more. */
-const ends: number[] = [];
-const ENDS_MAX = 4;
-const ENDS_WITHIN_MS = 10_000;
+import { Server } from "./serve";
 
 async function loadModule(url: string): Promise<WebAssembly.Module> {
   const response = await fetch(url);
@@ -19,57 +13,12 @@ async function loadModule(url: string): Promise<WebAssembly.Module> {
   return WebAssembly.compile(await response.arrayBuffer());
 }
 
-async function openHost(settings: Settings, wasm: string, onEnd: () => void): Promise<Host> {
-  return Host.open(await loadModule(wasm), settings, onEnd);
+async function openDisk({ name, tenant, persistence }: Settings): Promise<Disk> {
+  return persistence === "memory" ? new NoDisk() : IndexedDbDisk.open(`${name}:${tenant}`);
 }
 
-function hostOf(settings: Settings, wasm: string): Promise<Host> {
-  const key = `${settings.name}:${settings.tenant}`;
-  let host = hosts.get(key);
-  if (!host) {
-    const lately = ends.filter((at) => Date.now() - at < ENDS_WITHIN_MS);
-    host =
-      lately.length < ENDS_MAX
-        ? openHost(settings, wasm, () => {
-            hosts.delete(key);
-            ends.push(Date.now());
-          })
-        : Promise.reject(new HalcyonError("ENGINE_FAILED", "the engine stops again and again"));
-    hosts.set(key, host);
-    host.catch(() => hosts.delete(key));
-  }
-  return host;
-}
-
-/** Serves one page. What it says before the host is open waits. */
-export function serve(send: (message: ToPage) => void): (message: ToWorker) => void {
-  const page: Page = { send };
-  let host: Promise<Host> | undefined;
-  return (message) => {
-    if (message.type === "ping") {
-      send({ type: "pong" });
-      return;
-    }
-    if (message.type === "hello") {
-      host = hostOf(message.settings, message.wasm);
-      host.then(
-        (opened) => {
-          opened.enter(page);
-        },
-        (error: unknown) => {
-          send({ type: "failed", error: shapeOf(error) });
-        },
-      );
-      return;
-    }
-    host?.then(
-      (opened) => {
-        opened.on(page, message);
-      },
-      () => undefined,
-    );
-  };
-}
+const server = new Server({ loadModule, openDisk });
+const serve = server.serve.bind(server);
 
 interface Port {
   postMessage(message: ToPage): void;

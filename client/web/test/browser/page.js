@@ -29,6 +29,7 @@ const db = createClient({
   auth: { key: options.get("key"), user: options.get("user") ?? undefined },
   name: options.get("name") ?? "test",
   worker: options.get("worker") ?? "auto",
+  preloaded: window.preloaded,
   // A worker that breaks when the test says so.
   files: options.has("breaks")
     ? { worker: new URL(`/breaks.js?${options.get("breaks")}`, location.href) }

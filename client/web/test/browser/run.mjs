@@ -11,6 +11,7 @@ import { chromium } from "playwright-core";
 import { cluster } from "./cluster.mjs";
 import { engineTests } from "./engine.mjs";
 import { freePorts } from "./harness.mjs";
+import { nodeTests } from "./run-node.mjs";
 import { serve } from "./server.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -197,6 +198,9 @@ engineTests({ test, browser, open, until, state, titles, origin: pages.origin })
 
 // A part of them alone, while one is looked into.
 const only = process.env.ONLY;
+// What is of Node is the same in both modes of the worker.
+if (worker === "auto") nodeTests({ test, browser, open, until, nodes, key });
+
 let failed = 0;
 for (const { name, body } of tests.filter(({ name }) => !only || name.includes(only))) {
   const from = performance.now();

@@ -1,7 +1,10 @@
 // What must not compile. Each error is expected; one that goes missing is an error itself.
 
 import { defineSchema, t } from "../../src/index";
-import { db } from "./schema";
+import * as node from "../../src/node/index";
+import { useSuspenseQuery } from "../../src/react";
+import * as svelte from "../../src/svelte";
+import { db, schema } from "./schema";
 
 // @ts-expect-error no such entity
 db.posts;
@@ -41,3 +44,11 @@ db.room("doc", "d1").send("ping", { count: "1" });
 db.room("doc", "d1").setStatus({ mood: "x" });
 // @ts-expect-error a default of another type
 defineSchema({ a: t.entity({ b: t.string().default(3) }) });
+// @ts-expect-error a place in a list has an id
+db.issues.orderBy("created").after({ created: new Date() });
+// @ts-expect-error Node has no IndexedDB
+node.createClient({ schema, tenant: "demo", endpoints: [], auth: { key: "k" }, persistence: "indexeddb" });
+// @ts-expect-error no such field to select
+svelte.usePresence(db.room("doc", "d1"), { select: ({ curser }) => curser });
+// @ts-expect-error labels have no title
+useSuspenseQuery(db, db.labels).data[0]?.title;

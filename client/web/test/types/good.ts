@@ -1,7 +1,10 @@
 // What must compile, and the types that must come out.
 
 import type { Result } from "../../src/index";
-import { db, expect, type Equal, type RowOf } from "./schema";
+import * as node from "../../src/node/index";
+import { useEntity, useSuspenseQuery } from "../../src/react";
+import * as svelte from "../../src/svelte";
+import { db, expect, schema, type Equal, type RowOf } from "./schema";
 
 type Flat<T> = { [K in keyof T]: T[K] };
 
@@ -66,3 +69,30 @@ expect<
 expect<
   Equal<Awaited<ReturnType<typeof db.query<"labels", RowOf<typeof db.labels>>>>[number]["name"], string>
 >();
+
+expect<Equal<RowOf<ReturnType<typeof plain.after>>["title"], string>>();
+plain.after({ id: "i1", created: new Date() });
+
+const entity = useEntity(db, included, "i1");
+expect<Equal<NonNullable<typeof entity.data>["title"], string>>();
+const suspended = useSuspenseQuery(db, plain, { synced: true });
+expect<Equal<typeof suspended.isLoaded, true>>();
+expect<Equal<(typeof suspended.data)[number]["created"], Date>>();
+
+const stored = svelte.useQuery(db, () => plain);
+expect<Equal<(typeof stored.data)[number]["title"], string>>();
+stored.subscribe(({ data }) => data[0]?.labels);
+const peers = svelte.usePresence(room, { select: ({ cursor }) => cursor?.x });
+expect<Equal<(typeof peers.current)[number]["presence"], number | undefined>>();
+
+const served = node.preload({ schema, tenant: "demo", endpoints: [], auth: { key: "k" } }, [plain, db.users]);
+expect<Equal<Awaited<typeof served>["text"], string>>();
+void served.then((loaded) => loaded.db.issues.where({ open: true }));
+const inNode = node.createClient({
+  schema,
+  tenant: "demo",
+  endpoints: [],
+  auth: { key: "k" },
+  directory: "d",
+});
+expect<Equal<ReturnType<typeof inNode.close>, Promise<void>>>();

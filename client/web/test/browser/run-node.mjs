@@ -1,0 +1,115 @@
+// The package in Node against real nodes, and pages that a server began. Called by run.mjs.
+
+import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createClient, defineSchema, preload, t } from "../../dist/node.js";
+
+const MANY = 300;
+/** A port at which nobody listens. */
+const NOWHERE = 5;
+
+/** As the pages have it: one schema, one text for each query. */
+const schema = defineSchema({
+  user: t.entity({ name: t.string() }),
+  todo: t.entity({
+    title: t.string(),
+    done: t.boolean().default(false),
+    at: t.number().default(0),
+    owner: t.ref("user", { inverse: "todos" }),
+  }),
+});
+
+/** Bytes that come in while something runs. */
+async function received(run) {
+  const { fetch } = globalThis;
+  let bytes = 0;
+  globalThis.fetch = async (...args) => {
+    const response = await fetch(...args);
+    const count = new TransformStream({
+      transform(chunk, controller) {
+        bytes += chunk.length;
+        controller.enqueue(chunk);
+      },
+    });
+    return new Response(response.body?.pipeThrough(count), response);
+  };
+  try {
+    await run();
+    return bytes;
+  } finally {
+    globalThis.fetch = fetch;
+  }
+}
+
+export function nodeTests({ test, browser, open, until, nodes, key }) {
+  const options = (region) => ({ schema, tenant: "demo", endpoints: [nodes.node(region)], auth: { key } });
+  const titles = (rows) => rows.map((row) => row.title);
+
+  test("two clients in Node, in two regions: each sees what the other writes, and files outlive a process", async () => {
+    const directory = await mkdtemp(join(tmpdir(), "halcyon-web-node-"));
+    const [ann, bob] = [createClient({ ...options(0), directory }), createClient(options(2))];
+    const mine = (db) => db.todo.where({ title: { startsWith: "node " } }).orderBy("title");
+    const seen = new Promise((resolve) => {
+      const followed = bob.follow(mine(bob));
+      followed.listen(() => {
+        if (followed.result.data.length === 2) resolve(titles(followed.result.data));
+      });
+    });
+    await ann.todo.insert({ title: "node a" }).confirmed;
+    await bob.todo.insert({ title: "node b" }).confirmed;
+    assert.deepEqual(await seen, ["node a", "node b"]);
+    const followed = ann.follow(mine(ann));
+    await new Promise((resolve) => {
+      const look = () => followed.result.data.length === 2 && resolve(undefined);
+      followed.listen(look);
+      look();
+    });
+    await ann.close();
+    await bob.close();
+    const again = createClient({ ...options(NOWHERE), directory, onFailed: (error) => assert.fail(error) });
+    assert.deepEqual(titles(await again.query(mine(again))), ["node a", "node b"]);
+    await again.close();
+    await rm(directory, { recursive: true });
+  });
+
+  test("what a server preloaded shows at once, also with nobody to ask, and is not loaded again", async () => {
+    const writer = createClient(options(0));
+    await writer.tx((tx) => {
+      for (let at = 0; at < MANY; at += 1)
+        tx.todo.insert({ title: `many ${at}: ${"x".repeat(100)}`, at: 1e9 });
+    }).confirmed;
+    await writer.close();
+    const all = writer.todo.orderBy("title");
+    const top = writer.todo.orderBy("at", "desc").limit(50).include({ owner: true });
+    const loaded = await preload(options(0), [all, top]);
+    assert.ok(loaded.db.follow(all).result.data.length >= MANY);
+    assert.equal(loaded.db.follow(top).result.status, "synced");
+    assert.ok(!loaded.text.includes("<"));
+
+    const load = (more) => async () => {
+      const db = createClient({ ...options(0), ...more });
+      assert.equal(db.follow(all).result.isLoaded, "preloaded" in more);
+      assert.ok((await db.query(all, { synced: true })).length >= MANY);
+      await db.close();
+    };
+    const [whole, rest] = [await received(load({})), await received(load({ preloaded: loaded.text }))];
+    assert.ok(rest * 4 < whole, `${rest} bytes after preloading, ${whole} without`);
+
+    const context = await browser();
+    await context.addInitScript((text) => {
+      window.preloaded = text;
+    }, loaded.text);
+    const page = await open(context, NOWHERE, { name: "preloaded" });
+    const shown = () => window.test.result().data.length;
+    const before = await page.evaluate(shown);
+    assert.ok(before >= MANY);
+    await page.evaluate(() => window.test.insert("many and one"));
+    await until(page, (count) => window.test.result().data.length === count, before + 1);
+    await until(page, () => window.test.status().result === "offline");
+    assert.equal(await page.evaluate(shown), before + 1);
+    assert.equal(await page.evaluate(() => window.test.top().data.length), 50);
+    await context.close();
+  });
+}

@@ -1,0 +1,134 @@
+// The client in Node, with nobody to talk to: the engine in this process, in memory and in files.
+
+import assert from "node:assert/strict";
+import { appendFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { bundled, until, wasm } from "./bundle.mjs";
+
+const { createClient, defineSchema, t, FileDisk } = await bundled(
+  `export * from "./node/index"; export { FileDisk } from "./node/file";`,
+);
+const schema = defineSchema({
+  todos: t.entity({ text: t.string(), rank: t.number().default(0), done: t.boolean().optional() }),
+});
+const dirs = [];
+after(() => Promise.all(dirs.map((dir) => rm(dir, { recursive: true, force: true }))));
+
+async function place() {
+  const dir = await mkdtemp(join(tmpdir(), "halcyon-node-"));
+  dirs.push(dir);
+  return dir;
+}
+
+const open = (more = {}) =>
+  createClient({ schema, tenant: "app", endpoints: [], auth: { key: "k" }, wasm, ...more });
+const texts = (rows) => rows.map((row) => row.text);
+
+test("a client in memory answers what was written, and a closed one takes nothing", async () => {
+  const db = open();
+  await db.todos.insert({ text: "b", rank: 2 }).kept;
+  await db.todos.insert({ text: "a", rank: 1 }).kept;
+  assert.deepEqual(texts(await db.query(db.todos.orderBy("rank"))), ["a", "b"]);
+  await db.close();
+  assert.throws(() => db.todos.insert({ text: "c" }), { code: "CLOSED" });
+});
+
+test("files keep what waits for a node, and one process has them at a time", async () => {
+  const directory = await place();
+  const db = open({ directory });
+  await db.todos.insert({ text: "kept" }).kept;
+  const errors = [];
+  const other = open({ directory, onFailed: (error) => errors.push(error.code) });
+  await until(() => errors.length > 0, "the lock");
+  assert.deepEqual(errors, ["STORAGE_FAILED"]);
+  await Promise.all([db.close(), other.close()]);
+  await gone(directory);
+  const again = open({ directory });
+  const waits = again.query(again.todos);
+  assert.deepEqual(texts(await waits), ["kept"]);
+  await until(() => again.connection.waiting === 1, "the outbox");
+  await again.close();
+});
+
+/** The lock is let go behind the last write. */
+async function gone(directory) {
+  for (;;) {
+    const held = await readFile(join(directory, "default-app/lock")).catch(() => undefined);
+    if (held === undefined) return;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+test("rows behind a row are the next page, also where the order's field was never written", async () => {
+  const db = open();
+  for (const [text, done] of [["a"], ["b", false], ["c", true], ["d"], ["e", true]]) {
+    await db.todos.insert({ text, ...(done === undefined ? {} : { done }) }).kept;
+  }
+  const list = db.todos.orderBy("done").orderBy("text", "desc").limit(2);
+  const pages = [];
+  let query = list;
+  for (;;) {
+    const followed = db.follow(query);
+    const stop = followed.listen(() => undefined);
+    await until(() => followed.result.isLoaded, "a page");
+    const { data, hasMore } = followed.result;
+    pages.push(texts(data));
+    if (!hasMore) break;
+    query = list.after(data.at(-1));
+    stop();
+  }
+  assert.deepEqual(pages, [["d", "a"], ["b", "e"], ["c"]]);
+  // A row of one's own making has a place too.
+  const behind = await db.query(list.after({ id: "x", done: true, text: "d" }));
+  assert.deepEqual(texts(behind), ["c"]);
+  assert.throws(() => list.after({ id: "x", done: true }), { code: "INVALID_QUERY" });
+  await db.close();
+});
+
+const record = (store, key, ...bytes) => ({
+  store,
+  key: new Uint8Array([key]),
+  bytes: bytes.length > 0 ? new Uint8Array(bytes) : undefined,
+});
+const read = async (disk) =>
+  Object.fromEntries((await disk.readAll()).map(({ store, key, bytes }) => [store + key[0], [...bytes]]));
+
+test("a log gives back what was kept; a step that was cut off never was", async () => {
+  const directory = join(await place(), "disk");
+  const file = join(directory, "log");
+  const first = await FileDisk.open(directory);
+  await first.keep([record("f", 1, 1, 2), record("f", 2, 3)]);
+  await Promise.all([first.keep([record("f", 1)]), first.keep([record("s", 1, 9)])]);
+  first.close();
+  await lockGone(directory);
+  const whole = await readFile(file);
+  // As a crash leaves it: the last step without its end, and then with an end that is not its own.
+  for (const spoil of [whole.subarray(0, -1), Buffer.concat([whole.subarray(0, -1), Buffer.of(7)])]) {
+    await writeFile(file, spoil);
+    const disk = await FileDisk.open(directory);
+    assert.deepEqual(await read(disk), { f2: [3] });
+    await disk.keep([record("n", 1, 5)]);
+    disk.close();
+    await lockGone(directory);
+    const again = await FileDisk.open(directory);
+    assert.deepEqual(await read(again), { f2: [3], n1: [5] });
+    again.close();
+    await lockGone(directory);
+  }
+  // A process that is gone holds nothing.
+  await writeFile(join(directory, "lock"), "999999999");
+  await appendFile(file, Buffer.of(0, 0, 0));
+  const last = await FileDisk.open(directory);
+  assert.deepEqual(await read(last), { f2: [3], n1: [5] });
+  last.close();
+});
+
+async function lockGone(directory) {
+  for (;;) {
+    const held = await readFile(join(directory, "lock")).catch(() => undefined);
+    if (held === undefined) return;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
