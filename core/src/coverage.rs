@@ -1,7 +1,8 @@
 //! What client and node agree on about coverage: which bucket an entity is in, and the digest of what is held.
 //!
 //! A subscription covers whole entities. A client that comes back says what it holds by a [`Digest`]: a fingerprint for
-//! each of 256 buckets of entities. Buckets that are equal hold the same live facts, and nothing of them is sent.
+//! each of 256 buckets of entities. Buckets that are equal hold the same live facts, and nothing of them is sent. Of the
+//! others it says the same for each entity, so that what changed is sent and not what lies beside it.
 
 use std::fmt;
 
@@ -9,14 +10,14 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{codec::DecodeError, fingerprint::Fingerprint, id::EntityId};
 
-/// Buckets of a digest. At 20,000 entities a bucket has 80: ten changed ones resend 4% of them.
+/// Buckets of a digest. At 20,000 entities a bucket has 80: for ten changed ones the client names 4% of them.
 pub const BUCKETS: usize = 256;
 
 /// Entities that one subscription may cover. More is no page of an app but an export: it is asked for once, in pages.
 pub const ENTITIES_MAX: usize = 100_000;
 
-/// Bytes of a bucket's fingerprint.
-const FINGERPRINT_BYTES: usize = 16;
+/// Bytes of a fingerprint, of a bucket or of one entity.
+pub const FINGERPRINT_BYTES: usize = 16;
 
 /// The bucket of an entity.
 pub fn bucket_of(entity: &EntityId) -> u8 {

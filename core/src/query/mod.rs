@@ -27,6 +27,20 @@ mod tests;
 use self::error::QueryError;
 use crate::limits::READS_ALL_FORMS;
 
+/// Whether a query is JSON: then it begins with a brace.
+pub fn is_json(source: &str) -> bool {
+    source.trim_start().starts_with('{')
+}
+
+/// What a query means, JSON if it begins with a brace, else text; [`QueryError::render`] shows an error's place.
+pub fn read(source: &str) -> Result<logic::Query, QueryError> {
+    if is_json(source) {
+        lower::lower(&json::read_text(source)?)
+    } else {
+        from_text(source)
+    }
+}
+
 /// What a query in text means; an error can show its place in the text ([`QueryError::render`]).
 pub fn from_text(source: &str) -> Result<logic::Query, QueryError> {
     if !READS_ALL_FORMS {

@@ -60,6 +60,14 @@ impl Tuples {
         (self.len - 1, true)
     }
 
+    /// The place of a tuple.
+    pub(super) fn find(&self, tuple: &[Term]) -> Option<usize> {
+        let found = self
+            .places
+            .find(hash(tuple), |place| self.get(*place as usize) == tuple);
+        found.map(|place| *place as usize)
+    }
+
     pub(super) fn get(&self, place: usize) -> &[Term] {
         &self.terms[place * self.width..][..self.width]
     }

@@ -1,4 +1,5 @@
-//! Answers for some values of one variable, asked for again and again: what live queries derive anew after a change.
+//! Answers for some values of one variable, or of several, asked for again and again: what live queries derive anew
+//! after a change.
 //!
 //! The plan starts from those values, and is kept. It may run against any state of a store, but it is good only for counts
 //! like those it was made for. So it is made anew once its runs have taken as many steps as some hundred plannings take:
@@ -6,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::{Budget, EvalError, batch::BATCH, context::Context, relation::Relation, rules, select::SelectRun};
+use super::{Budget, EvalError, batch::BATCH, context::Context, relation::Relation, select::SelectRun};
 use crate::collections::BTreeSet;
 use crate::query::{
     answer::{Object, Row},
@@ -18,12 +19,21 @@ use crate::query::{
 /// Steps of its runs for which a plan is kept. Planning costs some hundred.
 const KEEP_STEPS: u64 = 50_000;
 
+/// What evaluations for a live query may cost, and what its rules derive.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::query) struct Ground<'r> {
+    /// What one may cost.
+    pub(in crate::query) budget: Budget,
+    /// By rule.
+    pub(in crate::query) relations: &'r [Relation],
+}
+
 /// A query whose answer is asked for by values of one variable. Neither order nor limit count: rows come as they are
 /// found.
 #[derive(Debug)]
 pub(in crate::query) struct Keyed {
     query: Arc<Query>,
-    key: Var,
+    keys: Vec<Column>,
     plan: Option<Box<Plan>>,
     /// Steps that its runs took.
     spent: u64,
@@ -48,9 +58,14 @@ impl Found {
 impl Keyed {
     /// Plans nothing yet.
     pub(in crate::query) fn new(query: Query, key: Var) -> Self {
+        Self::of_tuples(query, &[key])
+    }
+
+    /// The same for tuples of values of several variables, one behind the other wherever values are given.
+    pub(in crate::query) fn of_tuples(query: Query, keys: &[Var]) -> Self {
         Self {
             query: Arc::new(query),
-            key,
+            keys: keys.iter().map(|key| Column(key.0)).collect(),
             plan: None,
             spent: 0,
         }
@@ -61,10 +76,10 @@ impl Keyed {
         &mut self,
         keys: Option<&[Term]>,
         store: &T,
-        budget: Budget,
+        ground: Ground<'_>,
     ) -> Result<Found, EvalError> {
         let mut found = Found::default();
-        self.run(keys, store, budget, |select, cx, relations| {
+        self.run(keys, store, ground, |select, cx, relations| {
             found.width = select.width();
             let (mut seen, mut some) = (None, Vec::new());
             while select.stream(&mut seen, cx, relations, &mut some)? {
@@ -81,10 +96,10 @@ impl Keyed {
         keys: Option<&[Term]>,
         column: usize,
         store: &T,
-        budget: Budget,
+        ground: Ground<'_>,
     ) -> Result<Vec<(Term, Row)>, EvalError> {
         let mut rows = Vec::new();
-        self.run(keys, store, budget, |select, cx, relations| {
+        self.run(keys, store, ground, |select, cx, relations| {
             let (width, mut seen, mut some) = (select.width(), None, Vec::new());
             while select.stream(&mut seen, cx, relations, &mut some)? {
                 for tuple in some.chunks_exact(width.max(1)) {
@@ -102,13 +117,13 @@ impl Keyed {
         &mut self,
         entities: &[EntityNumber],
         store: &T,
-        budget: Budget,
+        ground: Ground<'_>,
     ) -> Result<Vec<Object>, EvalError> {
         let Shape::Entities { entity, .. } = self.query.select.shape else {
             return Ok(Vec::new());
         };
         let mut objects = Vec::new();
-        self.run(Some(&[]), store, budget, |select, cx, relations| {
+        self.run(Some(&[]), store, ground, |select, cx, relations| {
             objects = select.objects(Column(entity.0), entities, cx, relations)?;
             Ok(())
         })?;
@@ -119,7 +134,7 @@ impl Keyed {
         &mut self,
         keys: Option<&[Term]>,
         store: &'s T,
-        budget: Budget,
+        ground: Ground<'_>,
         mut take: impl FnMut(&mut SelectRun<'_>, &mut Context<'s, T>, &[Relation]) -> Result<(), EvalError>,
     ) -> Result<(), EvalError> {
         let whole;
@@ -127,7 +142,7 @@ impl Keyed {
             if self.spent > KEEP_STEPS {
                 (self.plan, self.spent) = (None, 0);
             }
-            let (query, seed) = (&self.query, BTreeSet::from([Column(self.key.0)]));
+            let (query, seed) = (&self.query, self.keys.iter().copied().collect::<BTreeSet<_>>());
             &**self
                 .plan
                 .get_or_insert_with(|| Box::new(plan_from(Arc::clone(query), &seed, store)))
@@ -135,19 +150,19 @@ impl Keyed {
             whole = plan(Arc::clone(&self.query), store);
             &whole
         };
-        let mut cx = Context::new(store, budget, None, plan.steps);
-        let relations = rules::derive(plan, &mut cx)?;
+        let mut cx = Context::new(store, ground.budget, None, plan.steps);
+        let relations = ground.relations;
         let mut select = SelectRun::new(&plan.select, &cx);
         match keys {
             None => {
                 select.feed_all();
-                take(&mut select, &mut cx, &relations)?;
+                take(&mut select, &mut cx, relations)?;
             }
-            Some([]) => take(&mut select, &mut cx, &relations)?,
+            Some([]) => take(&mut select, &mut cx, relations)?,
             Some(keys) => {
-                for keys in keys.chunks(BATCH) {
-                    select.feed_keys(Column(self.key.0), keys);
-                    take(&mut select, &mut cx, &relations)?;
+                for keys in keys.chunks(BATCH * self.keys.len()) {
+                    select.feed_keys(&self.keys, keys);
+                    take(&mut select, &mut cx, relations)?;
                 }
             }
         }

@@ -26,9 +26,10 @@ mod tests;
 use std::sync::Arc;
 
 pub use context::{Budget, EvalError, Interrupt};
-pub(in crate::query) use keyed::Keyed;
+pub(in crate::query) use keyed::{Ground, Keyed};
+pub(in crate::query) use relation::Relation;
 
-use self::{context::Context, hash::Tuples, relation::Relation, select::SelectRun};
+use self::{context::Context, hash::Tuples, select::SelectRun};
 use super::{
     answer::{Answer, Datum, Row, Rows},
     plan::{Counters, Plan},
@@ -61,6 +62,28 @@ pub fn evaluate<T: Triples + ?Sized>(
         answer,
         counters: counters(&cx),
     })
+}
+
+/// The same over what its rules derive.
+pub(in crate::query) fn evaluate_over<T: Triples + ?Sized>(
+    plan: &Plan,
+    store: &T,
+    ground: Ground<'_>,
+) -> Result<Answer, EvalError> {
+    let mut cx = Context::new(store, ground.budget, None, plan.steps);
+    let answer = SelectRun::new(&plan.select, &cx).answer(&[], &mut cx, ground.relations)?;
+    store.failure().map_or(Ok(answer), |failure| Err(failure.into()))
+}
+
+/// What the rules of a query derive.
+pub(in crate::query) fn derive<T: Triples + ?Sized>(
+    plan: &Plan,
+    store: &T,
+    budget: Budget,
+) -> Result<Vec<Relation>, EvalError> {
+    let mut cx = Context::new(store, budget, None, plan.steps);
+    let relations = rules::derive(plan, &mut cx)?;
+    store.failure().map_or(Ok(relations), |failure| Err(failure.into()))
 }
 
 fn counters<T: Triples + ?Sized>(cx: &Context<'_, T>) -> Counters {

@@ -1,16 +1,23 @@
-//! Relations that rules derive: sets of tuples that only grow, with hash indexes made when a join asks for them.
+//! Relations that rules derive: sets of tuples with hash indexes, made when a join asks for them. While a query is
+//! evaluated they only grow; a live query also takes tuples out, which leaves a gap until there are many.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, collections::BTreeSet};
 
 use hashbrown::HashTable;
 
 use super::hash::{Tuples, hash};
 use crate::query::triples::Term;
 
+/// Gaps that are left where they are, however small the relation.
+const GAPS_MIN: usize = 1_024;
+
 /// The tuples of a rule.
 #[derive(Debug)]
-pub(super) struct Relation {
+pub(in crate::query) struct Relation {
+    arity: usize,
     tuples: Tuples,
+    /// Places whose tuple was taken out.
+    gaps: BTreeSet<u32>,
     indexes: RefCell<Vec<Index>>,
     /// What the last round gained.
     gained: std::ops::Range<usize>,
@@ -29,18 +36,55 @@ const END: u32 = u32::MAX;
 impl Relation {
     pub(super) fn new(arity: usize) -> Self {
         Self {
+            arity,
             tuples: Tuples::new(arity),
+            gaps: BTreeSet::new(),
             indexes: RefCell::new(Vec::new()),
             gained: 0..0,
         }
     }
 
     /// True if it is new.
-    pub(super) fn insert(&mut self, tuple: &[Term]) -> bool {
-        self.tuples.insert(tuple).1
+    pub(in crate::query) fn insert(&mut self, tuple: &[Term]) -> bool {
+        let (place, is_new) = self.tuples.insert(tuple);
+        is_new || (!self.gaps.is_empty() && self.gaps.remove(&number(place)))
     }
 
-    pub(super) fn get(&self, place: usize) -> &[Term] {
+    /// Takes a tuple out, if it is there.
+    pub(in crate::query) fn remove(&mut self, tuple: &[Term]) {
+        if let Some(place) = self.tuples.find(tuple) {
+            self.gaps.insert(number(place));
+        }
+        if self.gaps.len() > GAPS_MIN.max(self.tuples.len() / 2) {
+            let mut dense = Self::new(self.arity);
+            for place in self.places() {
+                dense.insert(self.get(place as usize));
+            }
+            *self = dense;
+        }
+    }
+
+    pub(in crate::query) fn contains(&self, tuple: &[Term]) -> bool {
+        self.tuples
+            .find(tuple)
+            .is_some_and(|place| self.is_there(number(place)))
+    }
+
+    /// How many tuples there are.
+    pub(in crate::query) fn count(&self) -> usize {
+        self.tuples.len() - self.gaps.len()
+    }
+
+    /// The places of all tuples.
+    pub(in crate::query) fn places(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..number(self.len())).filter(|place| self.is_there(*place))
+    }
+
+    fn is_there(&self, place: u32) -> bool {
+        self.gaps.is_empty() || !self.gaps.contains(&place)
+    }
+
+    pub(in crate::query) fn get(&self, place: usize) -> &[Term] {
         self.tuples.get(place)
     }
 
@@ -63,7 +107,7 @@ impl Relation {
     }
 
     /// The places of the tuples that hold these terms in these columns, which ascend.
-    pub(super) fn find(&self, columns: &[usize], terms: &[Term], out: &mut Vec<u32>) {
+    pub(in crate::query) fn find(&self, columns: &[usize], terms: &[Term], out: &mut Vec<u32>) {
         let mut indexes = self.indexes.borrow_mut();
         let at = indexes.iter().position(|index| index.columns == columns);
         let at = at.unwrap_or_else(|| {
@@ -83,12 +127,16 @@ impl Relation {
             .map_or(END, |(_, place)| *place);
         while place != END {
             let tuple = self.get(place as usize);
-            if columns.iter().zip(terms).all(|(column, term)| tuple[*column] == *term) {
+            if columns.iter().zip(terms).all(|(column, term)| tuple[*column] == *term) && self.is_there(place) {
                 out.push(place);
             }
             place = index.next[place as usize];
         }
     }
+}
+
+fn number(place: usize) -> u32 {
+    u32::try_from(place).expect("the memory limit bounds the tuples")
 }
 
 impl Index {
@@ -99,7 +147,7 @@ impl Index {
             terms.clear();
             terms.extend(self.columns.iter().map(|column| tuple[*column]));
             let key = hash(&terms);
-            let number = u32::try_from(place).expect("the memory limit bounds the tuples");
+            let number = number(place);
             if let Some((_, head)) = self.heads.find_mut(key, |(held, _)| *held == key) {
                 self.next.push(*head);
                 *head = number;

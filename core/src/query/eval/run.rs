@@ -81,11 +81,16 @@ impl<'p> Run<'p> {
         self.feed(seed);
     }
 
-    /// Starts anew, with a binding for each value of a column.
-    pub(super) fn feed_keys(&mut self, column: Column, keys: &[Term]) {
+    /// Starts anew, with a binding for each tuple of some columns; the tuples stand one behind the other.
+    pub(super) fn feed_keys(&mut self, columns: &[Column], tuples: &[Term]) {
         let mut seed = Batch::empty(self.pipeline.width);
-        seed.len = keys.len();
-        seed.set(column, keys.to_vec());
+        seed.len = tuples.len() / columns.len();
+        for (at, column) in columns.iter().enumerate() {
+            seed.set(
+                *column,
+                tuples.iter().skip(at).step_by(columns.len()).copied().collect(),
+            );
+        }
         self.feed(seed);
     }
 
@@ -381,7 +386,7 @@ impl<'p> CallRun<'p> {
                 };
                 found.extend(gained.filter(fits).map(|place| u32::try_from(place).expect("bounded")));
             } else if known.is_empty() {
-                found.extend(0..u32::try_from(relation.len()).expect("bounded"));
+                found.extend(relation.places());
             } else {
                 relation.find(&known, &key, &mut found);
             }

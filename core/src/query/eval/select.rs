@@ -295,9 +295,9 @@ impl<'p> SelectRun<'p> {
         self.run.feed_one(&[]);
     }
 
-    /// Starts from some values of the variable that the plan has as its seed.
-    pub(super) fn feed_keys(&mut self, key: Column, keys: &[Term]) {
-        self.run.feed_keys(key, keys);
+    /// Starts from some values of the variables that the plan has as its seed.
+    pub(super) fn feed_keys(&mut self, keys: &[Column], tuples: &[Term]) {
+        self.run.feed_keys(keys, tuples);
     }
 
     /// The next tuples as they are found, flat: a table's, or entities.

@@ -1,18 +1,29 @@
 //! Entities: where each stands in the order, and the objects of those that show.
+//!
+//! With a limit, and an order that an index may give, only a stretch of the order is held: what shows, and some behind
+//! it ([`Ahead`]). What goes is made up for from there, and only when that is used up is the query asked for more. So
+//! neither memory nor the cost of a change depends on how many entities there are.
+
+use std::sync::Arc;
 
 use super::{
-    Budget, EvalError, Keyed, Query, Triples,
+    EvalError, Ground, Keyed, Query, Triples,
     window::{AnswerDelta, Change, Item, Key, Window},
 };
 use crate::collections::{BTreeMap, BTreeSet};
 use crate::{
     query::{
-        answer::{Datum, Object},
+        answer::{Datum, Object, Rows},
+        eval::evaluate_over,
         logic::{Body, OrderBy, OrderKey, PredicateTerm, Shape, Step},
+        plan::plan,
         triples::{EntityNumber, Objects, PredicateNumber, Scan, Term},
     },
     value::Value,
 };
+
+/// Entities that are held behind those that show, at the least: so many may go before the query is asked for more.
+const SPARE_MIN: usize = 64;
 
 /// Entries of a scan at a time.
 const SCAN_BATCH: usize = 256;
@@ -26,10 +37,70 @@ pub(super) struct Entities {
     objects: Keyed,
     places: BTreeMap<Term, Key>,
     pub(super) window: Window,
+    ahead: Option<Box<Ahead>>,
+}
+
+/// Reads a stretch of the order.
+#[derive(Debug)]
+struct Ahead {
+    /// The query without fields: entities in their order.
+    query: Query,
+    limit: usize,
+    /// How many are held behind those that show, when they are read. Twice as many are too many.
+    spare: usize,
+}
+
+impl Ahead {
+    fn of(query: &Query, members: &Query) -> Option<Self> {
+        let limit = query.select.limit? as usize;
+        let first = query.select.order.first()?;
+        let is_indexed = match &first.by {
+            OrderBy::Path(steps) => match &steps[..] {
+                [step] => !step.reverse && matches!(step.predicate, PredicateTerm::Is(_)),
+                _ => false,
+            },
+            OrderBy::Id | OrderBy::Column(_) => false,
+        };
+        let mut ordered = members.clone();
+        ordered.select.order.clone_from(&query.select.order);
+        ordered.select.after.clone_from(&query.select.after);
+        is_indexed.then(|| Self {
+            query: ordered,
+            limit,
+            spare: if cfg!(test) { 1 } else { limit.max(SPARE_MIN) },
+        })
+    }
+
+    const fn full(&self) -> usize {
+        self.limit + self.spare
+    }
+
+    /// The next entities behind a place, and whether these are all.
+    fn read<T: Triples + ?Sized>(
+        &self,
+        after: Option<&Key>,
+        count: usize,
+        store: &T,
+        ground: Ground<'_>,
+    ) -> Result<(Vec<Term>, bool), EvalError> {
+        let mut query = self.query.clone();
+        query.select.limit = Some(u32::try_from(count).unwrap_or(u32::MAX));
+        if let Some(after) = after {
+            query.select.after = Some(after.cursor());
+        }
+        let plan = plan(Arc::new(query), store);
+        let Rows::Entities(objects) = evaluate_over(&plan, store, ground)?.rows else {
+            unreachable!("a query for entities gives objects");
+        };
+        let term = |object: Object| store.term(&Value::Ref(object.id));
+        let found: Vec<Term> = objects.into_iter().filter_map(term).collect();
+        let is_all = found.len() < count;
+        Ok((found, is_all))
+    }
 }
 
 impl Entities {
-    pub(super) fn open<T: Triples + ?Sized>(query: &Query, store: &T, budget: Budget) -> Result<Self, EvalError> {
+    pub(super) fn open<T: Triples + ?Sized>(query: &Query, store: &T, ground: Ground<'_>) -> Result<Self, EvalError> {
         let Shape::Entities { entity, .. } = query.select.shape else {
             unreachable!("the caller looked at the shape");
         };
@@ -44,19 +115,20 @@ impl Entities {
         objects.select.body = Body::default();
         let mut entities = Self {
             order: query.select.order.clone(),
+            ahead: Ahead::of(query, &members).map(Box::new),
             members: Keyed::new(members, entity),
             objects: Keyed::new(objects, entity),
             places: BTreeMap::new(),
             window: Window::of(query),
         };
-        let found = entities.members.find(None, store, budget)?;
-        for term in found.terms {
-            let key = entities.key(term, store);
-            entities.places.insert(term, key);
-        }
-        let come: Vec<Key> = entities.places.values().cloned().collect();
+        let (found, is_all) = match &entities.ahead {
+            Some(ahead) => ahead.read(None, ahead.full(), store, ground)?,
+            None => (entities.members.find(None, store, ground)?.terms, true),
+        };
+        let come = entities.place(found, store);
         let (_, entered) = entities.window.shift(Vec::new(), come);
-        let mut objects = entities.build(entered.iter(), store, budget)?;
+        entities.window.bind(is_all);
+        let mut objects = entities.build(entered.iter(), store, ground)?;
         let changes = entered.into_iter().filter_map(|key| {
             let object = objects.remove(&key.id())?;
             Some(Change::Added(key, Item::Object(object)))
@@ -74,11 +146,11 @@ impl Entities {
         &mut self,
         keys: &[Term],
         store: &T,
-        budget: Budget,
+        ground: Ground<'_>,
     ) -> Result<AnswerDelta, EvalError> {
         let found: BTreeSet<Term> = self
             .members
-            .find(Some(keys), store, budget)?
+            .find(Some(keys), store, ground)?
             .terms
             .into_iter()
             .collect();
@@ -87,7 +159,10 @@ impl Entities {
         let mut stay = Vec::new();
         for term in keys {
             let before = self.places.remove(term);
-            let after = found.contains(term).then(|| self.key(*term, store));
+            let mut after = found.contains(term).then(|| self.key(*term, store));
+            if self.ahead.is_some() {
+                after = after.filter(|key| self.window.has_place(key));
+            }
             if let Some(after) = &after {
                 self.places.insert(*term, after.clone());
             }
@@ -98,11 +173,48 @@ impl Entities {
                 come.extend(after);
             }
         }
-        let (left, entered) = self.window.shift(gone, come);
+        let (left, entered) = match self.ahead.take() {
+            Some(ahead) => {
+                self.window.put(&gone, come);
+                let read = self.read_on(&ahead, store, ground);
+                self.ahead = Some(ahead);
+                read?;
+                self.window.moved()
+            }
+            None => self.window.shift(gone, come),
+        };
         stay.retain(|key| self.window.item(key).is_some() && left.binary_search(key).is_err());
         stay.sort_unstable();
-        let objects = self.build(stay.iter().chain(&entered), store, budget)?;
+        let objects = self.build(stay.iter().chain(&entered), store, ground)?;
         Ok(self.tell(left, entered, stay, objects))
+    }
+
+    /// Sees to it that what shows is in the index, and not much more.
+    fn read_on<T: Triples + ?Sized>(&mut self, ahead: &Ahead, store: &T, ground: Ground<'_>) -> Result<(), EvalError> {
+        if let Some((count, bound)) = self.window.lacks(ahead.full()) {
+            let (found, is_all) = ahead.read(Some(bound), count, store, ground)?;
+            let come = self.place(found, store);
+            self.window.put(&[], come);
+            self.window.bind(is_all);
+        } else if self.places.len() > ahead.full() + ahead.spare {
+            for key in self.window.cut(ahead.full()) {
+                if let Some(term) = store.term(&key.id()) {
+                    self.places.remove(&term);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes where entities stand.
+    fn place<T: Triples + ?Sized>(&mut self, found: Vec<Term>, store: &T) -> Vec<Key> {
+        let mut keys = Vec::with_capacity(found.len());
+        for term in found {
+            let key = self.key(term, store);
+            self.places.insert(term, key.clone());
+            keys.push(key);
+        }
+        keys
     }
 
     fn tell(
@@ -139,14 +251,14 @@ impl Entities {
         &mut self,
         keys: impl Iterator<Item = &'k Key>,
         store: &T,
-        budget: Budget,
+        ground: Ground<'_>,
     ) -> Result<BTreeMap<Value, Object>, EvalError> {
         let entity = |key: &Key| store.term(&key.id()).and_then(Term::as_entity);
         let entities: Vec<EntityNumber> = keys.filter_map(entity).collect();
         if entities.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let objects = self.objects.objects(&entities, store, budget)?.into_iter();
+        let objects = self.objects.objects(&entities, store, ground)?.into_iter();
         Ok(objects.map(|object| (Value::Ref(object.id.clone()), object)).collect())
     }
 
@@ -203,15 +315,16 @@ pub(super) fn numbers<T: Triples + ?Sized>(predicate: &PredicateTerm, store: &T)
 pub(super) fn subjects<T: Triples + ?Sized>(object: Term, predicate: PredicateNumber, store: &T, out: &mut Vec<Term>) {
     scan(predicate, Objects::Equal(object), store, |entry| {
         out.push(Term::entity(entry.subject()));
+        true
     });
 }
 
-/// Shows each entry of a scan.
+/// Shows each entry of a scan, until no more is asked for.
 pub(super) fn scan<T: Triples + ?Sized>(
     predicate: PredicateNumber,
     objects: Objects<'_>,
     store: &T,
-    mut show: impl FnMut(crate::graph::Entry),
+    mut show: impl FnMut(crate::graph::Entry) -> bool,
 ) {
     let scan = Scan {
         predicate,
@@ -222,11 +335,9 @@ pub(super) fn scan<T: Triples + ?Sized>(
     loop {
         entries.clear();
         let more = store.scan(&scan, after, SCAN_BATCH, &mut entries);
-        for entry in &entries {
-            show(*entry);
-        }
+        let goes_on = entries.iter().all(|entry| show(*entry));
         after = entries.last().copied();
-        if !more {
+        if !more || !goes_on {
             return;
         }
     }

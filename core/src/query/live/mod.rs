@@ -14,12 +14,15 @@
 //! 2. **Derive again.** The evaluator answers the body for the candidates alone, in the new state, by a plan that starts
 //!    from them and is kept. What was held for them goes, what it finds comes. So `not` and `optional` are exact.
 //! 3. **Groups** count: rows by multiplicity, sums exactly, min, max and collect by ordered multisets ([`group`]).
-//! 4. **Order, limit and cursor**: an index of all keys of the order in memory; the window is its first `limit` keys
-//!    behind the cursor. A change costs the depth of the index and the length of the window, whatever lies behind it.
+//! 4. **Order, limit and cursor**: an index of keys of the order in memory; the window is its first `limit` keys behind
+//!    the cursor. A change costs the depth of the index and the length of the window, whatever lies behind it. Of
+//!    entities in an order by a field of their own, only a stretch is held, and read on where it runs out.
 //! 5. **Objects** are held for the window alone; an include's trigger leads to the root, whose object is built again.
+//! 6. **Rules**, recursive ones too, are relations that are followed by themselves ([`derived`]); a tuple that came or
+//!    went is to the query what a changed triple is.
 //!
-//! Left out, and refused by [`Live::open`]: derived rules (recursive or not), a variable in a predicate's place, a body
-//! without variables, and what outgrows its budget.
+//! Left out, and refused by [`Live::open`]: rules with aggregates, what only predicates' places bind (it has a text that
+//! no triple holds as a value), a body without variables, and what outgrows its budget.
 //!
 //! # Sources
 //!
@@ -34,6 +37,7 @@
 //! [`Mirror`] that took in each [`AnswerDelta`]. After an error the state is lost: open the query again.
 
 mod coverage;
+mod derived;
 mod entities;
 mod group;
 mod ranges;
@@ -49,10 +53,18 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use self::{entities::Entities, solve::Solver, table::Table, trigger::Triggers};
+use self::{
+    derived::{Derivation, Derived},
+    entities::Entities,
+    registry::Slots,
+    solve::{Past, Solver},
+    table::Table,
+    trigger::Triggers,
+    window::Window,
+};
 use super::{
     answer::Answer,
-    eval::{Budget, EvalError, Keyed},
+    eval::{Budget, EvalError, Ground, Keyed},
     logic::{Filter, Query, Shape, Var},
     triples::{Term, Triples},
 };
@@ -65,11 +77,14 @@ pub use window::{AnswerDelta, Change, Item, Key, Mirror};
 /// Why a query cannot be followed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refused {
-    /// It calls a rule.
-    #[error("the query uses the rule {0}; rules cannot be followed, write its clauses into the query or ask once")]
+    /// It calls a rule with an aggregate.
+    #[error("the rule {0} has an aggregate; it cannot be followed, aggregate in the query or ask once")]
     Rule(Arc<str>),
-    /// A predicate is a variable.
-    #[error("the query has a variable in a predicate's place; it cannot be followed, name the predicate or ask once")]
+    /// Nothing but predicates' places bind what it rests on.
+    #[error(
+        "the query, or the head of a rule, rests on a variable that only stands in a predicate's place; it cannot be \
+         followed, give the subject a variable too or ask once"
+    )]
     PredicateVariable,
     /// Its body binds nothing.
     #[error("the query has no variable; it cannot be followed, give what it looks for a variable")]
@@ -105,8 +120,15 @@ pub enum Lost {
 /// A query whose answer is kept up to date.
 #[derive(Debug)]
 pub struct Live {
-    triggers: Triggers,
+    derived: Derived,
     budget: Budget,
+    followed: Followed,
+}
+
+/// The same, over what rules derive.
+#[derive(Debug)]
+struct Followed {
+    triggers: Triggers,
     state: State,
 }
 
@@ -119,15 +141,12 @@ enum State {
 impl Live {
     /// Answers a query and keeps what following it takes.
     pub fn open<T: Triples + ?Sized>(query: &Query, store: &T, budget: Budget) -> Result<Self, Refused> {
-        let triggers = Triggers::of(query)?;
-        let state = match &query.select.shape {
-            Shape::Table(columns) => State::Table(Table::open(query, columns, triggers.key, store, budget)?),
-            Shape::Entities { .. } => State::Entities(Entities::open(query, store, budget)?),
-        };
+        let derived = Derived::open(query, store, budget)?;
+        let followed = Followed::open(query, store, derived.ground(budget))?;
         let live = Self {
-            triggers,
+            derived,
             budget,
-            state,
+            followed,
         };
         if live.held() > budget.tuples {
             return Err(Refused::TooLarge(budget.tuples));
@@ -137,19 +156,9 @@ impl Live {
 
     /// Takes in what one change set did to the triples that show; `store` shows them already.
     pub fn apply<T: Triples + ?Sized>(&mut self, delta: &Delta, store: &T) -> Result<AnswerDelta, Lost> {
-        let keys = Solver::new(store, &delta.removed, self.budget.fuel).candidates(&self.triggers, delta)?;
-        if keys.is_empty() {
-            return Ok(AnswerDelta::default());
-        }
-        let keys: Vec<Term> = keys.into_iter().collect();
-        let answer = match &mut self.state {
-            State::Table(table) => table.apply(&keys, store, self.budget)?,
-            State::Entities(entities) => entities.apply(&keys, store, self.budget)?,
-        };
-        if self.held() > self.budget.tuples {
-            return Err(Lost::TooLarge(self.budget.tuples));
-        }
-        Ok(answer)
+        let derived = self.derived.apply(delta, store, self.budget)?;
+        self.followed
+            .apply((delta, &derived), store, self.derived.ground(self.budget))
     }
 
     /// The answer as it stands.
@@ -159,14 +168,66 @@ impl Live {
 
     /// What a consumer starts from.
     pub fn mirror(&self) -> Mirror {
+        self.followed.window().mirror()
+    }
+
+    /// Bindings and keys that it holds, and what rules derive.
+    pub fn held(&self) -> usize {
+        self.followed.held() + self.derived.held()
+    }
+
+    /// Where an index of triggers must look it up.
+    fn slots<T: Triples + ?Sized>(&self, store: &T) -> Slots {
+        Slots::of(
+            [&self.followed.triggers].into_iter().chain(self.derived.triggers()),
+            store,
+        )
+    }
+}
+
+impl Followed {
+    fn open<T: Triples + ?Sized>(query: &Query, store: &T, ground: Ground<'_>) -> Result<Self, Refused> {
+        let triggers = Triggers::of(query)?;
+        let state = match &query.select.shape {
+            Shape::Table(columns) => State::Table(Table::open((query, columns, triggers.key()), store, ground)?),
+            Shape::Entities { .. } => State::Entities(Entities::open(query, store, ground)?),
+        };
+        Ok(Self { triggers, state })
+    }
+
+    fn apply<T: Triples + ?Sized>(
+        &mut self,
+        (delta, derived): (&Delta, &Derivation),
+        store: &T,
+        ground: Ground<'_>,
+    ) -> Result<AnswerDelta, Lost> {
+        let past = Past {
+            triples: &delta.removed,
+            tuples: &derived.removed,
+        };
+        let keys = Solver::new(store, ground, past).candidates(&self.triggers, delta, derived)?;
+        if keys.is_empty() {
+            return Ok(AnswerDelta::default());
+        }
+        let keys: Vec<Term> = keys.into_iter().collect();
+        let answer = match &mut self.state {
+            State::Table(table) => table.apply(&keys, store, ground)?,
+            State::Entities(entities) => entities.apply(&keys, store, ground)?,
+        };
+        if self.held() > ground.budget.tuples {
+            return Err(Lost::TooLarge(ground.budget.tuples));
+        }
+        Ok(answer)
+    }
+
+    fn window(&self) -> &Window {
         match &self.state {
-            State::Table(table) => table.window.mirror(),
-            State::Entities(entities) => entities.window.mirror(),
+            State::Table(table) => &table.window,
+            State::Entities(entities) => &entities.window,
         }
     }
 
-    /// Bindings and keys that it holds.
-    pub fn held(&self) -> usize {
+    fn held(&self) -> usize {
         match &self.state {
             State::Table(table) => table.held(),
             State::Entities(entities) => entities.held(),

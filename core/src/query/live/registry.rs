@@ -60,8 +60,9 @@ enum Objects {
 pub(super) struct Slots(BTreeSet<Slot>);
 
 impl Slots {
-    pub(super) fn of<T: Triples + ?Sized>(triggers: &Triggers, store: &T) -> Self {
-        Self(triggers.all.iter().flat_map(|trigger| slots(trigger, store)).collect())
+    pub(super) fn of<'a, T: Triples + ?Sized>(triggers: impl Iterator<Item = &'a Triggers>, store: &T) -> Self {
+        let all = triggers.flat_map(|triggers| &triggers.all);
+        Self(all.flat_map(|trigger| slots(trigger, store)).collect())
     }
 }
 
@@ -88,7 +89,7 @@ pub struct Registry {
 impl Registry {
     /// Adds a live query.
     pub fn insert<T: Triples + ?Sized>(&mut self, id: LiveId, live: &Live, store: &T) {
-        self.put(id, Slots::of(&live.triggers, store));
+        self.put(id, live.slots(store));
     }
 
     /// Adds a coverage.

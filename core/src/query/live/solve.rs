@@ -1,77 +1,143 @@
-//! From changed triples to keys: patterns looked up in the union of the state before and the state after.
+//! From changed triples, and tuples of rules, to keys: patterns and calls looked up in the union of the state before and
+//! the state after. A variable in a predicate's place is not bound: what it would rule out is looked at in vain.
 
 use super::{
-    Delta, Filter, Lost, Triples, Value, Var,
-    entities::{numbers, scan, subjects},
-    trigger::{Trigger, Triggers, passes, tested},
+    Delta, Ground, Lost, Triples, Value, Var,
+    derived::Derivation,
+    entities::{numbers, scan},
+    trigger::{Called, Trigger, Triggers},
 };
 use crate::collections::BTreeSet;
 use crate::{
     graph::Triple,
     query::{
-        logic::{Positive, Term as Place, TriplePattern},
+        eval::Relation,
+        logic::{Positive, RuleId, Term as Place, TriplePattern},
         triples::{EntityNumber, Objects, PredicateNumber, Term},
     },
 };
 
+/// A tuple of a rule.
+pub(super) type Tuple = Vec<Term>;
+
+/// What changed before now, and is not in the store or in the relations any more.
+#[derive(Clone, Copy)]
+pub(super) struct Past<'a> {
+    pub(super) triples: &'a [Triple],
+    pub(super) tuples: &'a [(RuleId, Tuple)],
+}
+
 pub(super) struct Solver<'a, T: ?Sized> {
     store: &'a T,
-    /// What showed before and does not now.
-    removed: &'a [Triple],
+    relations: &'a [Relation],
+    past: Past<'a>,
     fuel: u64,
     fuel_max: u64,
-    key: Var,
+    goal: &'a [Var],
     binding: Vec<Option<Term>>,
-    found: BTreeSet<Term>,
+    found: BTreeSet<Tuple>,
 }
 
 impl<'a, T: Triples + ?Sized> Solver<'a, T> {
-    pub(super) const fn new(store: &'a T, removed: &'a [Triple], fuel_max: u64) -> Self {
+    pub(super) fn new(store: &'a T, ground: Ground<'a>, past: Past<'a>) -> Self {
         Self {
             store,
-            removed,
+            relations: ground.relations,
+            past,
             fuel: 0,
-            fuel_max,
-            key: Var(0),
+            fuel_max: ground.budget.fuel,
+            goal: &[],
             binding: Vec::new(),
             found: BTreeSet::new(),
         }
     }
 
-    /// All keys that a delta may touch.
-    pub(super) fn candidates(mut self, triggers: &Triggers, delta: &Delta) -> Result<BTreeSet<Term>, Lost> {
-        self.key = triggers.key;
-        for triple in delta.added.iter().chain(&delta.removed) {
-            let predicate = self.store.predicate(triple.predicate);
-            for trigger in &triggers.all {
-                if !trigger.pattern.predicate.takes(&predicate) || !self.passes(trigger, triple) {
-                    continue;
-                }
-                self.binding.clear();
-                self.binding.resize(triggers.width, None);
-                if self.bind(&trigger.pattern, triple.subject, triple.object).is_some() {
-                    let way: Vec<&Positive> = trigger.way.iter().collect();
-                    self.go(&way)?;
-                }
-            }
-        }
-        Ok(self.found)
+    /// All keys whose bindings a delta may touch.
+    pub(super) fn candidates(
+        self,
+        triggers: &'a Triggers,
+        delta: &Delta,
+        derived: &Derivation,
+    ) -> Result<BTreeSet<Term>, Lost> {
+        self.look(triggers, (delta, derived), |_, _| true)
     }
 
-    fn passes(&self, trigger: &Trigger, triple: &Triple) -> bool {
-        let pattern = &trigger.pattern;
-        let is_of = |place: &Place, filter: &Filter| place.var().is_some() && place.var() == tested(filter);
-        trigger.tests.iter().all(|filter| {
-            let subject = || self.store.value(Term::entity(triple.subject));
-            (!is_of(&pattern.object, filter) || passes(filter, &self.store.value(triple.object)))
-                && (!is_of(&pattern.subject, filter) || passes(filter, &subject()))
+    /// All keys for which a delta may touch what their bindings rest on. Where it counts only that an entity has such a
+    /// triple, and it had one and has one, nothing is touched: a value that moves within a range costs nothing.
+    pub(super) fn candidates_by_presence(
+        self,
+        triggers: &'a Triggers,
+        delta: &Delta,
+        derived: &Derivation,
+    ) -> Result<BTreeSet<Term>, Lost> {
+        let store = self.store;
+        self.look(triggers, (delta, derived), |trigger, triple| {
+            let has = |side: &[Triple]| {
+                let is_same = |other: &Triple| (other.subject, other.predicate) == (triple.subject, triple.predicate);
+                side.iter().any(|other| is_same(other) && trigger.takes(other, store))
+            };
+            !(trigger.is_presence && has(&delta.added) && has(&delta.removed))
         })
     }
 
-    /// Goes on until the key is bound.
+    fn look(
+        mut self,
+        triggers: &'a Triggers,
+        (delta, derived): (&Delta, &Derivation),
+        counts: impl Fn(&Trigger, &Triple) -> bool,
+    ) -> Result<BTreeSet<Term>, Lost> {
+        for triple in delta.added.iter().chain(&delta.removed) {
+            for trigger in triggers.all.iter().filter(|trigger| counts(trigger, triple)) {
+                self.triple(triggers, trigger, triple)?;
+            }
+        }
+        for (rule, tuple) in derived.added.iter().chain(&derived.removed) {
+            for called in triggers.calls.iter().filter(|called| called.rule == *rule) {
+                self.tuple(triggers, called, tuple)?;
+            }
+        }
+        Ok(self.found.into_iter().flatten().collect())
+    }
+
+    /// Where a changed triple leads by one trigger.
+    pub(super) fn triple(&mut self, triggers: &'a Triggers, trigger: &Trigger, triple: &Triple) -> Result<(), Lost> {
+        if !trigger.takes(triple, self.store) {
+            return Ok(());
+        }
+        self.start(triggers);
+        if self.bind(&trigger.pattern, triple.subject, triple.object).is_some() {
+            let way: Vec<&Positive> = trigger.way.iter().collect();
+            self.go(&way)?;
+        }
+        Ok(())
+    }
+
+    /// Where a changed tuple leads by one call.
+    pub(super) fn tuple(&mut self, triggers: &'a Triggers, called: &Called, tuple: &[Term]) -> Result<(), Lost> {
+        self.start(triggers);
+        if self.bind_tuple(&called.arguments, tuple).is_some() {
+            let way: Vec<&Positive> = called.way.iter().collect();
+            self.go(&way)?;
+        }
+        Ok(())
+    }
+
+    /// What was found since this was asked last.
+    pub(super) fn take_found(&mut self) -> BTreeSet<Tuple> {
+        std::mem::take(&mut self.found)
+    }
+
+    fn start(&mut self, triggers: &'a Triggers) {
+        self.goal = &triggers.goal;
+        self.binding.clear();
+        self.binding.resize(triggers.width, None);
+    }
+
+    /// Goes on until the goal is bound.
     fn go(&mut self, way: &[&Positive]) -> Result<(), Lost> {
-        if let Some(key) = self.binding[self.key.0 as usize] {
-            self.found.insert(key);
+        let goal = self.goal.iter().map(|var| self.binding[var.0 as usize]);
+        if let Some(tuple) = goal.collect::<Option<Tuple>>() {
+            self.found.insert(tuple);
             return Ok(());
         }
         let Some(at) = (0..way.len()).min_by_key(|at| self.cost(way[*at])) else {
@@ -98,17 +164,32 @@ impl<'a, T: Triples + ?Sized> Solver<'a, T> {
                 }
                 Ok(())
             }
-            Positive::Call { .. } => unreachable!("a query without rules calls none"),
+            Positive::Call { rule, arguments } => {
+                for tuple in self.tuples(*rule, arguments)? {
+                    if let Some(bound) = self.bind_tuple(arguments, &tuple) {
+                        self.go(&rest)?;
+                        for var in bound {
+                            self.binding[var.0 as usize] = None;
+                        }
+                    }
+                }
+                Ok(())
+            }
         }
     }
 
     /// What comes first: the less is left open, the sooner.
     fn cost(&self, positive: &Positive) -> u8 {
-        let Positive::Triple(pattern) = positive else { return 3 };
         let known = |place: &Place| match place {
             Place::Var(var) => self.binding[var.0 as usize].is_some(),
             Place::Constant(_) => true,
             Place::Any => false,
+        };
+        let pattern = match positive {
+            Positive::Triple(pattern) => pattern,
+            Positive::Or(_) => return 3,
+            Positive::Call { arguments, .. } if arguments.iter().all(known) => return 0,
+            Positive::Call { arguments, .. } => return if arguments.iter().any(known) { 2 } else { 4 },
         };
         match (known(&pattern.subject), known(&pattern.object)) {
             (true, true) => 0,
@@ -141,19 +222,53 @@ impl<'a, T: Triples + ?Sized> Solver<'a, T> {
         for predicate in numbers(&pattern.predicate, self.store) {
             self.after(predicate, (subject, object), &mut found);
         }
-        let before = self.removed.iter().filter(|triple| {
+        let before = self.past.triples.iter().filter(|triple| {
             subject.is_none_or(|subject| subject == Term::entity(triple.subject))
                 && object.is_none_or(|object| object == triple.object)
                 && pattern.predicate.takes(&self.store.predicate(triple.predicate))
         });
         found.extend(before.map(|triple| (triple.subject, triple.object)));
-        self.fuel += 1 + found.len() as u64;
-        if self.fuel > self.fuel_max {
-            return Err(Lost::TooFar(self.fuel_max));
-        }
+        self.spend(found.len())?;
         Ok(found)
     }
 
+    /// The tuples of a rule that match, before or after.
+    fn tuples(&mut self, rule: RuleId, arguments: &[Place]) -> Result<Vec<Tuple>, Lost> {
+        let (mut columns, mut terms) = (Vec::new(), Vec::new());
+        for (column, place) in arguments.iter().enumerate() {
+            let Some(known) = self.known(place) else {
+                return Ok(Vec::new());
+            };
+            if let Some(term) = known {
+                columns.push(column);
+                terms.push(term);
+            }
+        }
+        let relation = &self.relations[rule.0 as usize];
+        let mut places = Vec::new();
+        if columns.is_empty() {
+            let left = self.fuel_max.saturating_sub(self.fuel);
+            places.extend(relation.places().take(usize::try_from(left).unwrap_or(usize::MAX)));
+        } else {
+            relation.find(&columns, &terms, &mut places);
+        }
+        self.spend(places.len())?;
+        let fits = |tuple: &Tuple| columns.iter().zip(&terms).all(|(column, term)| tuple[*column] == *term);
+        let past = self.past.tuples.iter().filter(|(of, tuple)| *of == rule && fits(tuple));
+        let past = past.map(|(_, tuple)| tuple.clone());
+        let now = places.into_iter().map(|place| relation.get(place as usize).to_vec());
+        Ok(now.chain(past).collect())
+    }
+
+    fn spend(&mut self, found: usize) -> Result<(), Lost> {
+        self.fuel += 1 + found as u64;
+        if self.fuel > self.fuel_max {
+            return Err(Lost::TooFar(self.fuel_max));
+        }
+        Ok(())
+    }
+
+    /// What is more than the fuel that is left is not looked at.
     fn after(
         &self,
         predicate: PredicateNumber,
@@ -168,15 +283,14 @@ impl<'a, T: Triples + ?Sized> Solver<'a, T> {
                 values.retain(|value| object.is_none_or(|object| object == *value));
                 found.extend(values.into_iter().map(|value| (subject, value)));
             }
-            (None, Some(object)) => {
-                let mut terms = Vec::new();
-                subjects(object, predicate, self.store, &mut terms);
-                let entities = terms.into_iter().filter_map(Term::as_entity);
-                found.extend(entities.map(|subject| (subject, object)));
+            (None, object) => {
+                let objects = object.map_or(Objects::All, Objects::Equal);
+                let left = self.fuel_max.saturating_sub(self.fuel);
+                scan(predicate, objects, self.store, |entry| {
+                    found.push((entry.subject(), entry.object()));
+                    found.len() as u64 <= left
+                });
             }
-            (None, None) => scan(predicate, Objects::All, self.store, |entry| {
-                found.push((entry.subject(), entry.object()));
-            }),
         }
     }
 
@@ -184,24 +298,41 @@ impl<'a, T: Triples + ?Sized> Solver<'a, T> {
     fn bind(&mut self, pattern: &TriplePattern, subject: EntityNumber, object: Term) -> Option<Vec<Var>> {
         let mut bound = Vec::new();
         for (place, term) in [(&pattern.subject, Term::entity(subject)), (&pattern.object, object)] {
-            let holds = match place {
-                Place::Any => true,
-                Place::Constant(value) => self.term(value) == Some(term),
-                Place::Var(var) => {
-                    let held = &mut self.binding[var.0 as usize];
-                    if held.is_none() {
-                        bound.push(*var);
-                    }
-                    *held.get_or_insert(term) == term
-                }
-            };
-            if !holds {
-                for var in bound {
-                    self.binding[var.0 as usize] = None;
-                }
+            if !self.bind_one(place, term, &mut bound) {
                 return None;
             }
         }
         Some(bound)
+    }
+
+    fn bind_tuple(&mut self, arguments: &[Place], tuple: &[Term]) -> Option<Vec<Var>> {
+        let mut bound = Vec::new();
+        for (place, term) in arguments.iter().zip(tuple) {
+            if !self.bind_one(place, *term, &mut bound) {
+                return None;
+            }
+        }
+        Some(bound)
+    }
+
+    /// Where it does not match, all that was bound is let go.
+    fn bind_one(&mut self, place: &Place, term: Term, bound: &mut Vec<Var>) -> bool {
+        let holds = match place {
+            Place::Any => true,
+            Place::Constant(value) => self.term(value) == Some(term),
+            Place::Var(var) => {
+                let held = &mut self.binding[var.0 as usize];
+                if held.is_none() {
+                    bound.push(*var);
+                }
+                *held.get_or_insert(term) == term
+            }
+        };
+        if !holds {
+            for var in bound.drain(..) {
+                self.binding[var.0 as usize] = None;
+            }
+        }
+        holds
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Budget, EvalError, Keyed, Query, Term, Triples, Var,
+    EvalError, Ground, Keyed, Query, Term, Triples, Var,
     group::Group,
     trigger::own_variables,
     window::{AnswerDelta, Change, Item, Key, Window},
@@ -31,11 +31,9 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn open<T: Triples + ?Sized>(
-        query: &Query,
-        columns: &[Column],
-        key: Var,
+        (query, columns, key): (&Query, &[Column], Var),
         store: &T,
-        budget: Budget,
+        ground: Ground<'_>,
     ) -> Result<Self, EvalError> {
         let own = own_variables(&query.select.body);
         let place = |var: Var| own.iter().position(|own| *own == var);
@@ -56,7 +54,7 @@ impl Table {
             table.groups.insert(Row::new(), Group::new(table.columns.len()));
             first.insert(Row::new(), None);
         }
-        let found = table.probe.rows(None, table.key_column, store, budget)?;
+        let found = table.probe.rows(None, table.key_column, store, ground)?;
         table.come(found, &mut first);
         table.tell(first);
         Ok(table)
@@ -70,9 +68,9 @@ impl Table {
         &mut self,
         keys: &[Term],
         store: &T,
-        budget: Budget,
+        ground: Ground<'_>,
     ) -> Result<AnswerDelta, EvalError> {
-        let found = self.probe.rows(Some(keys), self.key_column, store, budget)?;
+        let found = self.probe.rows(Some(keys), self.key_column, store, ground)?;
         let mut before = BTreeMap::new();
         for key in keys {
             for binding in self.bindings.remove(key).unwrap_or_default() {

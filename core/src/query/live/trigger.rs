@@ -1,14 +1,22 @@
 //! Triggers: which changed triples may touch a query, and the way from there to keys.
 //!
 //! A triple that fails a comparison beside its pattern is none: it makes no binding, keeps none out and fills none in.
-//! Nor is there a trigger for "is a post" beside a pattern about `post/…` of the same entity, which says it too.
+//! Nor is there a trigger for "is a post" beside a pattern about `post/…` of the same entity, which says it too. What
+//! rules derive are changed tuples, and lead on through calls in the same way.
 
 use std::sync::Arc;
 
-use super::{Filter, Query, Refused, Shape, Value, Var};
-use crate::collections::BTreeSet;
-use crate::query::logic::{
-    Body, Field, FieldValue, Kind, Operand, OrderBy, OrderKey, Positive, PredicateTerm, Select, Term, TriplePattern,
+use super::{Filter, Query, Refused, Shape, Triples, Value, Var};
+use crate::{
+    collections::{BTreeMap, BTreeSet},
+    graph::Triple,
+    query::{
+        logic::{
+            Body, Definition, Expression, Field, FieldValue, Kind, Operand, OrderBy, OrderKey, Positive, PredicateTerm,
+            Rule, RuleId, Select, Term, TriplePattern,
+        },
+        triples::Term as Number,
+    },
 };
 
 /// One pattern, and what leads from a triple that matches it to keys.
@@ -18,44 +26,96 @@ pub(super) struct Trigger {
     /// What its subject and its object must pass, each by itself.
     pub(super) tests: Vec<Filter>,
     pub(super) way: Vec<Positive>,
+    /// It stands inside a `not`: what comes may take something away.
+    pub(super) is_negated: bool,
+    /// Nothing else looks at the object: which entities a binding rests on depends on there being such a triple, and not
+    /// on which it is.
+    pub(super) is_presence: bool,
 }
 
-/// All triggers of a query.
+/// One call of a rule, and what leads from a tuple of it to keys.
+#[derive(Debug, Clone)]
+pub(super) struct Called {
+    pub(super) rule: RuleId,
+    pub(super) arguments: Vec<Term>,
+    pub(super) way: Vec<Positive>,
+    pub(super) is_negated: bool,
+}
+
+/// All triggers of a query, or of one definition of a rule.
 #[derive(Debug)]
 pub(super) struct Triggers {
     pub(super) all: Vec<Trigger>,
-    pub(super) key: Var,
+    pub(super) calls: Vec<Called>,
+    /// The variables whose values are looked for: the key, or those of the definition's head.
+    pub(super) goal: Vec<Var>,
     /// Variables of the query and of its paths.
     pub(super) width: usize,
+    /// How often each variable stands in clauses.
+    mentions: BTreeMap<Var, usize>,
+}
+
+/// Where a clause stands: what is around it, and whether a `not` is.
+#[derive(Clone, Copy)]
+struct Around<'a> {
+    positives: &'a [Positive],
+    is_negated: bool,
 }
 
 impl Triggers {
     pub(super) fn of(query: &Query) -> Result<Self, Refused> {
-        if let Some(rule) = query.rules.first() {
-            return Err(Refused::Rule(Arc::clone(&rule.name)));
-        }
         let select = &query.select;
         let key = match &select.shape {
             Shape::Entities { entity, .. } => *entity,
-            Shape::Table(_) => key_of(&select.body).ok_or(Refused::NoVariable)?,
+            Shape::Table(_) => key_of(&select.body)?,
         };
-        let mut triggers = Self {
-            all: Vec::new(),
-            key,
-            width: query.variables.len(),
-        };
+        let mut triggers = Self::toward(vec![key], query.variables.len());
+        mention_select(select, &mut triggers.mentions);
         triggers.select(select, &[]);
-        let named = |trigger: &Trigger| matches!(trigger.pattern.predicate, PredicateTerm::Var(_));
-        if triggers.all.iter().any(named) {
-            return Err(Refused::PredicateVariable);
-        }
         Ok(triggers)
     }
 
-    fn select(&mut self, select: &Select, around: &[Positive]) {
-        self.body(&select.body, around);
+    /// Of a definition of a rule: they lead to the tuples of its head.
+    pub(super) fn of_definition(rule: &Rule, definition: &Definition) -> Result<Self, Refused> {
+        let goal: Option<Vec<Var>> = definition
+            .head
+            .iter()
+            .map(|expression| match expression {
+                Expression::Var(var) => Some(*var),
+                Expression::Aggregate(..) | Expression::CountAll => None,
+            })
+            .collect();
+        let goal = goal.ok_or_else(|| Refused::Rule(Arc::clone(&rule.name)))?;
+        if !goal.iter().all(|var| is_found(&definition.body, *var)) {
+            return Err(Refused::PredicateVariable);
+        }
+        let mut triggers = Self::toward(goal, definition.variables.len());
+        mention(&definition.body, &mut triggers.mentions);
+        let (positives, is_negated) = (&[][..], false);
+        triggers.body(&definition.body, Around { positives, is_negated });
+        Ok(triggers)
+    }
+
+    fn toward(goal: Vec<Var>, width: usize) -> Self {
+        Self {
+            all: Vec::new(),
+            calls: Vec::new(),
+            goal,
+            width,
+            mentions: BTreeMap::new(),
+        }
+    }
+
+    /// Of a query: its key.
+    pub(super) fn key(&self) -> Var {
+        self.goal[0]
+    }
+
+    fn select(&mut self, select: &Select, positives: &[Positive]) {
+        let is_negated = false;
+        self.body(&select.body, Around { positives, is_negated });
         if let Shape::Entities { entity, fields } = &select.shape {
-            let mut way = around.to_vec();
+            let mut way = positives.to_vec();
             way.extend(select.body.positives.iter().cloned());
             for field in fields {
                 self.field(*entity, field, &way);
@@ -66,32 +126,47 @@ impl Triggers {
         }
     }
 
-    fn body(&mut self, body: &Body, around: &[Positive]) {
-        let mut way = around.to_vec();
+    fn body(&mut self, body: &Body, around: Around<'_>) {
+        let is_negated = around.is_negated;
+        let mut way = around.positives.to_vec();
         way.extend(body.positives.iter().cloned());
         for (at, positive) in body.positives.iter().enumerate() {
             let mut rest = way.clone();
-            rest.remove(around.len() + at);
+            rest.remove(around.positives.len() + at);
             match positive {
                 Positive::Triple(pattern) if is_implied(pattern, &rest) => {}
                 Positive::Triple(pattern) => {
                     let tests = body.filters.iter().filter(|filter| is_test_of(filter, pattern));
+                    let tests: Vec<Filter> = tests.cloned().collect();
                     self.all.push(Trigger {
-                        tests: tests.cloned().collect(),
+                        is_presence: self.is_presence(pattern, &tests),
+                        tests,
                         pattern: pattern.clone(),
                         way: rest,
+                        is_negated,
                     });
                 }
-                Positive::Or(or) => or.branches.iter().for_each(|branch| self.body(branch, &rest)),
-                Positive::Call { .. } => unreachable!("a query without rules calls none"),
+                Positive::Or(or) => {
+                    let positives = &rest[..];
+                    let branches = or.branches.iter();
+                    branches.for_each(|branch| self.body(branch, Around { positives, is_negated }));
+                }
+                Positive::Call { rule, arguments } => self.calls.push(Called {
+                    rule: *rule,
+                    arguments: arguments.clone(),
+                    way: rest,
+                    is_negated,
+                }),
             }
         }
+        let positives = &way[..];
         for optional in &body.optionals {
-            self.body(optional, &way);
+            self.body(optional, Around { positives, is_negated });
         }
         for filter in &body.filters {
             if let Filter::Not(inner) = filter {
-                self.body(inner, &way);
+                let is_negated = true;
+                self.body(inner, Around { positives, is_negated });
             }
         }
     }
@@ -130,8 +205,100 @@ impl Triggers {
     }
 
     fn push(&mut self, pattern: TriplePattern, way: Vec<Positive>) {
-        let tests = Vec::new();
-        self.all.push(Trigger { pattern, tests, way });
+        self.all.push(Trigger {
+            pattern,
+            tests: Vec::new(),
+            way,
+            is_negated: false,
+            is_presence: false,
+        });
+    }
+
+    fn is_presence(&self, pattern: &TriplePattern, tests: &[Filter]) -> bool {
+        match &pattern.object {
+            Term::Any => true,
+            Term::Constant(_) => false,
+            Term::Var(var) => {
+                let own = tests.iter().filter(|filter| tested(filter) == Some(*var)).count();
+                !self.goal.contains(var) && self.mentions.get(var) == Some(&(1 + own))
+            }
+        }
+    }
+}
+
+fn mention_select(select: &Select, mentions: &mut BTreeMap<Var, usize>) {
+    mention(&select.body, mentions);
+    let Shape::Entities { entity, fields } = &select.shape else {
+        return;
+    };
+    *mentions.entry(*entity).or_default() += 1;
+    for field in fields {
+        if let FieldValue::Many(select) | FieldValue::First(select) = &field.value {
+            mention_select(select, mentions);
+        }
+    }
+}
+
+/// Counts the places of variables in clauses.
+fn mention(body: &Body, mentions: &mut BTreeMap<Var, usize>) {
+    let mut count = |var: Option<Var>| var.into_iter().for_each(|var| *mentions.entry(var).or_default() += 1);
+    for positive in &body.positives {
+        match positive {
+            Positive::Triple(pattern) => {
+                count(pattern.subject.var());
+                count(pattern.object.var());
+                if let PredicateTerm::Var(var) = &pattern.predicate {
+                    count(Some(*var));
+                }
+            }
+            Positive::Call { arguments, .. } => arguments.iter().for_each(|place| count(place.var())),
+            Positive::Or(_) => {}
+        }
+    }
+    for filter in &body.filters {
+        match filter {
+            Filter::Compare { left, right, .. } => {
+                count(Some(*left));
+                if let Operand::Var(var) = right {
+                    count(Some(*var));
+                }
+            }
+            Filter::In(var, _) | Filter::Text { var, .. } | Filter::Kind(var, _) => count(Some(*var)),
+            Filter::Not(_) => {}
+        }
+    }
+    for positive in &body.positives {
+        if let Positive::Or(or) = positive {
+            or.branches.iter().for_each(|branch| mention(branch, mentions));
+        }
+    }
+    for filter in &body.filters {
+        if let Filter::Not(inner) = filter {
+            mention(inner, mentions);
+        }
+    }
+    body.optionals.iter().for_each(|optional| mention(optional, mentions));
+}
+
+impl Trigger {
+    /// Whether a triple matches by itself: its constants and what is tested of it alone.
+    pub(super) fn takes<T: Triples + ?Sized>(&self, triple: &Triple, store: &T) -> bool {
+        let pattern = &self.pattern;
+        if !pattern.predicate.takes(&store.predicate(triple.predicate)) {
+            return false;
+        }
+        let subject = || store.value(Number::entity(triple.subject));
+        let is_at = |place: &Term, value: Number| match place {
+            Term::Constant(constant) => store.term(constant) == Some(value),
+            Term::Var(_) | Term::Any => true,
+        };
+        let is_of = |place: &Term, filter: &Filter| place.var().is_some() && place.var() == tested(filter);
+        is_at(&pattern.subject, Number::entity(triple.subject))
+            && is_at(&pattern.object, triple.object)
+            && self.tests.iter().all(|filter| {
+                (!is_of(&pattern.object, filter) || passes(filter, &store.value(triple.object)))
+                    && (!is_of(&pattern.subject, filter) || passes(filter, &subject()))
+            })
     }
 }
 
@@ -184,8 +351,8 @@ pub(super) fn passes(filter: &Filter, value: &Value) -> bool {
     }
 }
 
-/// The variable that most patterns have as their subject, or else any that the body binds.
-fn key_of(body: &Body) -> Option<Var> {
+/// The variable that most patterns have as their subject, or else any that the body finds.
+fn key_of(body: &Body) -> Result<Var, Refused> {
     let bound: BTreeSet<Var> = body.positives.iter().flat_map(Positive::binds).collect();
     let times = |var: &Var| {
         let subjects = body.positives.iter().filter(|positive| match positive {
@@ -194,7 +361,23 @@ fn key_of(body: &Body) -> Option<Var> {
         });
         subjects.count()
     };
-    bound.into_iter().max_by_key(times)
+    let reason = if bound.is_empty() {
+        Refused::NoVariable
+    } else {
+        Refused::PredicateVariable
+    };
+    let found = bound.into_iter().filter(|var| is_found(body, *var));
+    found.max_by_key(times).ok_or(reason)
+}
+
+/// Whether a variable gets its value from a subject, an object or a tuple, in whatever way the body holds. One that is
+/// only in a predicate's place has a text that the store need not know.
+fn is_found(body: &Body, var: Var) -> bool {
+    body.positives.iter().any(|positive| match positive {
+        Positive::Triple(pattern) => [&pattern.subject, &pattern.object].contains(&&Term::Var(var)),
+        Positive::Call { arguments, .. } => arguments.contains(&Term::Var(var)),
+        Positive::Or(or) => or.binds.contains(&var) && or.branches.iter().all(|branch| is_found(branch, var)),
+    })
 }
 
 /// The variables that tell bindings of a body apart.

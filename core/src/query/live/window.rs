@@ -60,13 +60,15 @@ pub struct Mirror {
     items: BTreeMap<Key, Item>,
 }
 
-/// All keys of an answer, and the items that show.
+/// The keys of an answer, and the items that show.
 #[derive(Debug)]
 pub(super) struct Window {
     mirror: Mirror,
     after: Option<Key>,
     /// Only with a limit; without one, all that lies behind the cursor shows.
     index: BTreeSet<Key>,
+    /// With a limit, if there is one: what stands behind it in the order is not in the index, and may be there.
+    bound: Option<Key>,
 }
 
 impl Key {
@@ -103,6 +105,11 @@ impl Key {
             Some(Part::Up(Datum::Value(id))) => id.clone(),
             _ => unreachable!("an entity's key ends with its id"),
         }
+    }
+
+    /// What a query that goes on behind it names.
+    pub(super) fn cursor(&self) -> Cursor {
+        Cursor(self.data())
     }
 
     fn data(&self) -> Vec<Datum> {
@@ -221,6 +228,7 @@ impl Window {
             },
             after,
             index: BTreeSet::new(),
+            bound: None,
         }
     }
 
@@ -240,20 +248,30 @@ impl Window {
 
     /// Moves keys: those that show no more, and those that show now and did not. No key both goes and comes.
     pub(super) fn shift(&mut self, gone: Vec<Key>, come: Vec<Key>) -> (Vec<Key>, Vec<Key>) {
-        let Some(limit) = self.mirror.limit else {
+        if self.mirror.limit.is_none() {
             let shows = |key: &Key| self.after.as_ref().is_none_or(|after| after < key);
             let (left, entered) = (gone.into_iter().filter(shows), come.into_iter().filter(shows));
             return (left.collect(), entered.collect());
-        };
-        for key in &gone {
+        }
+        self.put(&gone, come);
+        self.moved()
+    }
+
+    /// With a limit: moves keys in the index alone.
+    pub(super) fn put(&mut self, gone: &[Key], come: Vec<Key>) {
+        for key in gone {
             self.index.remove(key);
         }
         self.index.extend(come);
+    }
+
+    /// With a limit: what shows no more by the index, and what shows now.
+    pub(super) fn moved(&self) -> (Vec<Key>, Vec<Key>) {
         let from = self.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut now = self
             .index
             .range::<Key, _>((from, Bound::Unbounded))
-            .take(limit)
+            .take(self.mirror.limit.unwrap_or(usize::MAX))
             .peekable();
         let mut before = self.mirror.items.keys().peekable();
         let (mut left, mut entered) = (Vec::new(), Vec::new());
@@ -268,6 +286,33 @@ impl Window {
                 _ => entered.extend(now.next().cloned()),
             }
         }
+    }
+
+    /// Whether the index has a place for a key, where it holds only a stretch of the order.
+    pub(super) fn has_place(&self, key: &Key) -> bool {
+        self.after.as_ref().is_none_or(|after| after < key) && self.bound.as_ref().is_none_or(|bound| key <= bound)
+    }
+
+    /// How many more keys fill the index up to so many; none if it has what shows, or all there are.
+    pub(super) fn lacks(&self, full: usize) -> Option<(usize, &Key)> {
+        let bound = self.bound.as_ref()?;
+        let is_short = self.index.len() < self.mirror.limit.unwrap_or(0);
+        is_short.then(|| (full - self.index.len(), bound))
+    }
+
+    /// The index holds all up to its last key; if there may be more, `is_all` is false.
+    pub(super) fn bind(&mut self, is_all: bool) {
+        self.bound = if is_all { None } else { self.index.last().cloned() };
+    }
+
+    /// Lets go of keys behind the first ones.
+    pub(super) fn cut(&mut self, keep: usize) -> Vec<Key> {
+        let mut cut = Vec::new();
+        while self.index.len() > keep {
+            cut.extend(self.index.pop_last());
+        }
+        self.bind(false);
+        cut
     }
 
     /// Shows what changed, to the consumer too.

@@ -19,12 +19,17 @@
 //! the key among the columns. Otherwise everything without the limit is covered. An include's limit goes by the same
 //! rule. Rows behind a window that a store happens to hold stand where they stand on the node.
 //!
+//! **Rules.** Covered is every entity with a triple that any pattern of a rule takes. So whoever holds the covered
+//! entities derives what the node derives, tuple by tuple, and a call is as good as a triple that is there. It is more
+//! than the tuples that the query uses rest on: a rule is derived whole, there as here.
+//!
 //! # How
 //!
 //! Each key (see [`super`]) has a set of entities, found by witness queries for that key alone. A change leads to keys
 //! by the query's triggers; their sets are found anew in the new state, and counts per entity say what comes and goes.
 //! So the cost follows the change. What cannot be followed ([`Refused`]) cannot be covered.
 
+mod of_rules;
 mod supports;
 #[cfg(test)]
 mod tests;
@@ -33,12 +38,13 @@ mod witness;
 use std::collections::HashMap;
 
 use self::{
+    of_rules::OfRules,
     supports::{Supports, keep_includes},
     witness::Witnesses,
 };
 use super::{
-    AnswerDelta, Budget, Change, Delta, Live, Lost, Query, Refused, Shape, Solver, Triggers, Triples, Value,
-    registry::Slots,
+    AnswerDelta, Budget, Change, Delta, Derivation, Derived, Followed, Ground, Lost, Past, Query, Refused, Shape,
+    Slots, Solver, Triggers, Triples, Value,
 };
 use crate::collections::{BTreeMap, BTreeSet};
 use crate::{
@@ -53,9 +59,11 @@ use crate::{
 /// The entities that a query's answer rests on.
 #[derive(Debug)]
 pub struct Coverage {
-    pub(super) triggers: Triggers,
+    triggers: Triggers,
     budget: Budget,
     entities_max: usize,
+    derived: Derived,
+    of_rules: OfRules,
     supports: Supports,
     window: Option<Window>,
     /// What each key rests on, ascending.
@@ -80,7 +88,7 @@ pub struct CoverageChange {
 /// The keys of the rows that show.
 #[derive(Debug)]
 struct Window {
-    live: Live,
+    followed: Followed,
     /// In a table: the column of the key, and how many there are.
     column: Option<(usize, usize)>,
     shown: BTreeMap<Term, usize>,
@@ -100,8 +108,9 @@ impl Coverage {
             keep_includes(fields);
         }
         let triggers = Triggers::of(&narrowed)?;
-        let witnesses = Witnesses::of(query, triggers.key);
-        let window = Window::open(query, &triggers, &witnesses, store, budget)?;
+        let witnesses = Witnesses::of(query, triggers.key());
+        let derived = Derived::open(query, store, budget)?;
+        let window = Window::open((query, &triggers, &witnesses), store, derived.ground(budget))?;
         let named = triggers
             .all
             .iter()
@@ -111,7 +120,9 @@ impl Coverage {
             });
         let mut coverage = Self {
             named: named.collect(),
-            supports: Supports::new(query, triggers.key, witnesses),
+            of_rules: OfRules::default(),
+            supports: Supports::new(query, triggers.key(), witnesses),
+            derived,
             triggers,
             budget,
             entities_max,
@@ -124,8 +135,13 @@ impl Coverage {
             .window
             .as_ref()
             .map(|window| window.shown.keys().copied().collect::<Vec<_>>());
-        let found = coverage.supports.find(only.as_deref(), store, budget)?;
+        let ground = coverage.derived.ground(budget);
+        let found = coverage.supports.find(only.as_deref(), store, ground)?;
         let mut touched = BTreeMap::new();
+        let of_rules = coverage.of_rules.open(&coverage.derived, store, entities_max);
+        for entity in of_rules.ok_or(Refused::TooManyEntities(entities_max))? {
+            coverage.count(entity, true, &mut touched);
+        }
         for (key, entities) in found {
             coverage.put(key, entities, &mut touched);
         }
@@ -138,10 +154,17 @@ impl Coverage {
 
     /// Takes in what a change set, or several, did to the triples that show; `store` shows them already.
     pub fn apply<T: Triples + ?Sized>(&mut self, delta: &Delta, store: &T) -> Result<CoverageChange, Lost> {
-        let mut keys = Solver::new(store, &delta.removed, self.budget.fuel).candidates(&self.triggers, delta)?;
+        let derived = self.derived.apply(delta, store, self.budget)?;
+        let ground = self.derived.ground(self.budget);
+        let past = Past {
+            triples: &delta.removed,
+            tuples: &derived.removed,
+        };
+        let solver = Solver::new(store, ground, past);
+        let mut keys = solver.candidates_by_presence(&self.triggers, delta, &derived)?;
         let mut gone = Vec::new();
         if let Some(window) = &mut self.window {
-            keys.extend(window.apply(delta, store)?);
+            keys.extend(window.apply((delta, &derived), store, ground)?);
             let shows = |key: &Term| window.shown.contains_key(key);
             gone = keys.iter().copied().filter(|key| !shows(key)).collect();
             keys.retain(shows);
@@ -150,9 +173,12 @@ impl Coverage {
         let mut found = if keys.is_empty() {
             BTreeMap::new()
         } else {
-            self.supports.find(Some(&keys), store, self.budget)?
+            self.supports.find(Some(&keys), store, ground)?
         };
         let mut touched = BTreeMap::new();
+        for (entity, comes) in self.of_rules.follow(&self.derived, delta, store) {
+            self.count(entity, comes, &mut touched);
+        }
         for key in keys.into_iter().chain(gone) {
             let entities = found.remove(&key).unwrap_or_default();
             self.put(key, entities, &mut touched);
@@ -197,16 +223,16 @@ impl Coverage {
     /// About how many bytes it takes in memory.
     pub fn bytes(&self) -> usize {
         let held = self.listed * size_of::<EntityNumber>();
-        let window = self
-            .window
-            .as_ref()
-            .map_or(0, |window| window.live.held() * WINDOW_KEY_BYTES);
-        FIXED_BYTES + held + self.keys.len() * KEY_BYTES + self.counts.len() * COUNT_BYTES + window
+        let window = self.window.as_ref().map_or(0, |window| {
+            WINDOW_FIXED_BYTES + window.followed.held() * WINDOW_KEY_BYTES
+        });
+        let derived = self.derived.held() * TUPLE_BYTES + self.of_rules.len() * COUNT_BYTES;
+        FIXED_BYTES + derived + held + self.keys.len() * KEY_BYTES + self.counts.len() * COUNT_BYTES + window
     }
 
     /// Where an index of triggers must look it up.
     pub(super) fn slots<T: Triples + ?Sized>(&self, store: &T) -> Slots {
-        Slots::of(&self.triggers, store)
+        Slots::of([&self.triggers].into_iter().chain(self.derived.triggers()), store)
     }
 
     /// What a key rests on now. `touched` keeps whether an entity was covered before.
@@ -254,11 +280,9 @@ impl Coverage {
 impl Window {
     /// Only for a query whose rows' places are decided by what they rest on.
     fn open<T: Triples + ?Sized>(
-        query: &Query,
-        triggers: &Triggers,
-        witnesses: &Witnesses,
+        (query, triggers, witnesses): (&Query, &Triggers, &Witnesses),
         store: &T,
-        budget: Budget,
+        ground: Ground<'_>,
     ) -> Result<Option<Self>, Refused> {
         let has_limit = query.select.limit.is_some() || query.select.after.is_some();
         if !has_limit || !witnesses.can_window {
@@ -271,25 +295,29 @@ impl Window {
                 None
             }
             Shape::Table(columns) => {
-                let is_key = |column: &crate::query::logic::Column| column.value == Expression::Var(triggers.key);
+                let is_key = |column: &crate::query::logic::Column| column.value == Expression::Var(triggers.key());
                 columns.iter().position(is_key).map(|place| (place, columns.len()))
             }
         };
-        let live = Live::open(&query, store, budget)?;
         let mut window = Self {
             column,
             shown: BTreeMap::new(),
-            live,
+            followed: Followed::open(&query, store, ground)?,
         };
-        for key in window.live.mirror().keys() {
+        for key in window.followed.window().mirror().keys() {
             *window.shown.entry(window.key_of(key, store)).or_default() += 1;
         }
         Ok(Some(window))
     }
 
     /// The keys whose rows came to show or ceased to.
-    fn apply<T: Triples + ?Sized>(&mut self, delta: &Delta, store: &T) -> Result<BTreeSet<Term>, Lost> {
-        let AnswerDelta(changes) = self.live.apply(delta, store)?;
+    fn apply<T: Triples + ?Sized>(
+        &mut self,
+        change: (&Delta, &Derivation),
+        store: &T,
+        ground: Ground<'_>,
+    ) -> Result<BTreeSet<Term>, Lost> {
+        let AnswerDelta(changes) = self.followed.apply(change, store, ground)?;
         let mut keys = BTreeSet::new();
         for change in &changes {
             let (gone, come) = match change {
@@ -329,10 +357,15 @@ impl Window {
     }
 }
 
-/// About what a coverage takes by itself: its queries.
-const FIXED_BYTES: usize = 4 << 10;
+/// About what a coverage takes by itself, counted by an allocator: its queries and plans, its place among triggers; and
+/// what its window takes besides.
+const FIXED_BYTES: usize = 7 << 10;
+const WINDOW_FIXED_BYTES: usize = 8 << 10;
 
 /// About what a key takes in a tree, a count in a table, and a key of a window in its index.
 const KEY_BYTES: usize = 48;
 const COUNT_BYTES: usize = 12;
 const WINDOW_KEY_BYTES: usize = 160;
+
+/// About what a tuple of a rule takes.
+const TUPLE_BYTES: usize = 80;

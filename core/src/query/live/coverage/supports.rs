@@ -1,7 +1,7 @@
 //! Finding the entities that keys rest on, now.
 
 use super::{
-    super::{Budget, EvalError, Keyed, Query, Shape, Triples, Value, Var},
+    super::{EvalError, Ground, Keyed, Query, Shape, Triples, Value, Var},
     witness::{Witness, Witnesses},
 };
 use crate::collections::{BTreeMap, BTreeSet};
@@ -68,13 +68,13 @@ impl Supports {
         &mut self,
         only: Option<&[Term]>,
         store: &T,
-        budget: Budget,
+        ground: Ground<'_>,
     ) -> Result<Found, EvalError> {
         let mut found = Found::new();
         let nothing = Shown::new();
         let is_table = self.is_table;
         for asked in &mut self.body {
-            asked.ask(only, (&nothing, is_table), (store, budget), &mut found)?;
+            asked.ask(only, (&nothing, is_table), (store, ground), &mut found)?;
         }
         if !is_table {
             for (key, entities) in &mut found {
@@ -88,9 +88,9 @@ impl Supports {
         let mut shown = Shown::new();
         if let Some((objects, fields)) = &mut self.objects {
             // Those that a `not` keeps out show nothing.
-            let show = objects.find(Some(&members), store, budget)?.terms.into_iter();
+            let show = objects.find(Some(&members), store, ground)?.terms.into_iter();
             let show: Vec<EntityNumber> = show.filter_map(Term::as_entity).collect();
-            for object in objects.objects(&show, store, budget)? {
+            for object in objects.objects(&show, store, ground)? {
                 let Some(key) = store.term(&Value::Ref(object.id.clone())) else {
                     continue;
                 };
@@ -103,7 +103,7 @@ impl Supports {
             }
         }
         for asked in &mut self.rows {
-            asked.ask(Some(&members), (&shown, is_table), (store, budget), &mut found)?;
+            asked.ask(Some(&members), (&shown, is_table), (store, ground), &mut found)?;
         }
         Ok(found)
     }
@@ -114,13 +114,13 @@ impl Asked {
         &mut self,
         only: Option<&[Term]>,
         (shown, is_table): (&Shown, bool),
-        (store, budget): (&T, Budget),
+        (store, ground): (&T, Ground<'_>),
         found: &mut Found,
     ) -> Result<(), EvalError> {
         // A table's key may be what a triple holds, and need no entity.
         let from = usize::from(is_table && !self.has_key_as_subject);
         let is_shown = |place: usize, row: &[Term]| shown.contains(&(row[0], place, row[1]));
-        for row in self.witness.find(only, store, budget)?.rows() {
+        for row in self.witness.find(only, store, ground)?.rows() {
             if self.only_shown.is_none_or(|place| is_shown(place, row)) {
                 let entities = found.entry(row[0]).or_default();
                 entities.extend(row[from..].iter().filter_map(|term| term.as_entity()));

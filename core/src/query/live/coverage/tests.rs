@@ -220,6 +220,19 @@ fn what_an_answer_rests_on_is_covered_and_no_more() {
         BLOG,
         "p3",
     );
+    check("find ?a, ?v where @p1 ?a ?v; ?a starts \"post/r\"", BLOG, "p1");
+    // All that the rule derives rests on, and what the query looks at besides.
+    let rule = "rule by(?p, ?u): ?p post/author ?u";
+    check(
+        &format!("{rule} find ?p where by(?p, ?u); ?u user/age 40"),
+        BLOG,
+        "p1 p2 u2",
+    );
+    check(
+        &format!("{rule} find ?p where ?p post/rank ?r; not by(?p, _)"),
+        BLOG,
+        "p1 p2 p3",
+    );
 }
 
 #[test]
@@ -230,7 +243,11 @@ fn what_cannot_be_covered_is_refused_with_the_reason() {
         Coverage::open(&query, &graph, Budget::default(), max).unwrap_err()
     };
     assert_eq!(refused("post", 2), Refused::TooManyEntities(2));
-    assert_eq!(refused("find ?a where @p1 ?a ?v", 9), Refused::PredicateVariable);
-    let rule = "rule r(?a): ?a post/rank 1 find ?a where r(?a)";
+    assert_eq!(refused("find ?a where @p1 ?a _", 9), Refused::PredicateVariable);
+    let rule = "rule r(?a): _ ?a _ find ?a where r(?a)";
+    assert_eq!(refused(rule, 9), Refused::PredicateVariable);
+    let rule = "rule r(?a, count(?p)): ?p post/rank ?a find ?a where r(?a, _)";
     assert_eq!(refused(rule, 9), Refused::Rule("r".into()));
+    let rule = "rule r(?p): ?p post/rank _ find ?p where r(?p); ?p post/rank 1";
+    assert_eq!(refused(rule, 2), Refused::TooManyEntities(2));
 }

@@ -347,7 +347,8 @@ fn is_evident(body: &Body, own: &BTreeSet<Var>) -> bool {
             Term::Any => false,
         },
         Positive::Or(or) => or.branches.iter().all(|branch| is_evident(branch, own)),
-        Positive::Call { .. } => false,
+        // What a rule derives is derived wherever the covered entities are.
+        Positive::Call { .. } => true,
     });
     let filters = body.filters.iter().all(|filter| match filter {
         Filter::Not(inside) => is_evident(inside, own),
