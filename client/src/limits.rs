@@ -41,8 +41,8 @@ pub const PUSH_DEADLINE: Duration = Duration::from_secs(15);
 /// For one attempt at a read.
 pub(crate) const READ_DEADLINE: Duration = Duration::from_secs(10);
 
-/// For one attempt at a query, until its answer begins. Longer than a node gives a query, so that its reason comes
-/// first.
+/// For one attempt at a query, until its answer begins, where the client's read deadline is not shorter. Longer than a
+/// node gives a query, so that its reason comes first.
 pub(crate) const QUERY_DEADLINE: Duration = Duration::from_secs(28);
 
 /// An answer of which nothing came for this long has broken off.

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use futures::StreamExt;
-use halcyon_core::version_vector::VersionVector;
+use halcyon_core::{codec::DecodeError, version_vector::VersionVector};
 use halcyon_proto::{
     convert::{self, ConvertError},
     error::Refusal,
@@ -110,7 +110,8 @@ impl QueryRows {
     pub async fn collect(mut self) -> Result<QueryAnswer, ReadError> {
         let mut rows = Vec::new();
         while let Some(row) = self.next().await? {
-            rows.push(serde_json::from_str(&row).map_err(|_| ConvertError::Missing("a row in JSON"))?);
+            let malformed = |_| ConvertError::from(DecodeError::invalid("a row", "it is JSON"));
+            rows.push(serde_json::from_str(&row).map_err(malformed)?);
         }
         Ok(QueryAnswer {
             columns: self.columns,

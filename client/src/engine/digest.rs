@@ -24,16 +24,23 @@ pub(super) fn digest(replica: &Replica, query: QueryId) -> Vec<Bytes> {
         .collect()
 }
 
-/// The entities held in these buckets.
+/// The entities held in these buckets, with the fingerprint of each: what is equal need not come again.
 pub(super) fn held(replica: &Replica, query: QueryId, buckets: &[u32]) -> Vec<v1::BucketEntities> {
-    let mut held: BTreeMap<u32, Vec<String>> = buckets.iter().map(|&bucket| (bucket, Vec::new())).collect();
+    let none: (Vec<String>, Vec<u8>) = Default::default();
+    let mut held: BTreeMap<u32, _> = buckets.iter().map(|&bucket| (bucket, none.clone())).collect();
     for number in replica.covered(query) {
         let entity = replica.graph().dictionary().entity(number);
-        if let Some(entities) = held.get_mut(&u32::from(bucket_of(entity))) {
+        if let Some((entities, fingerprints)) = held.get_mut(&u32::from(bucket_of(entity))) {
             entities.push(entity.as_str().to_owned());
+            fingerprints.extend_from_slice(&replica.fingerprint(number).0.to_le_bytes());
         }
     }
-    let held = held.into_iter();
-    held.map(|(bucket, entities)| v1::BucketEntities { bucket, entities })
-        .collect()
+    let held = held
+        .into_iter()
+        .map(|(bucket, (entities, fingerprints))| v1::BucketEntities {
+            bucket,
+            entities,
+            fingerprints: fingerprints.into(),
+        });
+    held.collect()
 }

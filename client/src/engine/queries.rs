@@ -149,10 +149,6 @@ impl Followed {
         }
     }
 
-    pub(super) const fn restored_synced(&self) -> bool {
-        self.was_synced
-    }
-
     /// Whether its answer would lose a taken set that left the overlay now.
     pub(super) fn waits_for(&self, tag: Tag) -> bool {
         let is_needed = self.is_followed() || self.lingers;
@@ -414,9 +410,5 @@ fn reopen(id: QueryId, followed: &mut Followed, replica: &Replica, woken: &mut B
 }
 
 fn read(text: &str) -> Result<Query, FollowError> {
-    if text.starts_with('{') {
-        let json = serde_json::from_str(text).map_err(|error| FollowError::Query(error.to_string()))?;
-        return query::from_json(&json).map_err(|error| FollowError::Query(error.to_string()));
-    }
-    query::from_text(text).map_err(|error| FollowError::Query(error.render(text)))
+    query::read(text).map_err(|error| FollowError::Query(error.render(text)))
 }

@@ -6,6 +6,8 @@
 //! - an entity is here while a query counts it or a pending set touches it, and not for longer;
 //! - an entity that a node sends as entered replaces what was here of it: it comes whole.
 
+use std::sync::Arc;
+
 use halcyon_core::collections::{BTreeMap, BTreeSet};
 use halcyon_core::{
     change::ChangeSet,
@@ -37,10 +39,11 @@ pub(super) struct Pending {
 }
 
 /// What one subscription is sent at a time.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Arrival {
     pub(super) query: QueryId,
-    pub(super) sets: Vec<ChangeSet>,
+    /// Shared by subscriptions that are sent the same.
+    pub(super) sets: Arc<[ChangeSet]>,
     pub(super) entered: Vec<EntityId>,
     pub(super) left: Vec<EntityId>,
     /// It adds, and never removes.
@@ -157,13 +160,17 @@ impl Replica {
         }
     }
 
-    /// Takes in what a subscription was sent. What enters takes the place of what was here of it.
-    pub(super) fn arrive(&mut self, arrival: &Arrival) {
+    /// Takes in what a subscription was sent. What enters takes the place of what was here of it. If another has just
+    /// been sent the same sets, they are in already.
+    pub(super) fn arrive(&mut self, arrival: &Arrival, is_in: bool) {
+        if is_in && arrival.entered.is_empty() && arrival.left.is_empty() {
+            return;
+        }
         for entity in arrival.entered.iter().filter(|_| !arrival.is_stale) {
             let delta = self.graph.forget(entity, None);
             self.moves.delta.extend(delta);
         }
-        for set in &arrival.sets {
+        for set in &*arrival.sets {
             self.confirm(set);
         }
         for entity in &arrival.entered {

@@ -108,6 +108,8 @@ impl Engine {
         for (place, value) in std::mem::take(&mut self.written.unsaved) {
             rows.push(row(Table::Written, &place.0.to_be_bytes(), value));
         }
+        let shown_moved = std::mem::take(&mut self.link.shown_moved);
+        let queries_moved = std::mem::take(&mut self.link.queries_moved);
         if !self.saves {
             return Vec::new();
         }
@@ -121,10 +123,10 @@ impl Engine {
             let value = self.replica.covers(query, entity).then(Vec::new);
             rows.push(row(Table::Coverage, &key, value));
         }
-        if std::mem::take(&mut self.link.shown_moved) {
+        if shown_moved {
             rows.push(row(Table::Queries, &SHARED.0.to_be_bytes(), Some(self.shown.encode())));
         }
-        for query in std::mem::take(&mut self.link.queries_moved) {
+        for query in queries_moved {
             let value = self.queries.get(&query).map(query_value);
             rows.push(row(Table::Queries, &query.0.to_be_bytes(), value));
         }
@@ -174,7 +176,7 @@ impl Engine {
         self.drop_idle();
         self.restore_pending(written, sets);
         let shown = self.shown.clone();
-        for query in self.queries.values_mut().filter(|query| query.restored_synced()) {
+        for query in self.queries.values_mut().filter(|query| query.was_synced) {
             query.vector.join(&shown);
         }
         let seen = self.queries.values().map(|query| &query.vector).chain([&self.shown]);

@@ -109,7 +109,7 @@ impl Drafts {
 }
 
 /// Bytes of a change as encoded, about.
-fn size(change: &Change) -> usize {
+pub(super) fn size(change: &Change) -> usize {
     let subject = change.subject().map_or(0, |subject| subject.as_str().len());
     let predicate = change.predicate().map_or(0, |predicate| predicate.as_str().len());
     let value = change.value().map_or(0, |value| match value {

@@ -10,7 +10,7 @@ use super::{
     plan::{Follows, Plan},
     state::{State, uncover},
 };
-use crate::session::{Event, SessionId};
+use crate::session::{Event, SessionId, Wake};
 
 impl State {
     /// Follows it no longer. `false` if there is no such subscription.
@@ -68,9 +68,11 @@ impl State {
         }
         if word {
             let behind = self.members.iter().filter(|(_, member)| member.told != self.version);
+            let mut wakes = Vec::new();
             for session in behind.map(|(id, _)| *id).collect::<Vec<_>>() {
-                self.send(session, Vec::new());
+                self.send(session, Vec::new(), &mut wakes);
             }
+            wakes.into_iter().for_each(Wake::now);
         }
     }
 

@@ -7,7 +7,7 @@ use halcyon_core::query::eval::Budget;
 /// Subscriptions of one session. An app's screen has tens.
 pub const SUBSCRIPTIONS_PER_SESSION_MAX: usize = 256;
 
-/// Different queries of one tenant on a node. Each has some 5 KB beside its coverage.
+/// Different queries of one tenant on a node. Each has some 7 KB beside its coverage.
 pub const PLANS_PER_TENANT_MAX: usize = 20_000;
 
 /// Commits that are taken in as one state, when more wait than one. Beyond that, watchers of the first wait too long.

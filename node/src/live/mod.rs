@@ -34,7 +34,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::{
     limits::COMMANDS_MAX,
-    plan::Held,
     task::{Command, Task},
 };
 use crate::{
@@ -43,6 +42,7 @@ use crate::{
     tenant::{ReadError, Tenants},
 };
 
+pub use plan::Held;
 pub use query::read;
 pub use state::{LiveFigures, Subscribed};
 

@@ -7,6 +7,7 @@ use std::{
 
 use halcyon_core::{
     coverage::{Digest, bucket_of},
+    fingerprint::Fingerprint,
     graph::Graph,
     id::EntityId,
     query::live::Coverage,
@@ -41,8 +42,8 @@ pub(super) struct Subscriber {
     pub(super) ahead: Option<VersionVector>,
 }
 
-/// The entities that a client holds in buckets that differ.
-pub(super) type Held = BTreeMap<u8, Vec<EntityId>>;
+/// The entities that a client holds in buckets that differ, and of each, if it says so, the fingerprint.
+pub type Held = BTreeMap<EntityId, Option<Fingerprint>>;
 
 impl Plan {
     /// The digest of all that it covers.
@@ -59,7 +60,7 @@ impl Plan {
         self.parts(graph, buckets, None)
     }
 
-    /// What is in some buckets, and what a client holds there that is not covered.
+    /// What a client does not hold of some buckets as it is here, and what it holds there that is not covered.
     pub(super) fn repair(&self, graph: &Graph, buckets: &BTreeSet<u8>, held: &Held) -> Vec<Bytes> {
         self.parts(graph, Some(buckets), Some(held))
     }
@@ -68,12 +69,15 @@ impl Plan {
         let mut drafts = Drafts::default();
         let dictionary = graph.dictionary();
         for entity in self.coverage.entities() {
-            let is_asked = |buckets: &BTreeSet<u8>| buckets.contains(&bucket_of(dictionary.entity(entity)));
-            if buckets.is_none_or(is_asked) {
+            let name = dictionary.entity(entity);
+            let is_asked = |buckets: &BTreeSet<u8>| buckets.contains(&bucket_of(name));
+            let theirs = held.and_then(|held| held.get(name).copied().flatten());
+            let is_held = theirs.is_some_and(|theirs| theirs == graph.fingerprint_of_entity(entity));
+            if buckets.is_none_or(is_asked) && !is_held {
                 drafts.enter(graph, entity);
             }
         }
-        for name in held.into_iter().flat_map(|held| held.values().flatten()) {
+        for name in held.into_iter().flat_map(BTreeMap::keys) {
             let number = dictionary.entity_number(name);
             if !number.is_some_and(|number| self.coverage.contains(number)) {
                 drafts.leave(name.as_str());

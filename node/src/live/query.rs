@@ -1,15 +1,11 @@
 //! A query as a subscription names it.
 
-use halcyon_core::query::{self, error::QueryError, logic::Query};
+use halcyon_core::query::{self, logic::Query};
 use xxhash_rust::xxh3::xxh3_128;
 
 /// Reads a query: JSON if it begins with a brace, else text. An error is for people, with the place.
 pub fn read(source: &str) -> Result<Query, String> {
-    if source.trim_start().starts_with('{') {
-        let json = serde_json::from_str(source).map_err(|error| format!("the query is no JSON: {error}"))?;
-        return query::from_json(&json).map_err(|error: QueryError| error.to_string());
-    }
-    query::from_text(source).map_err(|error| error.render(source))
+    query::read(source).map_err(|error| error.render(source))
 }
 
 /// Equal for queries that mean the same by the same clauses, whatever their variables are called.

@@ -14,7 +14,7 @@ use halcyon_core::{
     change::Change,
     clock::{ClientId, Timestamp},
     fact::Fact,
-    graph::{Delta, EntityNumber, Graph},
+    graph::{Delta, EntityNumber, Graph, Triple},
     query::live::{CoverageChange, LiveId, Lost, Registry},
     version_vector::VersionVector,
 };
@@ -22,12 +22,12 @@ use halcyon_proto::{error::Refusal, v1};
 use prost::bytes::Bytes;
 
 use super::{
-    delta::Drafts,
+    delta::{Drafts, size},
     limits::BYTES_PER_TRIPLE,
     plan::{Follows, Plan, Subscriber},
 };
 use crate::{
-    session::{Event, Session, SessionId},
+    session::{Event, Session, SessionId, Wake},
     storage::types::Commit,
 };
 
@@ -51,10 +51,18 @@ pub(super) struct State {
     /// Subscriptions that have seen more than this node.
     pub(super) ahead: BTreeSet<Follows>,
     /// What a delta from storage did so far, until it is whole.
-    pub(super) coming: (Vec<Delta>, Vec<Write>),
+    pub(super) coming: Coming,
     pub(super) coverage_bytes: usize,
     /// The time, as of the last tick or call.
     pub(super) now: Duration,
+}
+
+/// See [`State::take_facts`].
+#[derive(Debug, Default)]
+pub(super) struct Coming {
+    deltas: Vec<Delta>,
+    writes: Vec<Write>,
+    bytes: usize,
 }
 
 /// A session that follows something.
@@ -104,6 +112,43 @@ pub(super) struct Flags {
     stale: bool,
 }
 
+/// The writes of one state, and what was encoded of them last: most plans that care, care for the same.
+struct News<'a> {
+    /// With the entity, where the write still holds.
+    writes: Vec<(&'a Write, Option<EntityNumber>)>,
+    last: (Vec<usize>, Vec<Bytes>),
+}
+
+impl<'a> News<'a> {
+    fn of(writes: &'a [Write], graph: &Graph) -> Self {
+        let entity = |write: &Write| {
+            let entity = graph.dictionary().entity_number(write.change.subject()?)?;
+            graph.holds(&write.at, &write.change).then_some(entity)
+        };
+        Self {
+            writes: writes.iter().map(|write| (write, entity(write))).collect(),
+            last: (Vec::new(), Vec::new()),
+        }
+    }
+
+    fn drafts(&self, places: &[usize]) -> Drafts {
+        let mut drafts = Drafts::default();
+        for at in places {
+            let (write, _) = self.writes[*at];
+            drafts.change(write.at, write.number, write.change.clone());
+        }
+        drafts
+    }
+
+    fn parts(&mut self, places: Vec<usize>) -> Vec<Bytes> {
+        if places != self.last.0 {
+            self.last = (places, Vec::new());
+            self.last.1 = self.drafts(&self.last.0).finish();
+        }
+        self.last.1.clone()
+    }
+}
+
 impl State {
     pub(super) const fn vector(&self) -> &VersionVector {
         &self.vector
@@ -123,7 +168,7 @@ impl State {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.graph.len() * BYTES_PER_TRIPLE + self.coverage_bytes
+        self.graph.len() * BYTES_PER_TRIPLE + self.coverage_bytes + self.coming.bytes
     }
 
     // What happens to the tenant.
@@ -135,7 +180,9 @@ impl State {
             if self.plans.is_empty() {
                 continue;
             }
-            self.coming.0.push(delta);
+            let triples = delta.added.len() + delta.removed.len();
+            self.coming.bytes += size_of::<Delta>() + triples * size_of::<Triple>();
+            self.coming.deltas.push(delta);
             let Some((at, change)) = fact.body.into_change() else {
                 continue;
             };
@@ -143,19 +190,20 @@ impl State {
                 .entity(&change)
                 .is_some_and(|entity| self.covering.contains_key(&entity))
             {
-                self.coming.1.push(Write { at, number: 0, change });
+                self.coming.bytes += size_of::<Write>() + size(&change);
+                self.coming.writes.push(Write { at, number: 0, change });
             }
         }
     }
 
-    /// The delta is whole: this is the state now.
-    pub(super) fn take_whole(&mut self, vector: &VersionVector) {
-        let (deltas, writes) = std::mem::take(&mut self.coming);
-        self.advance(&Delta::joined(deltas), &writes, vector, &BTreeSet::new());
+    /// The delta is whole: this is the state now. The streams to wake.
+    pub(super) fn take_whole(&mut self, vector: &VersionVector) -> Vec<Wake> {
+        let Coming { deltas, writes, .. } = std::mem::take(&mut self.coming);
+        self.advance(&Delta::joined(deltas), &writes, vector, &BTreeSet::new())
     }
 
-    /// Takes in commits as one state.
-    pub(super) fn take_commits(&mut self, commits: &[Arc<Commit>], vector: &VersionVector) {
+    /// Takes in commits as one state: the streams to wake.
+    pub(super) fn take_commits(&mut self, commits: &[Arc<Commit>], vector: &VersionVector) -> Vec<Wake> {
         let deltas: Vec<Delta> = commits
             .iter()
             .map(|commit| self.graph.apply_set(commit.tag, &commit.set))
@@ -177,29 +225,35 @@ impl State {
             }
             writers.extend(self.by_client.get(&commit.set.client()).into_iter().flatten().copied());
         }
-        self.advance(&Delta::joined(deltas), &writes, vector, &writers);
+        self.advance(&Delta::joined(deltas), &writes, vector, &writers)
     }
 
     fn entity(&self, change: &Change) -> Option<EntityNumber> {
         self.graph.dictionary().entity_number(change.subject()?)
     }
 
-    /// Moves to the state that the graph shows, and tells all whom it concerns.
-    fn advance(&mut self, delta: &Delta, writes: &[Write], vector: &VersionVector, writers: &BTreeSet<SessionId>) {
+    /// Moves to the state that the graph shows, and tells all whom it concerns: the streams to wake.
+    fn advance(
+        &mut self,
+        delta: &Delta,
+        writes: &[Write],
+        vector: &VersionVector,
+        writers: &BTreeSet<SessionId>,
+    ) -> Vec<Wake> {
         self.vector.clone_from(vector);
         self.encoded = vector.encode().into();
         self.version += 1;
-        let mut touched: BTreeMap<u64, (bool, Vec<&Write>)> = BTreeMap::new();
+        let mut touched: BTreeMap<u64, (bool, Vec<usize>)> = BTreeMap::new();
         for triple in delta.added.iter().chain(&delta.removed) {
             self.registry.touched(triple, &self.graph, |LiveId(plan)| {
                 touched.entry(plan).or_default().0 = true;
             });
         }
-        for write in writes {
+        for (at, write) in writes.iter().enumerate() {
             let entity = self.entity(&write.change);
             let plans = entity.and_then(|entity| self.covering.get(&entity));
             for plan in plans.into_iter().flatten() {
-                touched.entry(*plan).or_default().1.push(write);
+                touched.entry(*plan).or_default().1.push(at);
             }
         }
         let mut told = Told::new();
@@ -207,14 +261,16 @@ impl State {
             told.entry(*writer).or_default();
         }
         let mut lost = Vec::new();
-        for (plan, (is_asked, writes)) in touched {
-            match self.follow(plan, is_asked.then_some(delta), &writes) {
+        let mut news = News::of(writes, &self.graph);
+        for (plan, (is_asked, places)) in touched {
+            match self.follow(plan, is_asked.then_some(delta), &places, &mut news) {
                 Ok(parts) => self.tell(plan, &parts, &mut told),
                 Err(error) => lost.push((plan, error)),
             }
         }
+        let mut wakes = Vec::with_capacity(told.len());
         for (session, deltas) in told {
-            self.send(session, deltas);
+            self.send(session, deltas, &mut wakes);
         }
         for (plan, error) in lost {
             self.end_plan(plan, &Refusal::limit("live_query", error.to_string()));
@@ -225,10 +281,17 @@ impl State {
             });
         }
         self.end_those_caught_up_with();
+        wakes
     }
 
     /// What a plan's subscribers need to hear.
-    fn follow(&mut self, id: u64, delta: Option<&Delta>, writes: &[&Write]) -> Result<Vec<Bytes>, Lost> {
+    fn follow(
+        &mut self,
+        id: u64,
+        delta: Option<&Delta>,
+        places: &[usize],
+        news: &mut News<'_>,
+    ) -> Result<Vec<Bytes>, Lost> {
         let Some(plan) = self.plans.get_mut(&id) else {
             return Ok(Vec::new());
         };
@@ -240,18 +303,19 @@ impl State {
         // Of a query that is lost, too: it takes off what it has when it goes.
         self.coverage_bytes = (self.coverage_bytes + plan.coverage.bytes()).saturating_sub(before);
         let change = change?;
-        let mut drafts = Drafts::default();
-        let dictionary = self.graph.dictionary();
-        for write in writes {
-            let Some(entity) = write.change.subject().and_then(|name| dictionary.entity_number(name)) else {
-                continue;
-            };
-            let comes = change.entered.binary_search(&entity).is_ok();
-            let stays = plan.coverage.contains(entity) || matches!(write.change, Change::Delete { .. });
-            if !comes && stays && self.graph.holds(&write.at, &write.change) {
-                drafts.change(write.at, write.number, write.change.clone());
-            }
+        let stays = |at: &&usize| {
+            news.writes[**at].1.is_some_and(|entity| {
+                let comes = change.entered.binary_search(&entity).is_ok();
+                let is_deleted = matches!(news.writes[**at].0.change, Change::Delete { .. });
+                !comes && (is_deleted || plan.coverage.contains(entity))
+            })
+        };
+        let places: Vec<usize> = places.iter().filter(stays).copied().collect();
+        if change.entered.is_empty() && change.left.is_empty() {
+            return Ok(news.parts(places));
         }
+        let mut drafts = news.drafts(&places);
+        let dictionary = self.graph.dictionary();
         for entity in &change.entered {
             drafts.enter(&self.graph, *entity);
             self.covering.entry(*entity).or_default().insert(id);
@@ -277,7 +341,7 @@ impl State {
     }
 
     /// One event for all; what is too much for one goes before it.
-    pub(super) fn send(&mut self, session: SessionId, deltas: Vec<(u32, Flags, Vec<Bytes>)>) {
+    pub(super) fn send(&mut self, session: SessionId, deltas: Vec<(u32, Flags, Vec<Bytes>)>, wakes: &mut Vec<Wake>) {
         let Some(member) = self.members.get_mut(&session) else {
             return;
         };
@@ -303,15 +367,14 @@ impl State {
         }
         events.push(last);
         let vector = &self.encoded;
-        let is_gone = events.into_iter().any(|deltas| {
+        for deltas in events {
             let vector = vector.clone();
-            member
-                .session
-                .send(Event::Commit(v1::Commit { vector, deltas }))
-                .is_err()
-        });
-        if is_gone {
-            self.drop_session(session);
+            let put = member.session.put(Event::Commit(v1::Commit { vector, deltas }));
+            if let Ok(wake) = put {
+                wakes.push(wake);
+            } else {
+                return self.drop_session(session);
+            }
         }
     }
 

@@ -16,6 +16,7 @@ use super::{
     state::{State, Subscribed},
 };
 use crate::{
+    session::Wake,
     storage::types::Commit,
     tenant::{Followed, Follower, ReadError},
 };
@@ -123,7 +124,8 @@ impl Task {
                 }
                 Some(Followed::Whole) => {
                     let (state, vector) = (&mut self.state, self.follower.vector());
-                    env.run_blocking(|| state.take_whole(vector)).await;
+                    let wakes = env.run_blocking(|| state.take_whole(vector)).await;
+                    wakes.into_iter().for_each(Wake::now);
                     self.answer_waiting().await;
                 }
                 Some(Followed::Anew) => return Err(SubscribeError::Anew),
@@ -149,7 +151,8 @@ impl Task {
         }
         let env = self.inner.env.clone();
         let (state, vector) = (&mut self.state, self.follower.vector());
-        env.run_blocking(|| state.take_commits(&commits, vector)).await;
+        let wakes = env.run_blocking(|| state.take_commits(&commits, vector)).await;
+        wakes.into_iter().for_each(Wake::now);
         self.answer_waiting().await;
         error.map_or(Ok(()), Err)
     }

@@ -3,11 +3,11 @@
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use halcyon_core::query::{
+    self,
     answer::{Datum, Row, Rows},
     error::QueryError,
     eval::{Budget, EvalError, Stream, evaluate},
-    from_text, json, logic,
-    lower::lower,
+    logic,
     plan::{Counters, Plan, plan},
 };
 use thiserror::Error;
@@ -77,7 +77,10 @@ pub struct Explained {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Failed {
     /// Too many rows.
-    #[error("the answer has more than {0} rows; ask for a `limit` and page on with `after`")]
+    #[error(
+        "the answer, or an include in all of its rows together, has more than {0} rows; ask for a `limit` there, and \
+         page on with `after`"
+    )]
     Rows(u64),
     /// Too many bytes.
     #[error("the answer has more than {0} bytes; ask for a `limit` and page on with `after`, or for fewer fields")]
@@ -105,15 +108,9 @@ pub enum Failed {
 impl Asked {
     /// Reads a query: JSON if it begins with a brace, else text.
     pub fn read(source: &str) -> Result<Self, QueryError> {
-        let is_json = source.trim_start().starts_with('{');
-        let query = if is_json {
-            lower(&json::read_text(source)?)?
-        } else {
-            from_text(source)?
-        };
         Ok(Self {
-            query: Arc::new(query),
-            is_json,
+            query: Arc::new(query::read(source)?),
+            is_json: query::is_json(source),
         })
     }
 

@@ -32,6 +32,9 @@ pub const STEPS_MAX: u64 = 2_000_000_000;
 /// Bytes of names and values that one query keeps, to read none twice.
 pub const CACHE_BYTES: usize = 32 << 20;
 
+/// Rows that are counted between two looks at the clock: counting one takes less than answering with it.
+pub const COUNT_LOOK_EVERY: u64 = 4_096;
+
 /// Rows of the index between two looks at the clock.
 pub const LOOK_EVERY: u32 = 1_024;
 

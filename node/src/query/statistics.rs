@@ -13,7 +13,7 @@ use std::{
 use halcyon_core::id::TenantId;
 
 use super::{
-    limits::{BOUNDS_MAX, COUNTED_ROWS_MAX, PREDICATES_KEPT_MAX, TENANTS_KEPT_MAX},
+    limits::{BOUNDS_MAX, COUNT_LOOK_EVERY, COUNTED_ROWS_MAX, PREDICATES_KEPT_MAX, TENANTS_KEPT_MAX},
     store::Fault,
 };
 use crate::storage::{
@@ -137,7 +137,7 @@ fn count(view: &TenantView, predicate: u32, go_on: &dyn Fn() -> Result<(), Fault
     let mut subjects = Subjects::default();
     let mut fault = None;
     let ended = view.values(all, &mut |row| {
-        if rows.is_multiple_of(4_096)
+        if rows.is_multiple_of(COUNT_LOOK_EVERY)
             && let Err(error) = go_on()
         {
             fault = Some(error);

@@ -1,11 +1,12 @@
 //! The Sessions service: one stream to each client, and what it follows.
 
-use std::{collections::BTreeMap, pin::Pin, sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt, stream};
 use halcyon_core::{
     clock::ClientId,
-    coverage::{BUCKETS, Digest, ENTITIES_MAX},
+    coverage::{BUCKETS, Digest, ENTITIES_MAX, FINGERPRINT_BYTES},
+    fingerprint::Fingerprint,
     id::EntityId,
 };
 use halcyon_proto::{
@@ -154,7 +155,7 @@ impl Opened {
         let tenant = connected.session.owner().tenant;
         let room_events = Some(lobby.events(id, tenant));
         if !connected.resumed {
-            // One that is over already leaves its rooms when its stream is dropped.
+            // Of a new session nobody else has asked. One that is over already leaves its rooms when its stream is dropped.
             let _ = rooms.sessions.on_end(id, Box::new(move || lobby.end(id)));
         }
         let first = message(connected.events.last_taken(), Event::Opened(opened));
@@ -253,23 +254,29 @@ fn ask(session: Session, message: &v1::SubscribeRequest) -> Result<Ask, Refusal>
     })
 }
 
-fn held(buckets: &[v1::BucketEntities]) -> Result<BTreeMap<u8, Vec<EntityId>>, Refusal> {
+fn held(buckets: &[v1::BucketEntities]) -> Result<live::Held, Refusal> {
     let count: usize = buckets.iter().map(|bucket| bucket.entities.len()).sum();
     if count > ENTITIES_MAX {
         let text = format!("a subscription covers {ENTITIES_MAX} entities at the most; the client names {count}");
         return Err(Refusal::limit("entities_per_subscription", text));
     }
-    let mut held: BTreeMap<u8, Vec<EntityId>> = BTreeMap::new();
+    let malformed = |text: String| Refusal::new(ErrorCode::Malformed, text);
+    let mut held = live::Held::new();
     for of_bucket in buckets {
-        let bucket = u8::try_from(of_bucket.bucket)
-            .map_err(|_| Refusal::new(ErrorCode::Malformed, format!("there are {BUCKETS} buckets")))?;
-        let of_bucket = of_bucket
-            .entities
-            .iter()
-            .map(|name| EntityId::new(name).map_err(refusal));
-        let entities = held.entry(bucket).or_default();
-        for entity in of_bucket {
-            entities.push(entity?);
+        u8::try_from(of_bucket.bucket).map_err(|_| malformed(format!("there are {BUCKETS} buckets")))?;
+        let (fingerprints, rest) = of_bucket.fingerprints.as_chunks::<FINGERPRINT_BYTES>();
+        let (names, told) = (of_bucket.entities.len(), fingerprints.len());
+        if !rest.is_empty() || (told != 0 && told != names) {
+            let text =
+                format!("{names} entities of a bucket need {FINGERPRINT_BYTES} bytes each of fingerprints, or none");
+            return Err(malformed(text));
+        }
+        let mut fingerprints = fingerprints.iter();
+        for name in &of_bucket.entities {
+            let fingerprint = fingerprints
+                .next()
+                .map(|bytes| Fingerprint(u128::from_le_bytes(*bytes)));
+            held.insert(EntityId::new(name).map_err(refusal)?, fingerprint);
         }
     }
     Ok(held)

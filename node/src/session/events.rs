@@ -1,9 +1,12 @@
 //! The stream of a session: takes events as they come, and leaves the session behind when it goes.
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
 use halcyon_core::env::Env;
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::Notify,
+    time::{Sleep, sleep},
+};
 
 use super::{End, Event, Session, limits::HEARTBEAT};
 
@@ -12,7 +15,7 @@ use super::{End, Event, Session, limits::HEARTBEAT};
 pub enum Next {
     /// An event with its number.
     Event(u64, Event),
-    /// Nothing for a while; the number of the last event.
+    /// No event at the end of a heartbeat; the number of the last event.
     Beat(u64),
     /// The session is over.
     Over(End),
@@ -25,6 +28,8 @@ pub struct Events {
     env: Env,
     session: Session,
     filled: Arc<Notify>,
+    /// Until the next heartbeat. It goes on while events come: one timer for each event would cost more than the event.
+    beat: Option<Pin<Box<Sleep>>>,
 }
 
 impl Events {
@@ -38,6 +43,7 @@ impl Events {
             env: env.clone(),
             session,
             filled,
+            beat: None,
         }
     }
 
@@ -47,10 +53,16 @@ impl Events {
             if let Some(next) = self.ready() {
                 return next;
             }
-            if timeout(HEARTBEAT, self.filled.notified()).await.is_err() {
-                let mut state = self.session.state();
-                state.buffer.prune(self.env.clock.monotonic());
-                return Next::Beat(state.buffer.last_taken());
+            let beat = self.beat.get_or_insert_with(|| Box::pin(sleep(HEARTBEAT)));
+            tokio::select! {
+                biased;
+                () = self.filled.notified() => {}
+                () = beat => {
+                    self.beat = None;
+                    let mut state = self.session.state();
+                    state.buffer.prune(self.env.clock.monotonic());
+                    return Next::Beat(state.buffer.last_taken());
+                }
             }
         }
     }

@@ -20,7 +20,7 @@ use std::{
 use halcyon_core::{clock::ClientId, env::Env, id::TenantId};
 use thiserror::Error;
 use tokio::{
-    sync::{Notify, oneshot, watch},
+    sync::{Notify, watch},
     time::sleep,
 };
 
@@ -37,6 +37,20 @@ pub use halcyon_proto::v1::connect_response::Event;
 /// Names a session. Drawn at random: who knows it and has the key may go on with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub [u8; 16]);
+
+/// The stream of a session that has something to take.
+#[derive(Debug)]
+#[must_use = "a stream that is not woken takes nothing before its heartbeat"]
+pub struct Wake(Option<Arc<Notify>>);
+
+impl Wake {
+    /// Wakes it.
+    pub fn now(self) {
+        if let Some(stream) = self.0 {
+            stream.notify_one();
+        }
+    }
+}
 
 /// Whose a session is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +79,17 @@ pub enum End {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the session is over")]
 pub struct Gone;
+
+/// Why nobody is told of a session's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum OnEndError {
+    /// It is over already.
+    #[error(transparent)]
+    Gone(#[from] Gone),
+    /// Too many wait to be told: the session goes on, and this one hears nothing.
+    #[error("{0} wait for the end of the session already")]
+    TooMany(usize),
+}
 
 /// Why a session is not to be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -199,24 +224,17 @@ impl Sessions {
     }
 
     /// Calls `told` when the session is over, from whoever finds that. It must not block.
-    pub fn on_end(&self, id: SessionId, told: OnEnd) -> Result<(), Gone> {
+    pub fn on_end(&self, id: SessionId, told: OnEnd) -> Result<(), OnEndError> {
         let session = self.get(id).ok_or(Gone)?;
         let mut state = session.state();
-        if state.end.is_some() || state.on_end.len() >= END_LISTENERS_MAX {
-            return Err(Gone);
+        if state.end.is_some() {
+            return Err(Gone.into());
+        }
+        if state.on_end.len() >= END_LISTENERS_MAX {
+            return Err(OnEndError::TooMany(END_LISTENERS_MAX));
         }
         state.on_end.push(told);
         Ok(())
-    }
-
-    /// Completes when the session is over.
-    pub fn ended(&self, id: SessionId) -> impl Future<Output = ()> + Send + 'static + use<> {
-        let (tell, heard) = oneshot::channel::<()>();
-        // Where the session is over already, the sender goes at once.
-        let _ = self.on_end(id, Box::new(move || drop(tell)));
-        async move {
-            let _ = heard.await;
-        }
     }
 
     /// Ends a session.
@@ -337,12 +355,18 @@ impl Session {
 
     /// Tells it something. Never waits; a session that is too slow for it is over.
     pub fn send(&self, event: Event) -> Result<(), Gone> {
+        self.put(event).map(Wake::now)
+    }
+
+    /// The same, but its stream is not woken yet. Who tells many sessions the same wakes them when all have it: their
+    /// connections then write much at once instead of little often.
+    pub fn put(&self, event: Event) -> Result<Wake, Gone> {
         self.push(event, Weight::News)
     }
 
     /// Tells it a part of a new subscription's coverage. Ask [`Self::has_room_for_load`] first.
     pub fn send_load(&self, event: Event) -> Result<(), Gone> {
-        self.push(event, Weight::Load)
+        self.push(event, Weight::Load).map(Wake::now)
     }
 
     /// Whether so many bytes of coverage fit beside what waits.
@@ -355,21 +379,19 @@ impl Session {
         self.state().end.is_some()
     }
 
-    fn push(&self, event: Event, weight: Weight) -> Result<(), Gone> {
+    fn push(&self, event: Event, weight: Weight) -> Result<Wake, Gone> {
         let mut state = self.state();
         if state.end.is_some() {
             return Err(Gone);
         }
         let pushed = state.buffer.push(event, weight);
-        if let Some(stream) = &state.stream {
-            stream.notify_one();
-        }
+        let wake = Wake(state.stream.clone());
+        drop(state);
         if pushed.is_err() {
-            drop(state);
             self.finish(End::Slow);
             return Err(Gone);
         }
-        Ok(())
+        Ok(wake)
     }
 
     fn rewind(&self, after: u64) -> bool {

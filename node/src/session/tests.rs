@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use halcyon_proto::v1;
 
 use super::{
-    limits::{WAITING_BYTES_MAX, WAITING_EVENTS_MAX},
+    limits::{END_LISTENERS_MAX, WAITING_BYTES_MAX, WAITING_EVENTS_MAX},
     *,
 };
 
@@ -89,18 +89,30 @@ async fn a_slow_session_ends_and_those_who_asked_are_told() {
         TOLD.fetch_add(1, Ordering::SeqCst);
     };
     sessions.on_end(id, Box::new(told)).unwrap();
-    let ended = sessions.ended(id);
     let sent = (0..=WAITING_EVENTS_MAX)
         .take_while(|_| sessions.send(id, event(1, WAITING_BYTES_MAX / 64)).is_ok())
         .count();
     assert!((32..64).contains(&sent), "{sent} were taken");
     assert_eq!(TOLD.load(Ordering::SeqCst), 1);
-    ended.await;
     assert_eq!(slow.events.next().await, Next::Over(End::Slow));
     sessions.sweep();
     assert_eq!(sessions.figures(), SessionFigures::default());
     let again = sessions.connect(owner(1), None, Some((id, 0))).unwrap();
     assert!(!again.resumed);
+}
+
+#[tokio::test]
+async fn one_too_many_who_asks_to_be_told_is_not_told_that_the_session_is_over() {
+    let (_directory, sessions) = sessions();
+    let connected = sessions.connect(owner(1), None, None).unwrap();
+    let id = connected.session.id();
+    for _ in 0..END_LISTENERS_MAX {
+        sessions.on_end(id, Box::new(|| {})).unwrap();
+    }
+    let refused = sessions.on_end(id, Box::new(|| {}));
+    assert_eq!(refused, Err(OnEndError::TooMany(END_LISTENERS_MAX)));
+    sessions.end(id, End::NotServed);
+    assert_eq!(sessions.on_end(id, Box::new(|| {})), Err(OnEndError::Gone(Gone)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -154,10 +166,11 @@ async fn a_session_goes_on_within_its_grace_and_is_over_behind_it() {
     let mut again = sessions.connect(owner(1), None, Some((id, 0))).unwrap();
     assert!(again.resumed);
     assert_eq!(again.events.next().await, Next::Event(1, event(1, 8)));
-    let ended = sessions.ended(id);
+    let (told, ended) = tokio::sync::oneshot::channel::<()>();
+    sessions.on_end(id, Box::new(move || drop(told))).unwrap();
     drop(again);
     pass(GRACE);
-    ended.await;
+    ended.await.unwrap_err();
     assert_eq!(sessions.send(id, event(2, 8)), Err(Gone));
     assert_eq!(sessions.figures(), SessionFigures::default());
     let other = sessions.connect(owner(1), None, Some((id, 1))).unwrap();

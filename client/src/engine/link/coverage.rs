@@ -1,12 +1,14 @@
 //! What subscriptions are sent: taken apart, gathered until it is whole, and shown in one step.
 
+use std::sync::Arc;
+
 use halcyon_core::collections::BTreeMap;
-use halcyon_core::{id::EntityId, version_vector::VersionVector};
+use halcyon_core::{change::ChangeSet, id::EntityId, version_vector::VersionVector};
 use halcyon_proto::{
     convert::{self, ConvertError},
     v1,
 };
-use prost::Message;
+use prost::{Message, bytes::Bytes};
 
 use super::{
     super::{Engine, QueryId, replica::Arrival},
@@ -25,11 +27,12 @@ impl Engine {
     pub(super) fn on_commit(&mut self, commit: v1::Commit, moment: Moment) -> Result<(), ConvertError> {
         let shows = convert::vector(&commit.vector)?;
         let parts = self.parts(commit.deltas)?;
-        let sets = parts.iter().flat_map(|part| &part.arrival.sets);
+        let sets = parts.iter().flat_map(|part| &*part.arrival.sets);
         if let Some(timestamp) = sets.map(|set| set.timestamp).max() {
             self.session.observe(&timestamp, moment);
         }
         let mut came = BTreeMap::new();
+        let mut before: Option<Arc<[ChangeSet]>> = None;
         for part in parts {
             let Part {
                 number,
@@ -44,7 +47,9 @@ impl Engine {
                     if let Some(entities) = self.link.anew.get_mut(&query) {
                         entities.extend(arrival.entered.iter().cloned());
                     }
-                    self.replica.arrive(&arrival);
+                    let is_in = before.is_some_and(|before| Arc::ptr_eq(&before, &arrival.sets));
+                    self.replica.arrive(&arrival, is_in);
+                    before = Some(arrival.sets);
                 }
             }
         }
@@ -95,31 +100,47 @@ impl Engine {
     }
 
     fn parts(&self, deltas: Vec<v1::SubscriptionDelta>) -> Result<Vec<Part>, ConvertError> {
-        let mut parts = Vec::with_capacity(deltas.len());
+        let mut parts: Vec<Part> = Vec::with_capacity(deltas.len());
+        let mut last = Bytes::new();
         for delta in deltas {
             // A query that is gone may hear something still.
             let Some(&query) = self.link.numbers.get(&delta.subscription) else {
                 continue;
             };
-            let coverage = v1::CoverageDelta::decode(delta.delta)
-                .map_err(|_| ConvertError::Missing("coverage of a subscription"))?;
-            let entities = |names: Vec<String>| {
-                let ids = names.iter().map(|name| EntityId::new(name));
-                ids.collect::<Result<Vec<_>, _>>()
+            // Most queries that a change concerns are sent the same of it.
+            let arrival = match parts.last() {
+                Some(part) if delta.delta == last => part.arrival.clone(),
+                _ => arrival(&delta.delta)?,
             };
-            let sets = coverage.change_sets.iter().map(|bytes| convert::change_set(bytes));
+            last = delta.delta;
             parts.push(Part {
                 number: delta.subscription,
                 is_last: !delta.more,
                 arrival: Arrival {
                     query,
-                    sets: sets.collect::<Result<_, _>>()?,
-                    entered: entities(coverage.entered)?,
-                    left: entities(coverage.left)?,
                     is_stale: delta.stale,
+                    ..arrival
                 },
             });
         }
         Ok(parts)
     }
+}
+
+/// What a delta says, of whichever query.
+fn arrival(delta: &Bytes) -> Result<Arrival, ConvertError> {
+    let coverage =
+        v1::CoverageDelta::decode(delta.clone()).map_err(|_| ConvertError::Missing("coverage of a subscription"))?;
+    let entities = |names: Vec<String>| {
+        let ids = names.iter().map(|name| EntityId::new(name));
+        ids.collect::<Result<Vec<_>, _>>()
+    };
+    let sets = coverage.change_sets.iter().map(|bytes| convert::change_set(bytes));
+    Ok(Arrival {
+        query: QueryId(0),
+        sets: sets.collect::<Result<_, _>>()?,
+        entered: entities(coverage.entered)?,
+        left: entities(coverage.left)?,
+        is_stale: false,
+    })
 }

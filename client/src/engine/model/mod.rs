@@ -443,5 +443,8 @@ fn coming_back_costs_what_changed() {
     world.settle();
     let resumed = world.node.sent;
     assert_eq!(world.clients[0].engine.covered(world.clients[0].followers[&3]), 2_000);
-    assert!(resumed * 20 < full, "{resumed} bytes to come back, {full} for all");
+    assert!(
+        resumed * 100 < full,
+        "{resumed} bytes to come back, {full} for all: what lies beside a changed one is not sent"
+    );
 }

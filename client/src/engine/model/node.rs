@@ -134,8 +134,10 @@ impl Node {
         if !request.held.is_empty() {
             differing = request.held.iter().map(|held| held.bucket).collect();
             let held: Vec<&String> = request.held.iter().flat_map(|held| &held.entities).collect();
+            let equal: BTreeSet<&str> = request.held.iter().flat_map(|held| self.equal(held)).collect();
             let in_differing = |entity: &&EntityId| differing.contains(&u32::from(bucket_of(entity)));
-            delta = self.whole(covered.iter().filter(in_differing));
+            let lacks = |entity: &&EntityId| in_differing(entity) && !equal.contains(entity.as_str());
+            delta = self.whole(covered.iter().filter(lacks));
             let is_needed = |name: &str| covered.contains(&EntityId::new(name).unwrap());
             delta.left = held.into_iter().filter(|name| !is_needed(name)).cloned().collect();
             differing.clear();
@@ -360,6 +362,18 @@ impl Node {
             .into_iter()
             .map(|number| self.graph.dictionary().entity(number).clone());
         names.collect()
+    }
+
+    /// The entities that a client holds as they are here.
+    fn equal<'a>(&self, held: &'a v1::BucketEntities) -> impl Iterator<Item = &'a str> {
+        let fingerprints = held.fingerprints.as_chunks::<16>().0;
+        assert_eq!(fingerprints.len(), held.entities.len(), "each has its fingerprint");
+        let pairs = held.entities.iter().zip(fingerprints);
+        pairs.filter_map(|(name, theirs)| {
+            let ours = self.graph.dictionary().entity_number(&EntityId::new(name).unwrap())?;
+            let ours = self.graph.fingerprint_of_entity(ours).0.to_le_bytes();
+            (ours == *theirs).then_some(name.as_str())
+        })
     }
 
     fn fingerprint(&self, entity: &EntityId) -> halcyon_core::fingerprint::Fingerprint {

@@ -1,12 +1,12 @@
 //! Relations that rules derive: sets of tuples with hash indexes, made when a join asks for them. While a query is
 //! evaluated they only grow; a live query also takes tuples out, which leaves a gap until there are many.
 
-use std::{cell::RefCell, collections::BTreeSet};
+use std::cell::RefCell;
 
 use hashbrown::HashTable;
 
 use super::hash::{Tuples, hash};
-use crate::query::triples::Term;
+use crate::{collections::BTreeSet, query::triples::Term};
 
 /// Gaps that are left where they are, however small the relation.
 const GAPS_MIN: usize = 1_024;

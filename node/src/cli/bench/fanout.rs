@@ -14,7 +14,7 @@ use super::{
     Figure, cluster, float,
     followed::{GROUP, Items, Place, follow, group, number, until_moved, until_synced},
     percentile,
-    streams::{Bare, Streams},
+    streams::{Bare, Streams, To},
 };
 use crate::cli::{Globals, connect, failure::Failure, output};
 
@@ -30,6 +30,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Changes before the first that counts.
 const WARM_UP: u64 = 3;
+
+/// Of a crowd: clients for each that follows something, and connections that all of them share.
+const CROWD_PER_ACTIVE: usize = 100;
+const CROWD_CONNECTIONS: usize = 200;
 
 /// How long one change may take to reach all.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -49,6 +53,9 @@ pub struct FanoutArgs {
     /// Changes to time, each
     #[arg(long, default_value_t = 30)]
     changes: u64,
+    /// Nothing of that, but so many connected clients, of which one in a hundred follows something
+    #[arg(long, value_name = "CLIENTS")]
+    crowd: Option<usize>,
     /// The tenant to write to, with --cluster
     #[arg(long, default_value = cluster::TENANT)]
     tenant: String,
@@ -88,6 +95,9 @@ impl<'a> Writer<'a> {
 pub(super) async fn run(args: &FanoutArgs, dir: &Path, globals: &Globals) -> Result<Vec<Figure>, Failure> {
     let place = Place::open(dir, globals, &args.tenant).await?;
     let client = place.client().await?;
+    if let Some(crowd) = args.crowd {
+        return self::crowd(args, crowd, &place, Writer::new(&client).await?).await;
+    }
     let mut figures = different(args, &place, Writer::new(&client).await?).await?;
     for &connections in &args.connections {
         figures.extend(same(args, connections, &place, Writer::new(&client).await?).await?);
@@ -96,8 +106,8 @@ pub(super) async fn run(args: &FanoutArgs, dir: &Path, globals: &Globals) -> Res
     Ok(figures)
 }
 
-fn query(items: &Items, at: usize) -> String {
-    let group = group(1);
+fn query(items: &Items, of_group: u64, at: usize) -> String {
+    let group = group(of_group);
     format!(
         "{} where group = {group:?} and rank > -{} order by created",
         items.name,
@@ -110,24 +120,16 @@ async fn different(args: &FanoutArgs, place: &Place, mut writer: Writer<'_>) -> 
     output::note(format!("{} different live queries", args.queries));
     // From here on the node has the tenant in memory.
     let first = place.client().await?;
-    let mut warm = follow(&first, &query(&writer.items, args.queries))?;
+    let mut warm = follow(&first, &query(&writer.items, 1, args.queries))?;
     until_synced(&mut warm).await?;
-    let before = place.node_bytes();
     let mut clients = Vec::new();
-    let mut lives = Vec::new();
-    for at in 0..args.queries {
-        if at % QUERIES_PER_CLIENT == 0 {
-            clients.push(place.client().await?);
-        }
-        if let Some(client) = clients.last() {
-            lives.push(follow(client, &query(&writer.items, at))?);
-        }
-    }
-    for live in &mut lives {
-        until_synced(live).await?;
-    }
+    // As many again, which no change reaches: they pay for what so many calls at once take and give back.
+    let others = follow_all(args, place, &writer.items, 2, &mut clients).await?;
+    let before = place.node_bytes();
+    let lives = follow_all(args, place, &writer.items, 1, &mut clients).await?;
     let after = place.node_bytes();
     let (times, _) = rounds(args, &mut writer, lives).await?;
+    drop(others);
     for client in clients.into_iter().chain([first]) {
         client.close().await;
     }
@@ -139,13 +141,35 @@ async fn different(args: &FanoutArgs, place: &Place, mut writer: Writer<'_>) -> 
     if let (Some(before), Some(after)) = (before, after) {
         let each = float(after.saturating_sub(before)) / float(args.queries.max(1) as u64);
         let figure = Figure::new(
-            "resident memory of the node for each, ten entities covered",
+            "resident memory of the node for each more, ten entities covered",
             each / 1e3,
             "KB",
         );
         figures.push(figure.reaching(Some(10.0)));
     }
     Ok(figures)
+}
+
+async fn follow_all(
+    args: &FanoutArgs,
+    place: &Place,
+    items: &Items,
+    of_group: u64,
+    clients: &mut Vec<Client>,
+) -> Result<Vec<LiveQuery>, Failure> {
+    let mut lives = Vec::new();
+    for at in 0..args.queries {
+        if at % QUERIES_PER_CLIENT == 0 {
+            clients.push(place.client().await?);
+        }
+        if let Some(client) = clients.last() {
+            lives.push(follow(client, &query(items, of_group, at))?);
+        }
+    }
+    for live in &mut lives {
+        until_synced(live).await?;
+    }
+    Ok(lives)
 }
 
 /// One query, as bare streams, in turns with those of a bare server.
@@ -158,9 +182,9 @@ async fn same(
     let (count, connections) = (args.subscribers, connections.min(args.subscribers));
     output::note(format!("{count} subscribers of one query on {connections} connections"));
     let bare = Bare::start().await?;
-    let mut theirs = Streams::open(&bare.address, (connections, count), None).await?;
-    let query = query(&writer.items, 0);
-    let mut ours = Streams::open(&place.address, (connections, count), Some((place, &query))).await?;
+    let mut theirs = Streams::open(&bare.address, (connections, count), To::Bare).await?;
+    let query = query(&writer.items, 1, 0);
+    let mut ours = Streams::open(&place.address, (connections, count), To::Node(place, Some(&query))).await?;
     let (mut our_times, mut their_times) = (Vec::new(), Vec::new());
     for at in 0..args.changes + WARM_UP {
         let began = writer.change().await?;
@@ -190,13 +214,59 @@ async fn same(
     ])
 }
 
+/// Many sessions, of which few follow anything.
+async fn crowd(
+    args: &FanoutArgs,
+    clients: usize,
+    place: &Place,
+    mut writer: Writer<'_>,
+) -> Result<Vec<Figure>, Failure> {
+    let active = (clients / CROWD_PER_ACTIVE).max(1);
+    output::note(format!("{clients} connected clients, of which {active} follow a query"));
+    let query = query(&writer.items, 1, 0);
+    let open = async |count, query| {
+        let connections = CROWD_CONNECTIONS.min(count);
+        Streams::open(&place.address, (connections, count), To::Node(place, query)).await
+    };
+    let mut following = open(active, Some(&*query)).await?;
+    let before = place.node_bytes();
+    let idle = open(clients.saturating_sub(active).max(1), None).await?;
+    let after = place.node_bytes();
+    let mut times = Vec::new();
+    for at in 0..args.changes + WARM_UP {
+        let began = writer.change().await?;
+        let last = following.last_of_all().await?.0.saturating_sub(began);
+        writer.rest().await?;
+        if at >= WARM_UP {
+            times.push(last);
+        }
+    }
+    times.sort();
+    drop(idle);
+    let name = format!("{clients} connected clients, {active} of them following, written to the last told");
+    let mut figures = vec![
+        Figure::millis(format!("{name}, p50"), percentile(&times, 50)),
+        Figure::millis(format!("{name}, p99"), percentile(&times, 99)),
+    ];
+    if let (Some(before), Some(after)) = (before, after) {
+        let each = float(after.saturating_sub(before)) / float(clients.max(1) as u64) / 1e3;
+        figures.push(Figure::new(
+            "resident memory of the node for each that follows nothing",
+            each,
+            "KB",
+        ));
+        figures.push(Figure::megabytes("resident memory of the node with all of them", after));
+    }
+    Ok(figures)
+}
+
 /// One query, by clients of the library.
 async fn library(args: &FanoutArgs, place: &Place, mut writer: Writer<'_>) -> Result<Vec<Figure>, Failure> {
     output::note(format!("{} clients with one query", args.subscribers));
     let (mut clients, mut lives) = (Vec::new(), Vec::new());
     for _ in 0..args.subscribers {
         let client = place.client().await?;
-        lives.push(follow(&client, &query(&writer.items, 0))?);
+        lives.push(follow(&client, &query(&writer.items, 1, 0))?);
         clients.push(client);
     }
     for live in &mut lives {

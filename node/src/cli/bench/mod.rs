@@ -101,14 +101,15 @@ Users, posts and comments with ten fields each. What must be reached is said for
     #[command(after_help = "\
 Examples:
   halcyon bench live
-  halcyon bench live --entities 2000,20000,200000 --rows 20 --json
+  halcyon bench live --entities 20000,2000000 --rows 20 --json
   halcyon bench live --cluster 127.0.0.1:7700 --tenant demo")]
     Live(live::LiveArgs),
     /// A change that reaches 1,000 different live queries; and 1,000 subscribers of one, beside a bare tonic server
     #[command(after_help = "\
 Examples:
   halcyon bench fanout
-  halcyon bench fanout --queries 5000 --subscribers 100 --connections 8")]
+  halcyon bench fanout --queries 5000 --subscribers 100 --connections 8
+  halcyon bench fanout --crowd 10000")]
     Fanout(fanout::FanoutArgs),
     /// A first load of 100,000 triples; and the bytes to come back after 10 of 20,000 entities changed
     #[command(after_help = "Example:\n  halcyon bench resume --entities 20000 --changed 10")]

@@ -29,6 +29,15 @@ pub struct Streams {
     _readers: JoinSet<()>,
 }
 
+/// Whose streams.
+#[derive(Debug, Clone, Copy)]
+pub enum To<'a> {
+    /// A bare server's.
+    Bare,
+    /// A node's sessions, which follow a query, or nothing.
+    Node(&'a Place, Option<&'a str>),
+}
+
 /// A server that does nothing but broadcast, as a child process.
 #[derive(Debug)]
 pub struct Bare {
@@ -39,12 +48,8 @@ pub struct Bare {
 }
 
 impl Streams {
-    /// Opens so many streams on so many connections; those to a node follow a query.
-    pub async fn open(
-        address: &str,
-        (connections, count): (usize, usize),
-        follows: Option<(&Place, &str)>,
-    ) -> Result<Self, Failure> {
+    /// Opens so many streams on so many connections.
+    pub async fn open(address: &str, (connections, count): (usize, usize), to: To<'_>) -> Result<Self, Failure> {
         let mut channels = Vec::new();
         for _ in 0..connections {
             channels.push(channel(address).await?);
@@ -53,7 +58,7 @@ impl Streams {
         let mut readers = JoinSet::new();
         for channel in channels.into_iter().cycle().take(count) {
             let client = SessionsClient::new(channel);
-            let stream = open(client, follows).await?;
+            let stream = open(client, to).await?;
             readers.spawn(read(stream, tell.clone()));
         }
         Ok(Self {
@@ -122,15 +127,12 @@ async fn channel(address: &str) -> Result<Channel, Failure> {
     endpoint.connect().await.map_err(Failure::failed)
 }
 
-async fn open(
-    mut client: SessionsClient<Channel>,
-    follows: Option<(&Place, &str)>,
-) -> Result<Streaming<v1::ConnectResponse>, Failure> {
+async fn open(mut client: SessionsClient<Channel>, to: To<'_>) -> Result<Streaming<v1::ConnectResponse>, Failure> {
     let keyed = |tenant: String| v1::ConnectRequest {
         tenant,
         ..v1::ConnectRequest::default()
     };
-    let Some((place, query)) = follows else {
+    let To::Node(place, query) = to else {
         let stream = client.connect(keyed(String::new())).await;
         return stream.map(tonic::Response::into_inner).map_err(Failure::failed);
     };
@@ -139,6 +141,9 @@ async fn open(
     let first = message(&mut stream).await?;
     let Some(Event::Opened(opened)) = first.event else {
         return Err(Failure::failed("a session did not begin with its name"));
+    };
+    let Some(query) = query else {
+        return Ok(stream);
     };
     let request = v1::SubscribeRequest {
         tenant: place.tenant.clone(),

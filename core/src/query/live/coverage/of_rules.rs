@@ -1,13 +1,12 @@
 //! The entities that rules may derive anything from: those with a triple that some pattern of a rule takes.
 
-use std::collections::BTreeSet;
-
 use super::super::{
     Delta, Derived, Triples,
     entities::{numbers, scan},
     trigger::Trigger,
 };
 use crate::{
+    collections::BTreeSet,
     graph::Triple,
     query::{
         logic::Term as Place,
