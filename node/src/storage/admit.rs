@@ -96,12 +96,14 @@ impl TenantWork<'_, '_> {
         Ok(Lookup::New)
     }
 
-    /// Places of changes that lose to a tombstone or to an unknown entity, and whether any entity was unknown.
+    /// Places of changes that lose to a tombstone, to an unknown entity or to what was collected, and whether any entity
+    /// was unknown.
     fn superseded(&mut self, set: &ChangeSet) -> Result<(Vec<u32>, bool), StorageError> {
         let mut created: Option<BTreeSet<&EntityId>> = None;
         let mut superseded = Vec::new();
         let mut unknown = false;
         let mut last: Option<(&EntityId, Standing)> = None;
+        let may_be_late = set.timestamp.get_time().0 <= self.state.traced;
         for (place, change) in (0..).zip(&set.changes) {
             let Some(subject) = change.subject() else { continue };
             let standing = match last {
@@ -110,11 +112,11 @@ impl TenantWork<'_, '_> {
                     let found = self.find_subject(subject)?;
                     match found {
                         Some(id) if self.is_deleted(id)? => Standing::Deleted,
-                        Some(_) => Standing::Known,
+                        Some(id) => Standing::Held(id),
                         None => {
                             let created = created.get_or_insert_with(|| creations(set));
                             if created.contains(subject) {
-                                Standing::Known
+                                Standing::Created
                             } else {
                                 Standing::Unknown
                             }
@@ -123,8 +125,13 @@ impl TenantWork<'_, '_> {
                 }
             };
             last = Some((subject, standing));
-            let is_delete = matches!(change, Change::Delete { .. });
-            if standing == Standing::Deleted || standing == Standing::Unknown && !is_delete {
+            let loses = match standing {
+                Standing::Held(id) => may_be_late && self.is_too_late(id, change, &set.timestamp)?,
+                Standing::Created => false,
+                Standing::Deleted => true,
+                Standing::Unknown => !matches!(change, Change::Delete { .. }),
+            };
+            if loses {
                 superseded.push(place);
                 unknown |= standing == Standing::Unknown;
             }
@@ -141,8 +148,10 @@ enum Lookup {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Standing {
-    /// Held, or created by the set itself.
-    Known,
+    /// By its number.
+    Held(u32),
+    /// By the set itself.
+    Created,
     Deleted,
     Unknown,
 }

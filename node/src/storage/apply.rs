@@ -20,8 +20,8 @@ use super::{
     command::{Command, CommitCommand},
     facts::{LocalTag, LocalTime},
     keys::{self, Place},
-    merge::{CREATED, CellRef, Write},
-    state::{Prepared, TenantState},
+    merge::{CREATED, CellRef, Write, own_field},
+    state::TenantState,
     tables::Table,
     types::{CellKey, DeltaBatch, ResumeToken, StorageError},
     work::{TenantWork, Work},
@@ -52,9 +52,8 @@ impl Work<'_> {
                 work.state.summary.seen.join(vector);
                 Ok(())
             }),
-            Command::Prepare { epoch, cells } => self.on_tenant(tenant, |work| {
-                let (epoch, cells) = (*epoch, cells.clone());
-                work.state.prepared = Some(Arc::new(Prepared { epoch, cells }));
+            Command::Prepare(prepared) => self.on_tenant(tenant, |work| {
+                work.state.prepared = Some(Arc::clone(prepared));
                 Ok(())
             }),
             Command::Collect { epoch } => self.on_tenant(tenant, |work| work.collect(*epoch)),
@@ -94,7 +93,7 @@ impl TenantWork<'_, '_> {
             self.change(change, write, &mut encoded)?;
         }
         for subject in created_bare(set) {
-            self.register(subject, &created(), write, None)?;
+            self.register(subject, &own_field(CREATED), write, None)?;
         }
         let recent = Recent {
             number: set.number,
@@ -316,17 +315,18 @@ impl TenantWork<'_, '_> {
     fn collect(&mut self, epoch: u64) -> Result<(), StorageError> {
         let prepared = self.state.prepared.take();
         let prepared = prepared.expect("a collection is only logged when it was prepared");
+        let barrier = &prepared.barrier;
         for cell in &prepared.cells {
             match cell {
-                CellKey::Tombstone(subject) => self.collect_tombstone(subject)?,
+                CellKey::Tombstone(subject) => self.collect_tombstone(subject, barrier)?,
                 CellKey::Register(subject, predicate) => {
                     if let Some(cell) = self.find_cell(subject, predicate)? {
-                        self.collect_cell(cell, None)?;
+                        self.collect_cell(cell, None, barrier)?;
                     }
                 }
                 CellKey::Element(subject, predicate, value) => {
                     if let Some(cell) = self.find_cell(subject, predicate)? {
-                        self.collect_cell(cell, Some(&key_value(value)))?;
+                        self.collect_cell(cell, Some(&key_value(value)), barrier)?;
                     }
                 }
             }
@@ -372,10 +372,6 @@ fn key_value(value: &Value) -> Vec<u8> {
     let mut short = Vec::new();
     keys::put_value(&mut short, &value.encode());
     short
-}
-
-fn created() -> Predicate {
-    Predicate::new(CREATED).expect("the name is a predicate")
 }
 
 /// The set as it merges, if that is not what it is already. Two targets with one hash only cost the work.

@@ -19,6 +19,7 @@ use prost::bytes::Bytes;
 
 use super::{
     limits::FRAME_BYTES_MAX,
+    state::Prepared,
     types::{CellKey, DeltaBatch},
 };
 
@@ -42,7 +43,7 @@ pub(super) enum Command {
     Commit(CommitCommand),
     Delta(Arc<DeltaBatch>),
     Raise(VersionVector),
-    Prepare { epoch: u64, cells: Vec<CellKey> },
+    Prepare(Arc<Prepared>),
     Collect { epoch: u64 },
 }
 
@@ -52,8 +53,10 @@ const ERASE: u8 = 3;
 const COMMIT: u8 = 4;
 const DELTA: u8 = 5;
 const RAISE: u8 = 6;
-const PREPARE: u8 = 7;
+/// Of earlier releases: without a barrier.
+const PREPARE_ALL: u8 = 7;
 const COLLECT: u8 = 8;
+const PREPARE: u8 = 9;
 
 impl Command {
     /// Appends the command to a frame's payload.
@@ -65,7 +68,7 @@ impl Command {
             Self::Commit(_) => COMMIT,
             Self::Delta(_) => DELTA,
             Self::Raise(_) => RAISE,
-            Self::Prepare { .. } => PREPARE,
+            Self::Prepare(_) => PREPARE,
             Self::Collect { .. } => COLLECT,
         });
         out.extend_from_slice(&tenant.to_bytes());
@@ -79,9 +82,10 @@ impl Command {
             Self::Commit(commit) => commit.put(out),
             Self::Delta(batch) => put_delta(out, batch),
             Self::Raise(vector) => vector.encode_to(out),
-            Self::Prepare { epoch, cells } => {
-                put_varint(out, *epoch);
-                put_cells(out, cells);
+            Self::Prepare(prepared) => {
+                put_varint(out, prepared.epoch);
+                put_cells(out, &prepared.cells);
+                prepared.barrier.encode_to(out);
             }
         }
     }
@@ -99,10 +103,15 @@ impl Command {
             COMMIT => Self::Commit(CommitCommand::read(reader)?),
             DELTA => Self::Delta(Arc::new(read_delta(tenant, reader)?)),
             RAISE => Self::Raise(VersionVector::read(reader)?),
-            PREPARE => Self::Prepare {
+            PREPARE_ALL | PREPARE => Self::Prepare(Arc::new(Prepared {
                 epoch: reader.varint("a collection epoch")?,
                 cells: read_cells(reader)?,
-            },
+                barrier: if kind == PREPARE {
+                    VersionVector::read(reader)?
+                } else {
+                    VersionVector::EMPTY
+                },
+            })),
             COLLECT => Self::Collect {
                 epoch: reader.varint("a collection epoch")?,
             },

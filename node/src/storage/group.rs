@@ -14,6 +14,7 @@ use super::{
     admit::{self, Decision},
     command::{Command, CommitCommand},
     request::{Act, Answer, Request},
+    state::Prepared,
     types::{Admit, AdmitError, Admitted, Commit, GossipOutcome, GossipSet, StorageError, StorageEvent, Via},
     work::Work,
 };
@@ -191,8 +192,12 @@ impl Group<'_, '_> {
                 }
                 // The first round, without a barrier, only asks.
                 if !barrier.is_empty() {
-                    let (epoch, cells) = (*epoch, cells.clone());
-                    self.run(tenant, &Command::Prepare { epoch, cells })?;
+                    let prepared = Prepared {
+                        epoch: *epoch,
+                        cells: cells.clone(),
+                        barrier: barrier.clone(),
+                    };
+                    self.run(tenant, &Command::Prepare(Arc::new(prepared)))?;
                 }
             }
             Act::Collect { epoch } if summary.collection_epoch == *epoch => {}

@@ -3,12 +3,15 @@
 use std::cmp::Ordering;
 
 use halcyon_core::{
+    change::Change,
     clock::Timestamp,
     codec::Reader as Bytes,
     fingerprint::{Fingerprint, Part},
     id::{EntityId, Predicate},
     merge::Outcome,
     mutant::{self, Mutant},
+    value::Value,
+    version_vector::VersionVector,
 };
 
 use super::{
@@ -22,6 +25,17 @@ use super::{
 /// The register that stands for a bare creation: an entity without a field would else be unknown to a replica that
 /// came by catch-up. It is unset, so it never shows; and it is not collected, for it says that something is.
 pub(super) const CREATED: &str = "_entity/created";
+
+/// What is left of collected cells, as removed elements of these fields: of each field, when the last `unset`, or the
+/// last removal of an element, was written that was collected. So one row for a field that was emptied stays as long as
+/// its entity, and a write that comes even later than the collection, and is older, is known to be beaten.
+const UNSET: &str = "_entity/unset";
+const REMOVED: &str = "_entity/removed";
+
+/// Fields of our own: they never show and are not collected.
+fn is_own(predicate: &Predicate) -> bool {
+    matches!(predicate.as_str(), CREATED | UNSET | REMOVED)
+}
 
 /// A cell, by names and by numbers.
 #[derive(Debug, Clone, Copy)]
@@ -140,6 +154,9 @@ impl TenantWork<'_, '_> {
             value: if keys::is_cut(&short) { encoded } else { &[] },
         };
         self.put(Table::Cells, key, stored.encode());
+        if is_own(cell.predicate_name) {
+            self.state.traced = self.state.traced.max(write.at.time);
+        }
         self.index(cell, Some(&short), &stored, encoded)
     }
 
@@ -174,14 +191,20 @@ impl TenantWork<'_, '_> {
     }
 
     /// Forgets a tombstone that every replica holds.
-    pub(super) fn collect_tombstone(&mut self, subject: &EntityId) -> Result<(), StorageError> {
+    pub(super) fn collect_tombstone(
+        &mut self,
+        subject: &EntityId,
+        barrier: &VersionVector,
+    ) -> Result<(), StorageError> {
         let Some(id) = self.find_subject(subject)? else {
             return Ok(());
         };
         let Some(tomb) = self.tomb(id)? else { return Ok(()) };
         let tenant = self.number();
         let place = Place::Tombstone(id);
-        self.note_collected(tomb.tag)?;
+        if !self.may_be_collected(tomb.tag, barrier)? {
+            return Ok(());
+        }
         self.remove(Table::ByOrigin, place.origin_key(tenant, tomb.tag.origin, tomb.tag.seq));
         self.remove(Table::Collectable, place.collectable_key(tenant, tomb.received));
         self.remove(Table::Tombstones, keys::key(tenant, &[u64::from(id)]));
@@ -191,29 +214,96 @@ impl TenantWork<'_, '_> {
         Ok(())
     }
 
-    /// Forgets an unset register or, with its value, a removed element.
-    pub(super) fn collect_cell(&mut self, cell: CellRef<'_>, element: Option<&[u8]>) -> Result<(), StorageError> {
+    /// Forgets an unset register or, with its value, a removed element, but for when it was written.
+    pub(super) fn collect_cell(
+        &mut self,
+        cell: CellRef<'_>,
+        element: Option<&[u8]>,
+        barrier: &VersionVector,
+    ) -> Result<(), StorageError> {
         let key = cell.key(self.number(), element);
         let Some(row) = self.get_of(cell.subject, Table::Cells, &key)? else {
             return Ok(());
         };
         let held = Stored::decode(&row).map_err(damaged("cells"))?;
-        if held.live {
+        if held.live || !self.may_be_collected(held.tag, barrier)? {
             return Ok(());
         }
-        self.note_collected(held.tag)?;
         self.unindex(cell, element, &held, &[])?;
         self.remove(Table::Cells, key);
-        Ok(())
+        let trace = own_field(if element.is_some() { REMOVED } else { UNSET });
+        let field = CellRef {
+            info: self.predicate(&trace)?,
+            predicate_name: &trace,
+            ..cell
+        };
+        let write = Write {
+            at: held.at,
+            tag: held.tag,
+            received: 0,
+        };
+        self.write_element(field, write, &trace_of(cell.predicate_name), false)
     }
 
-    /// Whoever has not heard of this commit will not hear any more of all that it took away.
-    fn note_collected(&mut self, tag: LocalTag) -> Result<(), StorageError> {
+    /// Whether every replica has heard of this commit: of what came since the barrier was drawn some have not. Whoever
+    /// has not heard of it will not hear any more of all that it took away.
+    fn may_be_collected(&mut self, tag: LocalTag, barrier: &VersionVector) -> Result<bool, StorageError> {
         let tag = self.full_tag(tag)?;
+        if !barrier.covers_tag(tag) {
+            return Ok(false);
+        }
         if let Some(collected) = &mut self.state.collected {
             collected.raise(tag);
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Whether a change comes so late that what beat it has been collected: what it writes to is not held, and its field
+    /// was emptied after it. Exact for registers; of a set it is known only when the last of its removals was.
+    pub(super) fn is_too_late(&mut self, subject: u32, change: &Change, at: &Timestamp) -> Result<bool, StorageError> {
+        let (predicate, element) = match change {
+            Change::Set { predicate, .. } => (predicate, None),
+            Change::Add { predicate, value, .. } => (predicate, Some(value)),
+            _ => return Ok(false),
+        };
+        if let Some(field) = self.find_predicate(predicate)? {
+            let tenant = self.number();
+            let register = keys::register_key(tenant, subject, field);
+            let register = self.written_at(subject, &register)?;
+            let is_held = match element {
+                None => register.is_some(),
+                Some(value) => {
+                    let mut short = Vec::new();
+                    keys::put_value(&mut short, &value.encode());
+                    let key = keys::element_key(tenant, subject, field, &short);
+                    register.is_some_and(|register| *at < register) || self.written_at(subject, &key)?.is_some()
+                }
+            };
+            if is_held {
+                return Ok(false);
+            }
+        }
+        let traces: &[&str] = if element.is_some() { &[UNSET, REMOVED] } else { &[UNSET] };
+        for trace in traces {
+            let Some(field) = self.find_predicate(&own_field(trace))? else {
+                continue;
+            };
+            let mut short = Vec::new();
+            keys::put_value(&mut short, &trace_of(predicate));
+            let key = keys::element_key(self.number(), subject, field, &short);
+            if self.written_at(subject, &key)?.is_some_and(|emptied| *at <= emptied) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn written_at(&mut self, subject: u32, key: &[u8]) -> Result<Option<Timestamp>, StorageError> {
+        let Some(row) = self.get_of(subject, Table::Cells, key)? else {
+            return Ok(None);
+        };
+        let held = Stored::decode(&row).map_err(damaged("cells"))?;
+        self.full_time(held.at).map(Some)
     }
 
     /// Whether what says that a fact is gone is held.
@@ -322,7 +412,7 @@ impl TenantWork<'_, '_> {
             let summary = &mut self.state.summary;
             summary.fingerprint = summary.fingerprint.minus(fingerprint(cell, element, encoded, &at));
             summary.triples -= 1;
-        } else if cell.predicate_name.as_str() != CREATED {
+        } else if !is_own(cell.predicate_name) {
             self.remove(Table::Collectable, place.collectable_key(tenant, held.received));
             self.state.summary.tombstones -= 1;
         }
@@ -351,7 +441,7 @@ impl TenantWork<'_, '_> {
             let summary = &mut self.state.summary;
             summary.fingerprint = summary.fingerprint.plus(fingerprint(cell, element, encoded, &at));
             summary.triples += 1;
-        } else if cell.predicate_name.as_str() != CREATED {
+        } else if !is_own(cell.predicate_name) {
             self.put(
                 Table::Collectable,
                 place.collectable_key(tenant, fact.received),
@@ -361,6 +451,16 @@ impl TenantWork<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// A field of our own.
+pub(super) fn own_field(name: &str) -> Predicate {
+    Predicate::new(name).expect("the name is a predicate")
+}
+
+/// The element that stands for a field that was emptied.
+fn trace_of(predicate: &Predicate) -> Vec<u8> {
+    Value::string(predicate.as_str()).encode()
 }
 
 const fn part_of(element: Option<&[u8]>) -> u8 {

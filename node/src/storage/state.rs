@@ -24,6 +24,8 @@ pub(super) struct TenantState {
     /// All that was ever collected, in this replica or before it was filled, has a tag that this covers. `None` while a
     /// replica that is being filled cannot know.
     pub(super) collected: Option<VersionVector>,
+    /// The time of the latest write of which only a trace is left: later writes beat it.
+    pub(super) traced: u64,
     /// The numbers that the next names get.
     pub(super) next: Next,
 }
@@ -44,9 +46,11 @@ pub(super) struct Prepared {
     /// The collection epoch that it leads to.
     pub(super) epoch: u64,
     pub(super) cells: Vec<CellKey>,
+    /// What every replica covers: what came later is not forgotten, even where it is of these cells.
+    pub(super) barrier: VersionVector,
 }
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 impl TenantState {
     /// A tenant that holds nothing yet.
@@ -75,6 +79,7 @@ impl TenantState {
             token: None,
             prepared: None,
             collected: (collection_epoch == 0).then_some(VersionVector::EMPTY),
+            traced: 0,
             next,
         }
     }
@@ -123,11 +128,13 @@ impl TenantState {
         if let Some(prepared) = &self.prepared {
             put_varint(&mut out, prepared.epoch);
             super::command::put_cells(&mut out, &prepared.cells);
+            prepared.barrier.encode_to(&mut out);
         }
         out.push(u8::from(self.collected.is_some()));
         if let Some(collected) = &self.collected {
             collected.encode_to(&mut out);
         }
+        put_varint(&mut out, self.traced);
         out
     }
 
@@ -164,7 +171,7 @@ impl TenantState {
             admitting,
         };
         let token = read_token(&mut reader)?;
-        let prepared = read_prepared(&mut reader)?;
+        let prepared = read_prepared(&mut reader, version)?;
         let collected = match version {
             // Before, nobody noted what was collected.
             1 => Some(if collection_epoch == 0 {
@@ -174,6 +181,11 @@ impl TenantState {
             }),
             _ => read_collected(&mut reader)?,
         };
+        let traced = if version < 3 {
+            0
+        } else {
+            reader.varint("a tenant's record")?
+        };
         reader.finish("a tenant's record")?;
         Ok(Self {
             number,
@@ -182,6 +194,7 @@ impl TenantState {
             token,
             prepared,
             collected,
+            traced,
             next: Next {
                 subject,
                 predicate,
@@ -207,13 +220,19 @@ fn read_token(reader: &mut Reader<'_>) -> Result<Option<Arc<ResumeToken>>, Decod
     })))
 }
 
-fn read_prepared(reader: &mut Reader<'_>) -> Result<Option<Arc<Prepared>>, DecodeError> {
+fn read_prepared(reader: &mut Reader<'_>, version: u8) -> Result<Option<Arc<Prepared>>, DecodeError> {
     if reader.byte("a prepared collection")? == 0 {
         return Ok(None);
     }
     Ok(Some(Arc::new(Prepared {
         epoch: reader.varint("a prepared collection")?,
         cells: super::command::read_cells(reader)?,
+        // Before, it was not written down: then nothing is forgotten, and prepared again.
+        barrier: if version < 3 {
+            VersionVector::EMPTY
+        } else {
+            VersionVector::read(reader)?
+        },
     })))
 }
 

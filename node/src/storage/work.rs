@@ -223,6 +223,14 @@ impl TenantWork<'_, '_> {
         Ok(info)
     }
 
+    /// The predicate's number, if it has one.
+    pub(super) fn find_predicate(&self, predicate: &Predicate) -> Result<Option<u32>, StorageError> {
+        match self.names.predicates.get(predicate) {
+            Some(info) => Ok(Some(info.id)),
+            None => self.find(NameKind::Predicate, predicate.as_str().as_bytes()),
+        }
+    }
+
     /// Notes that elements are written under the predicate.
     pub(super) fn note_elements(&mut self, predicate: &Predicate, info: PredicateInfo) {
         let mut row = vec![1];

@@ -114,6 +114,10 @@ fn to_sets(facts: Vec<Fact>) -> Vec<Bytes> {
         let Some((timestamp, change)) = fact.body.into_change() else {
             continue;
         };
+        // When a field was emptied, of which the rest was collected, is for nodes.
+        if matches!(&change, Change::Remove { predicate, .. } if predicate.is_reserved()) {
+            continue;
+        }
         let (registers, elements) = sets.entry((fact.tag, timestamp)).or_default();
         match change {
             Change::Set { .. } | Change::Unset { .. } => registers.push(change),
