@@ -17,14 +17,28 @@ use crate::{
     transport::{CallError, within},
 };
 
+/// When a client asks whether a second replica holds what it keeps.
+struct Asking {
+    /// How long it waits for that.
+    quiet: Duration,
+    /// When it last asked.
+    asked: Duration,
+    /// The last push was put off: what is kept may have to be pushed again before a node takes what waits.
+    is_put_off: bool,
+}
+
 /// Pushes until the client is closed.
 pub(crate) async fn run(shared: Arc<Shared>) {
-    let mut quiet = HELD_INTERVAL;
+    let mut asking = Asking {
+        quiet: HELD_INTERVAL,
+        asked: Duration::ZERO,
+        is_put_off: false,
+    };
     loop {
         tokio::select! {
             biased;
             () = shared.until_closed() => return,
-            () = turn(&shared, &mut quiet) => {}
+            () = turn(&shared, &mut asking) => {}
         }
     }
 }
@@ -63,15 +77,20 @@ async fn look_around(shared: &Shared, failures: &mut u32) {
 }
 
 /// One push, or a wait for one.
-async fn turn(shared: &Shared, quiet: &mut Duration) {
+async fn turn(shared: &Shared, asking: &mut Asking) {
     let push = shared.state().engine.next_push();
     let Some(push) = push else {
-        if tokio::time::timeout(*quiet, shared.work.notified()).await.is_err() {
-            *quiet = ask_held(shared, *quiet).await;
+        if tokio::time::timeout(asking.quiet, shared.work.notified())
+            .await
+            .is_err()
+        {
+            asking.quiet = ask_held(shared, asking.quiet).await;
         }
         return;
     };
-    *quiet = HELD_INTERVAL;
+    if !asking.is_put_off {
+        asking.quiet = HELD_INTERVAL;
+    }
     let (answer, route, held) = send(shared, push).await;
     let moment = shared.moment();
     let mut outcome = {
@@ -89,7 +108,13 @@ async fn turn(shared: &Shared, quiet: &mut Duration) {
         tracing::error!(%error, "the outbox does not take what an answer changed");
         tokio::time::sleep(BACKOFF_MAX).await;
     }
+    asking.is_put_off = matches!(outcome.next, Next::Wait(_));
     follow(shared, route, outcome.next).await;
+    let now = shared.env.clock.monotonic();
+    if asking.is_put_off && now >= asking.asked + asking.quiet {
+        asking.asked = now;
+        asking.quiet = ask_held(shared, asking.quiet).await;
+    }
 }
 
 async fn send(shared: &Shared, push: Push) -> (Answer, Option<Route>, Option<Held>) {

@@ -80,6 +80,9 @@ pub(super) const DESCRIBED_FRESH: Duration = Duration::from_secs(1);
 /// or less than they: nobody should read "no majority agrees" of a majority that had not been counted.
 pub(super) const JUDGE_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Origins of which clients have seen more than a replica holds. Clients name them; of more, some are asked for later.
+pub(super) const SOUGHT_MAX: usize = 256;
+
 /// How often a leaving replica asks whether the others hold all it has.
 pub(super) const LEAVE_POLL: Duration = Duration::from_millis(250);
 

@@ -189,6 +189,14 @@ impl Replication {
         self.shared.engine(|engine| engine.held(tenant))
     }
 
+    /// What a client has seen, without what no replica holds any more. As long as that is not known, all of it.
+    pub fn attainable(&self, tenant: TenantId, seen: VersionVector) -> VersionVector {
+        let now = self.shared.now();
+        let attainable = self.shared.engine(|engine| engine.attainable(tenant, seen, now));
+        self.shared.wake.notify_one();
+        attainable
+    }
+
     /// Waits until a replica of another region has a commit durable. False when the deadline passes first.
     pub async fn wait_region(&self, tenant: TenantId, tag: Tag, deadline: Duration) -> bool {
         self.shared.wait_region(tenant, tag, deadline).await

@@ -195,12 +195,16 @@ impl Tenants {
         client_vector: VersionVector,
         settings: &Settings,
     ) -> Vec<Result<Admitted, PushError>> {
-        let client_vector = Arc::new(client_vector);
         // A node that covers what the client has seen is never behind it. One that does not finds out set by set.
         let may_be_behind = match self.storage.summary(tenant.id) {
             Ok(Some(own)) => !own.vector.covers(&client_vector),
             Ok(None) | Err(_) => true,
         };
+        let client_vector = Arc::new(if may_be_behind {
+            self.replication.attainable(tenant.id, client_vector)
+        } else {
+            client_vector
+        });
         let mut waiting = BTreeSet::new();
         let mut results = Vec::with_capacity(sets.len());
         let fits = fitting(&sets, settings.push_bytes_max);

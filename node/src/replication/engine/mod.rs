@@ -10,6 +10,7 @@
 mod ask;
 mod digest;
 mod judge;
+mod lost;
 mod plan;
 mod standing;
 mod tenant;

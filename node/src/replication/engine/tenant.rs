@@ -11,12 +11,12 @@ use std::{
 
 use halcyon_core::{
     fingerprint::Fingerprint,
-    id::{NodeId, RegionName, Seq, Tag, TenantId},
+    id::{NodeId, OriginId, RegionName, Seq, Tag, TenantId},
     mutant::{self, Mutant},
     version_vector::VersionVector,
 };
 
-use super::plan::GossipPlan;
+use super::{lost::Sought, plan::GossipPlan};
 use crate::{
     metadata::state::{ReplicaState, Tenant},
     replication::limits::{
@@ -175,6 +175,8 @@ pub struct TenantState {
     pub suspect: bool,
     /// Until when the judgement on that waits for those that could not be compared yet.
     pub judged_by: Option<Duration>,
+    /// What clients have seen, by origin, and this replica lacks.
+    pub sought: BTreeMap<OriginId, Sought>,
     /// Since when origins of removed nodes wait to be closed.
     pub closing_since: Option<Duration>,
     /// Where its sets go.
@@ -343,7 +345,10 @@ impl TenantState {
         if !is_active || filling {
             return self.step_filling(tenant, around, now);
         }
-        self.step_closing(around, now)
+        match self.step_closing(around, now) {
+            Step::Rest => self.step_seeking(around.me, now),
+            step => step,
+        }
     }
 
     /// Another replica of the new epoch takes over what only this one holds; then this one starts from nothing.

@@ -13,7 +13,7 @@ use crate::{
     metadata::state::ReplicaState::{Active, Joining, Leaving},
     replication::{
         fixtures,
-        limits::{CLOSE_WAIT, DESCRIBED_FRESH, JUDGE_PATIENCE, TASKS_MAX},
+        limits::{CALL_DEADLINE, CLOSE_WAIT, DESCRIBED_FRESH, JUDGE_PATIENCE, TASKS_MAX},
     },
 };
 
@@ -21,6 +21,7 @@ const ME: NodeId = NodeId(1);
 const TWO: NodeId = NodeId(2);
 const THREE: NodeId = NodeId(3);
 const AT: Duration = Duration::from_secs(100);
+const MS: Duration = Duration::from_millis(1);
 
 fn vector(seqs: &[(u64, u64)]) -> VersionVector {
     let tag = |&(node, seq): &(u64, u64)| tag(node, seq);
@@ -448,4 +449,36 @@ fn check_judgement(others: &[u128], is_filled_again: bool, told: &str) {
     );
     let gives_up = next == [Action::SetAdmitting(false)];
     assert_eq!(gives_up, is_filled_again, "{told}: {next:?}");
+}
+
+#[test]
+fn what_clients_have_seen_and_nobody_holds_any_more_is_not_waited_for() {
+    let tenant = fixtures::tenant_id();
+    let mut engine = engine(&ALL_ACTIVE, Some(own(&[(1, 4), (2, 5)], true)));
+    let seen = vector(&[(1, 3), (2, 7)]);
+    let ask = |engine: &mut Engine, now| engine.attainable(tenant, seen.clone(), now);
+    assert_eq!(ask(&mut engine, AT), seen, "nobody was asked");
+    // What they say now may have been said before the client saw it.
+    engine.on_known(TWO, tenant, known(&[(2, 5)]), AT + MS);
+    engine.on_known(THREE, tenant, known(&[(2, 5)]), AT + MS);
+    assert_eq!(ask(&mut engine, AT + MS), seen);
+    assert_eq!(actions(&mut engine, AT + MS), []);
+    let later = AT + CALL_DEADLINE + 2 * MS;
+    assert_eq!(actions(&mut engine, later), [Action::Describe(vec![TWO, THREE])]);
+    let two = (TWO, Some(known(&[(2, 5)])));
+    then(&mut engine, Done::Described(vec![two.clone()]), later);
+    assert_eq!(ask(&mut engine, later), seen, "one of them did not answer");
+    let later = later + DESCRIBED_FRESH;
+    assert_eq!(actions(&mut engine, later), [Action::Describe(vec![THREE])]);
+    then(
+        &mut engine,
+        Done::Described(vec![(THREE, Some(known(&[(2, 7)])))]),
+        later,
+    );
+    assert_eq!(ask(&mut engine, later), seen, "one of them holds it");
+    engine.on_known(THREE, tenant, known(&[(2, 5)]), later);
+    assert_eq!(ask(&mut engine, later), vector(&[(1, 3)]));
+    // A later one of the same origin is asked for anew.
+    let more = vector(&[(2, 8)]);
+    assert_eq!(engine.attainable(tenant, more.clone(), later), more);
 }
