@@ -35,6 +35,19 @@ impl Book {
         self.sets.iter().map(|(tag, (_, set))| (*tag, set))
     }
 
+    /// The sets that a client was told of by the number of its own and a tag. A set that was taken long ago, and is
+    /// pushed again, is answered with the tag of the last that its client had there: it is durable by then.
+    pub fn told_of(&self, number: u64, tag: Tag) -> impl Iterator<Item = (Tag, &ChangeSet)> {
+        let there = self.set(tag);
+        let is_it = there.is_some_and(|set| set.number == number);
+        let elsewhere = there.filter(|_| !is_it).map(ChangeSet::client);
+        let tags = elsewhere
+            .into_iter()
+            .flat_map(move |client| self.tags_of(client, number));
+        let tags = is_it.then_some(tag).into_iter().chain(tags);
+        tags.filter_map(|tag| Some((tag, self.set(tag)?)))
+    }
+
     /// Everywhere that a client's set was committed.
     pub fn tags_of(&self, client: ClientId, number: u64) -> impl Iterator<Item = Tag> + '_ {
         self.by_number.get(&(client, number)).into_iter().flatten().copied()

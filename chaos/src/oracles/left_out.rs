@@ -1,5 +1,5 @@
-//! Nothing is left out of an acknowledged set but what a deletion overtook: a node that has not heard of an entity yet
-//! must not take it for one that was deleted and forgotten.
+//! Nothing is left out of an acknowledged set but what a deletion overtook, or the removal of a field that has been
+//! forgotten since: a node that has not heard of an entity yet must not take it for one that was deleted and forgotten.
 //!
 //! Checked for entities that the client itself made and was told of: their creation is in the vector with which it
 //! pushes, so a node that does not know them must know that it lags.
@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use halcyon_core::{
     change::{Change, ChangeSet},
-    id::{EntityId, Tag, TenantId},
+    clock::Timestamp,
+    id::{EntityId, Predicate, Tag, TenantId},
 };
 
 use super::{Event, Evidence, Oracle, ledger::Told};
@@ -18,6 +19,8 @@ use crate::plan::cluster::Client;
 #[derive(Debug, Default)]
 pub(super) struct LeftOut {
     deleted: BTreeSet<(TenantId, EntityId)>,
+    /// When a field was last emptied: by `unset`, or by taking an element out.
+    emptied: BTreeMap<(TenantId, EntityId, Predicate), Timestamp>,
     /// What a client made in this life and was told of, and where it was told that it is.
     made: BTreeMap<Client, BTreeMap<EntityId, Tag>>,
     /// What it put into sets that are not acknowledged, of entities that it had made before.
@@ -37,6 +40,13 @@ impl Oracle for LeftOut {
                     _ => None,
                 });
                 self.deleted.extend(deleted);
+                for change in &set.changes {
+                    if let Change::Unset { subject, predicate } | Change::Remove { subject, predicate, .. } = change {
+                        let field = (*tenant, subject.clone(), predicate.clone());
+                        let last = self.emptied.entry(field).or_insert(set.timestamp);
+                        *last = set.timestamp.max(*last);
+                    }
+                }
             }
             Event::Wrote {
                 client,
@@ -56,13 +66,16 @@ impl Oracle for LeftOut {
                 number,
                 tag,
             } => {
-                let Some(set) = evidence.ledger.book(*tenant).and_then(|book| book.set(*tag)) else {
+                let book = evidence.ledger.book(*tenant);
+                let Some((tag, set)) =
+                    book.and_then(|book| book.told_of(*number, *tag).max_by_key(|(_, set)| set.changes.len()))
+                else {
                     return Ok(());
                 };
                 let written = self.written.remove(&(*client, *number)).unwrap_or_default();
-                self.check(*client, *tenant, (*tag, set), &written, evidence)?;
+                self.check(*client, *tenant, (tag, set), &written, evidence)?;
                 let made = set.changes.iter().filter_map(|change| match change {
-                    Change::Create { subject } => Some((subject.clone(), *tag)),
+                    Change::Create { subject } => Some((subject.clone(), tag)),
                     _ => None,
                 });
                 self.made.entry(*client).or_default().extend(made);
@@ -78,6 +91,15 @@ impl Oracle for LeftOut {
 }
 
 impl LeftOut {
+    /// Whether its field was emptied by a later write. That may have been forgotten, but for when it was written.
+    fn is_emptied(&self, tenant: TenantId, change: &Change, set: &ChangeSet) -> bool {
+        let (Some(subject), Some(predicate)) = (change.subject(), change.predicate()) else {
+            return false;
+        };
+        let field = (tenant, subject.clone(), predicate.clone());
+        self.emptied.get(&field).is_some_and(|last| set.timestamp <= *last)
+    }
+
     fn check(
         &self,
         client: Client,
@@ -97,7 +119,7 @@ impl LeftOut {
                 let book = evidence.ledger.book(tenant);
                 book.is_none_or(|book| book.is_doubtful(*at))
             });
-            if !is_deleted && !is_doubtful {
+            if !is_deleted && !is_doubtful && !self.is_emptied(tenant, change, set) {
                 return Err(format!(
                     "{client} wrote to {subject}, which it had made and nobody deleted; {} holds its set {} without that",
                     Told(tag),

@@ -70,9 +70,10 @@ impl Oracle for Stamps {
                 number,
                 tag,
             } => {
-                let set = evidence.ledger.book(*tenant).and_then(|book| book.set(*tag));
+                let book = evidence.ledger.book(*tenant);
+                let set = book.and_then(|book| book.told_of(*number, *tag).next());
                 let before = self.before.remove(&(*client, *number));
-                if let (Some(set), Some(before)) = (set, before)
+                if let (Some((_, set)), Some(before)) = (set, before)
                     && set.timestamp <= before
                 {
                     return Err(format!(
