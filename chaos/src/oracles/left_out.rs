@@ -1,5 +1,6 @@
-//! Nothing is left out of an acknowledged set but what a deletion overtook, or the removal of a field that has been
-//! forgotten since: a node that has not heard of an entity yet must not take it for one that was deleted and forgotten.
+//! Nothing is left out of an acknowledged set but what a deletion overtook, or, of elements, a later removal from the same
+//! set: a node that has forgotten which element that took out supersedes each. A node that has not heard of an entity yet
+//! must not take it for one that was deleted and forgotten.
 //!
 //! Checked for entities that the client itself made and was told of: their creation is in the vector with which it
 //! pushes, so a node that does not know them must know that it lags.
@@ -19,7 +20,7 @@ use crate::plan::cluster::Client;
 #[derive(Debug, Default)]
 pub(super) struct LeftOut {
     deleted: BTreeSet<(TenantId, EntityId)>,
-    /// When a field was last emptied: by `unset`, or by taking an element out.
+    /// When an element was last taken out of a set.
     emptied: BTreeMap<(TenantId, EntityId, Predicate), Timestamp>,
     /// What a client made in this life and was told of, and where it was told that it is.
     made: BTreeMap<Client, BTreeMap<EntityId, Tag>>,
@@ -41,7 +42,7 @@ impl Oracle for LeftOut {
                 });
                 self.deleted.extend(deleted);
                 for change in &set.changes {
-                    if let Change::Unset { subject, predicate } | Change::Remove { subject, predicate, .. } = change {
+                    if let Change::Remove { subject, predicate, .. } = change {
                         let field = (*tenant, subject.clone(), predicate.clone());
                         let last = self.emptied.entry(field).or_insert(set.timestamp);
                         *last = set.timestamp.max(*last);
@@ -91,9 +92,9 @@ impl Oracle for LeftOut {
 }
 
 impl LeftOut {
-    /// Whether its field was emptied by a later write. That may have been forgotten, but for when it was written.
+    /// Whether it puts an element into a set from which one was taken out later. Which one may have been forgotten.
     fn is_emptied(&self, tenant: TenantId, change: &Change, set: &ChangeSet) -> bool {
-        let (Some(subject), Some(predicate)) = (change.subject(), change.predicate()) else {
+        let Change::Add { subject, predicate, .. } = change else {
             return false;
         };
         let field = (tenant, subject.clone(), predicate.clone());

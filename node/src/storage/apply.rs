@@ -171,9 +171,10 @@ impl TenantWork<'_, '_> {
         subject: &'n EntityId,
         predicate: &'n Predicate,
     ) -> Result<Option<CellRef<'n>>, StorageError> {
-        match self.find_subject(subject)? {
-            Some(_) => self.cell(subject, predicate),
-            None => Ok(None),
+        // A name must not get a number where nothing is logged that gives it the same after a restart.
+        match (self.find_subject(subject)?, self.find_predicate(predicate)?) {
+            (Some(_), Some(_)) => self.cell(subject, predicate),
+            _ => Ok(None),
         }
     }
 
@@ -315,7 +316,7 @@ impl TenantWork<'_, '_> {
     fn collect(&mut self, epoch: u64) -> Result<(), StorageError> {
         let prepared = self.state.prepared.take();
         let prepared = prepared.expect("a collection is only logged when it was prepared");
-        let barrier = &prepared.barrier;
+        let barrier = prepared.barrier.as_ref();
         for cell in &prepared.cells {
             match cell {
                 CellKey::Tombstone(subject) => self.collect_tombstone(subject, barrier)?,
@@ -336,21 +337,22 @@ impl TenantWork<'_, '_> {
         Ok(())
     }
 
-    /// Whether all of these are held as gone.
+    /// Whether none of them shows. What is not held either was forgotten, or will be heard of before a barrier is covered
+    /// that whoever asks for it covered as well.
     pub(super) fn are_gone(&mut self, cells: &[CellKey]) -> Result<bool, StorageError> {
         for cell in cells {
             let gone = match cell {
                 CellKey::Tombstone(subject) => match self.find_subject(subject)? {
                     Some(id) => self.tomb(id)?.is_some(),
-                    None => false,
+                    None => true,
                 },
                 CellKey::Register(subject, predicate) => match self.find_cell(subject, predicate)? {
                     Some(cell) => self.is_gone(cell, None)?,
-                    None => false,
+                    None => true,
                 },
                 CellKey::Element(subject, predicate, value) => match self.find_cell(subject, predicate)? {
                     Some(cell) => self.is_gone(cell, Some(&key_value(value)))?,
-                    None => false,
+                    None => true,
                 },
             };
             if !gone {

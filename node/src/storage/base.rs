@@ -15,8 +15,9 @@ use super::{
 };
 use crate::env::RedbFile;
 
-/// The version of everything under a storage directory: tables, rows, log.
-pub(super) const FORMAT: u64 = 1;
+/// The version of everything under a storage directory: tables, rows, log. 2: what is prepared for a collection has its
+/// barrier, and unset registers are not collected.
+pub(super) const FORMAT: u64 = 2;
 
 /// In `META` when a fold has removed an erased tenant's rows and their bytes may still be in the files.
 pub(super) const ERASED: &str = "erased";
@@ -140,7 +141,8 @@ impl Index {
             match found {
                 Some(FORMAT) => return Ok(()),
                 Some(found) if found > FORMAT => return Err(OpenError::NewerFormat { found }),
-                // A step from format 1 to 2 goes here, and sets the format as it ends.
+                // From 1 to 2: tenants' records and log entries say which they are and are read as they stand, and an
+                // unset register of format 1 leaves what is collected when its turn comes. Nothing is rewritten.
                 Some(_) => {}
                 None => {
                     meta.insert("log", log_id).map_err(disk_error)?;

@@ -68,6 +68,7 @@ impl Command {
             Self::Commit(_) => COMMIT,
             Self::Delta(_) => DELTA,
             Self::Raise(_) => RAISE,
+            Self::Prepare(prepared) if prepared.barrier.is_none() => PREPARE_ALL,
             Self::Prepare(_) => PREPARE,
             Self::Collect { .. } => COLLECT,
         });
@@ -85,7 +86,9 @@ impl Command {
             Self::Prepare(prepared) => {
                 put_varint(out, prepared.epoch);
                 put_cells(out, &prepared.cells);
-                prepared.barrier.encode_to(out);
+                if let Some(barrier) = &prepared.barrier {
+                    barrier.encode_to(out);
+                }
             }
         }
     }
@@ -107,9 +110,9 @@ impl Command {
                 epoch: reader.varint("a collection epoch")?,
                 cells: read_cells(reader)?,
                 barrier: if kind == PREPARE {
-                    VersionVector::read(reader)?
+                    Some(VersionVector::read(reader)?)
                 } else {
-                    VersionVector::EMPTY
+                    None
                 },
             })),
             COLLECT => Self::Collect {

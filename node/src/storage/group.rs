@@ -186,7 +186,8 @@ impl Group<'_, '_> {
                 self.events.push(StorageEvent::CaughtUp(tenant));
             }
             Act::Prepare { epoch, cells, barrier } => {
-                let ready = summary.vector.covers(barrier) && summary.collection_epoch < *epoch;
+                // Who has not forgotten yet what the epoch before asks for must not write something else in its place.
+                let ready = summary.vector.covers(barrier) && summary.collection_epoch + 1 == *epoch;
                 if !ready || !self.work.on_tenant(tenant, |work| work.are_gone(cells))? {
                     return Ok(false);
                 }
@@ -195,7 +196,7 @@ impl Group<'_, '_> {
                     let prepared = Prepared {
                         epoch: *epoch,
                         cells: cells.clone(),
-                        barrier: barrier.clone(),
+                        barrier: Some(barrier.clone()),
                     };
                     self.run(tenant, &Command::Prepare(Arc::new(prepared)))?;
                 }

@@ -26,15 +26,14 @@ use super::{
 /// came by catch-up. It is unset, so it never shows; and it is not collected, for it says that something is.
 pub(super) const CREATED: &str = "_entity/created";
 
-/// What is left of collected cells, as removed elements of these fields: of each field, when the last `unset`, or the
-/// last removal of an element, was written that was collected. So one row for a field that was emptied stays as long as
-/// its entity, and a write that comes even later than the collection, and is older, is known to be beaten.
-const UNSET: &str = "_entity/unset";
+/// What is left of collected elements, as removed elements of this field: of each set, when the last removal was written
+/// that was collected. So one row for a set stays as long as its entity, and an `add` that comes even later than the
+/// collection, and is older, is known to be beaten.
 const REMOVED: &str = "_entity/removed";
 
 /// Fields of our own: they never show and are not collected.
 fn is_own(predicate: &Predicate) -> bool {
-    matches!(predicate.as_str(), CREATED | UNSET | REMOVED)
+    matches!(predicate.as_str(), CREATED | REMOVED)
 }
 
 /// A cell, by names and by numbers.
@@ -107,7 +106,7 @@ impl TenantWork<'_, '_> {
             live: value.is_some(),
             at: write.at,
             tag: write.tag,
-            received: if value.is_some() { 0 } else { write.received },
+            received: 0,
             value: value.unwrap_or_default(),
         };
         self.put(Table::Cells, key, stored.encode());
@@ -194,7 +193,7 @@ impl TenantWork<'_, '_> {
     pub(super) fn collect_tombstone(
         &mut self,
         subject: &EntityId,
-        barrier: &VersionVector,
+        barrier: Option<&VersionVector>,
     ) -> Result<(), StorageError> {
         let Some(id) = self.find_subject(subject)? else {
             return Ok(());
@@ -214,24 +213,34 @@ impl TenantWork<'_, '_> {
         Ok(())
     }
 
-    /// Forgets an unset register or, with its value, a removed element, but for when it was written.
+    /// Forgets a removed element, but for when it was taken out. An unset register stays: it says when it was emptied.
     pub(super) fn collect_cell(
         &mut self,
         cell: CellRef<'_>,
         element: Option<&[u8]>,
-        barrier: &VersionVector,
+        barrier: Option<&VersionVector>,
     ) -> Result<(), StorageError> {
         let key = cell.key(self.number(), element);
         let Some(row) = self.get_of(cell.subject, Table::Cells, &key)? else {
             return Ok(());
         };
         let held = Stored::decode(&row).map_err(damaged("cells"))?;
-        if held.live || !self.may_be_collected(held.tag, barrier)? {
+        if held.live || is_own(cell.predicate_name) {
             return Ok(());
         }
-        self.unindex(cell, element, &held, &[])?;
+        let Some(short) = element else {
+            // Of an earlier release, that counted it among what is collected.
+            self.unindex(cell, None, &held, &[])?;
+            let stays = Stored { received: 0, ..held };
+            self.put(Table::Cells, key, stays.encode());
+            return self.index(cell, None, &stays, &[]);
+        };
+        if !self.may_be_collected(held.tag, barrier)? {
+            return Ok(());
+        }
+        self.unindex(cell, Some(short), &held, &[])?;
         self.remove(Table::Cells, key);
-        let trace = own_field(if element.is_some() { REMOVED } else { UNSET });
+        let trace = own_field(REMOVED);
         let field = CellRef {
             info: self.predicate(&trace)?,
             predicate_name: &trace,
@@ -247,9 +256,9 @@ impl TenantWork<'_, '_> {
 
     /// Whether every replica has heard of this commit: of what came since the barrier was drawn some have not. Whoever
     /// has not heard of it will not hear any more of all that it took away.
-    fn may_be_collected(&mut self, tag: LocalTag, barrier: &VersionVector) -> Result<bool, StorageError> {
+    fn may_be_collected(&mut self, tag: LocalTag, barrier: Option<&VersionVector>) -> Result<bool, StorageError> {
         let tag = self.full_tag(tag)?;
-        if !barrier.covers_tag(tag) {
+        if barrier.is_some_and(|barrier| !barrier.covers_tag(tag)) {
             return Ok(false);
         }
         if let Some(collected) = &mut self.state.collected {
@@ -258,59 +267,45 @@ impl TenantWork<'_, '_> {
         Ok(true)
     }
 
-    /// Whether a change comes so late that what beat it has been collected: what it writes to is not held, and its field
-    /// was emptied after it. Exact for registers; of a set it is known only when the last of its removals was.
+    /// Whether an `add` comes so late that what beat it may have been collected: the element is not in the set, and the
+    /// last removal from the set that was collected is as late. Which element that was is not known any more.
     pub(super) fn is_too_late(&mut self, subject: u32, change: &Change, at: &Timestamp) -> Result<bool, StorageError> {
-        let (predicate, element) = match change {
-            Change::Set { predicate, .. } => (predicate, None),
-            Change::Add { predicate, value, .. } => (predicate, Some(value)),
-            _ => return Ok(false),
+        let Change::Add { predicate, value, .. } = change else {
+            return Ok(false);
         };
-        if let Some(field) = self.find_predicate(predicate)? {
-            let tenant = self.number();
-            let register = keys::register_key(tenant, subject, field);
-            let register = self.written_at(subject, &register)?;
-            let is_held = match element {
-                None => register.is_some(),
-                Some(value) => {
-                    let mut short = Vec::new();
-                    keys::put_value(&mut short, &value.encode());
-                    let key = keys::element_key(tenant, subject, field, &short);
-                    register.is_some_and(|register| *at < register) || self.written_at(subject, &key)?.is_some()
-                }
-            };
-            if is_held {
-                return Ok(false);
-            }
+        let tenant = self.number();
+        let Some(traces) = self.find_predicate(&own_field(REMOVED))? else {
+            return Ok(false);
+        };
+        let mut short = Vec::new();
+        keys::put_value(&mut short, &trace_of(predicate));
+        let trace = self.read_cell(subject, &keys::element_key(tenant, subject, traces, &short))?;
+        if trace.is_none_or(|(emptied, _)| emptied < *at) {
+            return Ok(false);
         }
-        let traces: &[&str] = if element.is_some() { &[UNSET, REMOVED] } else { &[UNSET] };
-        for trace in traces {
-            let Some(field) = self.find_predicate(&own_field(trace))? else {
-                continue;
-            };
-            let mut short = Vec::new();
-            keys::put_value(&mut short, &trace_of(predicate));
-            let key = keys::element_key(self.number(), subject, field, &short);
-            if self.written_at(subject, &key)?.is_some_and(|emptied| *at <= emptied) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let Some(field) = self.find_predicate(predicate)? else {
+            return Ok(true);
+        };
+        short.clear();
+        keys::put_value(&mut short, &value.encode());
+        let held = self.read_cell(subject, &keys::element_key(tenant, subject, field, &short))?;
+        Ok(held.is_none_or(|(_, live)| !live))
     }
 
-    fn written_at(&mut self, subject: u32, key: &[u8]) -> Result<Option<Timestamp>, StorageError> {
+    /// When what a cell holds was written, and whether it shows.
+    fn read_cell(&mut self, subject: u32, key: &[u8]) -> Result<Option<(Timestamp, bool)>, StorageError> {
         let Some(row) = self.get_of(subject, Table::Cells, key)? else {
             return Ok(None);
         };
         let held = Stored::decode(&row).map_err(damaged("cells"))?;
-        self.full_time(held.at).map(Some)
+        Ok(Some((self.full_time(held.at)?, held.live)))
     }
 
-    /// Whether what says that a fact is gone is held.
+    /// Whether a cell shows nothing.
     pub(super) fn is_gone(&self, cell: CellRef<'_>, element: Option<&[u8]>) -> Result<bool, StorageError> {
         let key = cell.key(self.number(), element);
         let Some(row) = self.get_of(cell.subject, Table::Cells, &key)? else {
-            return Ok(false);
+            return Ok(true);
         };
         Ok(!Stored::decode(&row).map_err(damaged("cells"))?.live)
     }
@@ -412,7 +407,7 @@ impl TenantWork<'_, '_> {
             let summary = &mut self.state.summary;
             summary.fingerprint = summary.fingerprint.minus(fingerprint(cell, element, encoded, &at));
             summary.triples -= 1;
-        } else if !is_own(cell.predicate_name) {
+        } else if is_collectable(cell, element, held) {
             self.remove(Table::Collectable, place.collectable_key(tenant, held.received));
             self.state.summary.tombstones -= 1;
         }
@@ -441,7 +436,7 @@ impl TenantWork<'_, '_> {
             let summary = &mut self.state.summary;
             summary.fingerprint = summary.fingerprint.plus(fingerprint(cell, element, encoded, &at));
             summary.triples += 1;
-        } else if !is_own(cell.predicate_name) {
+        } else if is_collectable(cell, element, fact) {
             self.put(
                 Table::Collectable,
                 place.collectable_key(tenant, fact.received),
@@ -458,7 +453,13 @@ pub(super) fn own_field(name: &str) -> Predicate {
     Predicate::new(name).expect("the name is a predicate")
 }
 
-/// The element that stands for a field that was emptied.
+/// Whether what says that something is gone is forgotten once every replica holds it. Of a register only what an earlier
+/// release wrote has the moment when it was received.
+fn is_collectable(cell: CellRef<'_>, element: Option<&[u8]>, fact: &Stored<'_>) -> bool {
+    !is_own(cell.predicate_name) && (element.is_some() || fact.received > 0)
+}
+
+/// The element that stands for a set of which a removal was collected.
 fn trace_of(predicate: &Predicate) -> Vec<u8> {
     Value::string(predicate.as_str()).encode()
 }

@@ -24,7 +24,7 @@ pub(super) struct TenantState {
     /// All that was ever collected, in this replica or before it was filled, has a tag that this covers. `None` while a
     /// replica that is being filled cannot know.
     pub(super) collected: Option<VersionVector>,
-    /// The time of the latest write of which only a trace is left: later writes beat it.
+    /// The time of the latest removal of which only a trace is left: later writes beat it.
     pub(super) traced: u64,
     /// The numbers that the next names get.
     pub(super) next: Next,
@@ -46,8 +46,9 @@ pub(super) struct Prepared {
     /// The collection epoch that it leads to.
     pub(super) epoch: u64,
     pub(super) cells: Vec<CellKey>,
-    /// What every replica covers: what came later is not forgotten, even where it is of these cells.
-    pub(super) barrier: VersionVector,
+    /// What every replica covers: what came later is not forgotten, even where it is of these cells. Earlier releases
+    /// forgot whatever stood there.
+    pub(super) barrier: Option<VersionVector>,
 }
 
 const VERSION: u8 = 3;
@@ -128,12 +129,9 @@ impl TenantState {
         if let Some(prepared) = &self.prepared {
             put_varint(&mut out, prepared.epoch);
             super::command::put_cells(&mut out, &prepared.cells);
-            prepared.barrier.encode_to(&mut out);
+            put_vector(&mut out, prepared.barrier.as_ref());
         }
-        out.push(u8::from(self.collected.is_some()));
-        if let Some(collected) = &self.collected {
-            collected.encode_to(&mut out);
-        }
+        put_vector(&mut out, self.collected.as_ref());
         put_varint(&mut out, self.traced);
         out
     }
@@ -179,7 +177,7 @@ impl TenantState {
             } else {
                 summary.vector.clone()
             }),
-            _ => read_collected(&mut reader)?,
+            _ => read_vector(&mut reader)?,
         };
         let traced = if version < 3 {
             0
@@ -227,17 +225,19 @@ fn read_prepared(reader: &mut Reader<'_>, version: u8) -> Result<Option<Arc<Prep
     Ok(Some(Arc::new(Prepared {
         epoch: reader.varint("a prepared collection")?,
         cells: super::command::read_cells(reader)?,
-        // Before, it was not written down: then nothing is forgotten, and prepared again.
-        barrier: if version < 3 {
-            VersionVector::EMPTY
-        } else {
-            VersionVector::read(reader)?
-        },
+        barrier: if version < 3 { None } else { read_vector(reader)? },
     })))
 }
 
-fn read_collected(reader: &mut Reader<'_>) -> Result<Option<VersionVector>, DecodeError> {
-    match reader.byte("what was collected")? {
+fn put_vector(out: &mut Vec<u8>, vector: Option<&VersionVector>) {
+    out.push(u8::from(vector.is_some()));
+    if let Some(vector) = vector {
+        vector.encode_to(out);
+    }
+}
+
+fn read_vector(reader: &mut Reader<'_>) -> Result<Option<VersionVector>, DecodeError> {
+    match reader.byte("a vector that may be missing")? {
         0 => Ok(None),
         _ => Ok(Some(VersionVector::read(reader)?)),
     }

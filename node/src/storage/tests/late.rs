@@ -86,19 +86,15 @@ fn shown(replica: &Replica) -> String {
 }
 
 #[test]
-fn a_write_that_comes_after_what_beat_it_was_collected_does_not_show() {
+fn an_add_that_comes_after_what_beat_it_was_collected_is_superseded_and_does_not_show() {
     run(async {
         let replica = Replica::new(1, 1).await;
-        let first = vec![
-            create(1),
-            set("a/text", "old"),
-            set("a/kept", "k"),
-            add("a/tags", "x"),
-            add("a/tags", "y"),
-        ];
+        let mut first = vec![create(1), set("a/text", "old"), set("a/kept", "k")];
+        first.extend(["x", "y", "w"].map(|element| add("a/tags", element)));
         write(&replica, &at(10, 7, first)).await;
-        write(&replica, &at(20, 7, vec![unset("a/text"), remove("a/tags", "x")])).await;
-        assert_eq!(prepare(&replica, 1).await.len(), 2);
+        let second = vec![unset("a/text"), remove("a/tags", "x"), remove("a/tags", "w")];
+        write(&replica, &at(20, 7, second)).await;
+        assert_eq!(prepare(&replica, 1).await.len(), 2, "an unset register stays");
         collect(&replica, 1).await;
         assert_eq!(replica.storage.summary(tenant()).unwrap().unwrap().tombstones, 0);
         // It survives a restart, and goes to who is filled later.
@@ -106,24 +102,99 @@ fn a_write_that_comes_after_what_beat_it_was_collected_does_not_show() {
         let filled = Replica::new(2, 1).await;
         catch_up(&filled, &replica, u64::MAX).await;
         for replica in [&replica, &filled] {
-            //     changes of another client, written at 15                             what loses
-            let cases: [(Vec<Change>, &[u32]); 5] = [
-                (vec![set("a/text", "late")], &[0]),
-                (vec![set("a/new", "late"), add("a/tags", "x")], &[1]),
-                (vec![add("a/text", "z"), add("a/tags", "y"), add("a/more", "m")], &[0]),
-                (vec![unset("a/text"), set("a/kept", "later")], &[]),
-                (vec![create(2), set("a/fresh", "f")], &[]),
+            //     changes of another client, and when                                          what is superseded
+            let cases: [(u64, Vec<Change>, &[u32]); 8] = [
+                (15, vec![set("a/text", "late"), add("a/text", "z")], &[]),
+                (15, vec![set("a/new", "late"), add("a/tags", "x")], &[1]),
+                // It is in the set and stays; one of which nobody heard is taken for one that was taken out.
+                (
+                    15,
+                    vec![add("a/tags", "y"), add("a/tags", "v"), add("a/more", "m")],
+                    &[1],
+                ),
+                (
+                    16,
+                    vec![unset("a/text"), remove("a/tags", "w"), set("a/kept", "later")],
+                    &[],
+                ),
+                // A late removal does not make room for what is late as well.
+                (17, vec![set("a/text", "late"), add("a/tags", "w")], &[1]),
+                (19, vec![add("a/tags", "x")], &[0]),
+                (15, vec![create(2), set("a/fresh", "f")], &[]),
+                (15, vec![create(1), add("a/tags", "x")], &[1]),
             ];
-            for (client, (changes, loses)) in (20..).zip(cases) {
+            for (client, (time, changes, loses)) in (20..).zip(cases) {
                 let told = format!("{changes:?}");
-                assert_eq!(write(replica, &at(15, client, changes)).await, loses, "{told}");
+                assert_eq!(write(replica, &at(time, client, changes)).await, loses, "{told}");
             }
-            let expected = "a/fresh=f a/kept=later a/more=m a/new=late a/tags=y";
-            assert_eq!(shown(replica), expected);
+            assert_eq!(shown(replica), "a/fresh=f a/kept=later a/more=m a/new=late a/tags=y");
+            let commits = replica.commits();
+            assert!(
+                !format!("{commits:?}").contains(r#"a/tags"), value: String("x")"#),
+                "{commits:?}"
+            );
             // What was written after it was emptied shows.
-            assert!(write(replica, &at(21, 30, vec![set("a/text", "new")])).await.is_empty());
-            assert!(shown(replica).ends_with("a/text=new"));
+            let later = vec![set("a/text", "new"), add("a/tags", "x")];
+            assert!(write(replica, &at(21, 30, later)).await.is_empty());
+            let expected = "a/fresh=f a/kept=later a/more=m a/new=late a/tags=x a/tags=y a/text=new";
+            assert_eq!(shown(replica), expected);
         }
+    });
+}
+
+/// It gave the field a number that nothing remembered, and the next field got the same.
+#[test]
+fn whoever_is_asked_about_a_field_that_it_does_not_know_gives_it_no_number() {
+    run(async {
+        let replica = Replica::new(1, 1).await;
+        write(&replica, &at(10, 7, vec![create(1)])).await;
+        let unknown = CellKey::Element(subject(1), field("a/tags"), Value::string("x"));
+        let asked = replica
+            .storage
+            .prepare_collection(tenant(), 1, vec![unknown], VersionVector::EMPTY);
+        assert!(asked.await.unwrap());
+        write(&replica, &at(20, 7, vec![set("a/text", "t")])).await;
+        write(&replica, &at(30, 7, vec![set("a/tags", "u")])).await;
+        let replica = replica.again().await;
+        assert_eq!(shown(&replica), "a/tags=u a/text=t");
+    });
+}
+
+#[test]
+fn a_collection_waits_for_who_has_not_forgotten_what_the_one_before_asked_for() {
+    run(async {
+        let replica = Replica::new(1, 1).await;
+        write(&replica, &at(10, 7, vec![create(1), add("a/tags", "x")])).await;
+        write(&replica, &at(20, 7, vec![remove("a/tags", "x")])).await;
+        prepare(&replica, 1).await;
+        let vector = replica.vector();
+        let next = replica.storage.prepare_collection(tenant(), 2, Vec::new(), vector);
+        assert!(!next.await.unwrap());
+        collect(&replica, 1).await;
+        assert_eq!(prepare(&replica, 2).await, []);
+    });
+}
+
+#[test]
+fn what_another_has_forgotten_already_is_collected_here_too() {
+    run(async {
+        let one = Replica::new(1, 1).await;
+        write(&one, &at(10, 7, vec![create(1), create(2), add("a/tags", "x")])).await;
+        let gone = vec![remove("a/tags", "x"), Change::Delete { subject: subject(2) }];
+        write(&one, &at(20, 7, gone)).await;
+        let filled = Replica::new(2, 1).await;
+        catch_up(&filled, &one, u64::MAX).await;
+        prepare(&one, 1).await;
+        collect(&one, 1).await;
+        let cells = prepare(&filled, 1).await;
+        assert_eq!(cells.len(), 2);
+        let asked = one.storage.prepare_collection(tenant(), 2, cells, one.vector());
+        assert!(asked.await.unwrap());
+        // What shows is not gone.
+        write(&one, &at(30, 7, vec![add("a/tags", "x")])).await;
+        let shows = CellKey::Element(subject(1), field("a/tags"), Value::string("x"));
+        let asked = one.storage.prepare_collection(tenant(), 2, vec![shows], one.vector());
+        assert!(!asked.await.unwrap());
     });
 }
 
@@ -131,8 +202,8 @@ fn a_write_that_comes_after_what_beat_it_was_collected_does_not_show() {
 fn a_trace_goes_with_its_entity() {
     run(async {
         let replica = Replica::new(1, 1).await;
-        write(&replica, &at(10, 7, vec![create(1), set("a/text", "old")])).await;
-        write(&replica, &at(20, 7, vec![unset("a/text")])).await;
+        write(&replica, &at(10, 7, vec![create(1), add("a/tags", "x")])).await;
+        write(&replica, &at(20, 7, vec![remove("a/tags", "x")])).await;
         prepare(&replica, 1).await;
         collect(&replica, 1).await;
         write(&replica, &at(30, 7, vec![Change::Delete { subject: subject(1) }])).await;
@@ -149,19 +220,135 @@ fn a_trace_goes_with_its_entity() {
 fn what_comes_after_the_barrier_is_not_collected_with_what_came_before() {
     run(async {
         let one = Replica::new(1, 1).await;
-        write(&one, &at(10, 7, vec![create(1), set("a/text", "old")])).await;
-        write(&one, &at(20, 7, vec![unset("a/text")])).await;
+        write(&one, &at(10, 7, vec![create(1), add("a/tags", "x")])).await;
+        write(&one, &at(20, 7, vec![remove("a/tags", "x")])).await;
         let two = Replica::new(2, 1).await;
         catch_up(&two, &one, u64::MAX).await;
         prepare(&one, 1).await;
         prepare(&two, 1).await;
         // Neither has heard of the other's when both forget.
-        write(&one, &at(30, 8, vec![unset("a/text")])).await;
-        write(&two, &at(25, 9, vec![set("a/text", "between")])).await;
+        write(&one, &at(30, 8, vec![remove("a/tags", "x")])).await;
+        write(&two, &at(25, 9, vec![add("a/tags", "x")])).await;
         collect(&one, 1).await;
         collect(&two, 1).await;
         catch_up(&one, &two, u64::MAX).await;
         catch_up(&two, &one, u64::MAX).await;
         assert_eq!((shown(&one).as_str(), shown(&two).as_str()), ("", ""));
     });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn collections_change_nothing_that_anybody_sees_however_late_writes_come(seed: u64) {
+        run(collecting(seed >> 8));
+    }
+}
+
+/// What a coordinator has offered to all with a barrier.
+struct Offer {
+    cells: Vec<CellKey>,
+    barrier: VersionVector,
+}
+
+/// Three replicas that write, gossip, catch up and collect, each step whenever it likes, show what a model shows that
+/// hears all that was taken and never forgets anything.
+async fn collecting(seed: u64) {
+    let mut random = Random(seed);
+    let mut replicas = Vec::new();
+    for node in 1..=3 {
+        replicas.push(Replica::new(node, seed).await);
+    }
+    let mut clients = Clients::new(seed, false);
+    let mut commits: Vec<Arc<Commit>> = Vec::new();
+    let mut model = MemoryStore::default();
+    let (mut epoch, mut offer) = (0, None);
+    for _ in 0..200 {
+        let at = usize::try_from(random.below(3)).unwrap();
+        let other = usize::try_from(random.below(3)).unwrap();
+        match random.below(100) {
+            0..45 => {
+                replicas[at].storage.admit(admit(&clients.set())).await.unwrap();
+            }
+            45..60 => {
+                let lacking = |commit: &&Arc<Commit>| !replicas[at].vector().covers_tag(commit.tag);
+                if let Some(lacking) = commits.iter().find(lacking) {
+                    let sets = vec![gossip(lacking)];
+                    replicas[at].storage.take_gossip(NodeId(9), sets).await.unwrap();
+                }
+            }
+            60..63 => {
+                let replica = replicas.remove(at).again().await;
+                replicas.insert(at, replica);
+            }
+            63..80 if at != other => pull(&replicas[at], &replicas[other], random.below(5)).await,
+            80..90 => match offer.take() {
+                None => offer = first_round(&replicas, at, epoch + 1).await,
+                Some(made) if all_prepare(&replicas, epoch + 1, &made).await => epoch += 1,
+                made => offer = made,
+            },
+            _ => catch_up_with(&replicas[at], epoch).await,
+        }
+        for commit in replicas[at].commits() {
+            if commit.via == Via::Client {
+                model.apply_set(commit.tag, &commit.set);
+                commits.push(commit);
+            }
+        }
+        check_exact_pairs(&replicas);
+    }
+    for replica in &replicas {
+        catch_up_with(replica, epoch).await;
+    }
+    for (at, other) in [(0, 1), (1, 2), (2, 0), (0, 1), (1, 0), (2, 1), (0, 2)] {
+        pull(&replicas[at], &replicas[other], u64::MAX).await;
+    }
+    for replica in &replicas {
+        assert_eq!(replica.vector(), replicas[0].vector());
+        replica.check(&model);
+    }
+}
+
+fn epoch_of(replica: &Replica) -> u64 {
+    replica.storage.summary(tenant()).unwrap().unwrap().collection_epoch
+}
+
+/// Nobody takes facts from who has collected what it has not.
+async fn pull(to: &Replica, from: &Replica, batches: u64) {
+    if epoch_of(from) <= epoch_of(to) {
+        catch_up(to, from, batches).await;
+    }
+}
+
+/// A replica hears of the epoch that the control plane has come to.
+async fn catch_up_with(replica: &Replica, epoch: u64) {
+    if epoch_of(replica) < epoch {
+        collect(replica, epoch).await;
+    }
+}
+
+async fn first_round(replicas: &[Replica], led_by: usize, epoch: u64) -> Option<Offer> {
+    let all = WallTime(NTP64(u64::MAX));
+    let cells = replicas[led_by].storage.collectable(tenant(), all, 10).unwrap();
+    let mut offer = Offer {
+        cells,
+        barrier: VersionVector::EMPTY,
+    };
+    if !all_prepare(replicas, epoch, &offer).await {
+        return None;
+    }
+    for replica in replicas {
+        offer.barrier.join(&replica.vector());
+    }
+    Some(offer)
+}
+
+async fn all_prepare(replicas: &[Replica], epoch: u64, offer: &Offer) -> bool {
+    let mut ready = true;
+    for replica in replicas {
+        let (cells, barrier) = (offer.cells.clone(), offer.barrier.clone());
+        let answer = replica.storage.prepare_collection(tenant(), epoch, cells, barrier);
+        ready &= answer.await.unwrap();
+    }
+    ready && !offer.cells.is_empty()
 }

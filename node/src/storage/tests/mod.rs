@@ -1,6 +1,7 @@
 //! Storage against the in-memory store: one replica, three that gossip and catch up, and disks that lose power.
 
 mod figures;
+mod formats;
 mod late;
 mod queries;
 mod rules;
