@@ -35,6 +35,7 @@ impl Admin for Node {
         set_tenant_setting: SetTenantSettingRequest => TenantDescription,
         create_token: CreateTokenRequest => CreateTokenResponse,
         drain_node: NodeRequest => NodeDescription,
+        undrain_node: NodeRequest => NodeDescription,
         remove_node: RemoveNodeRequest => RemoveNodeResponse,
         status: StatusRequest => StatusResponse,
         list_settings: ListSettingsRequest => ListSettingsResponse,
