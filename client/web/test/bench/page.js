@@ -43,6 +43,20 @@ window.bench = {
   firstLoad: (count) => until(db.issue, ({ data }) => data.length === count, from),
   /** From the client's beginning until the first fifty are on the page. */
   firstResult: (count) => until(top, ({ data }) => data.length === count, from),
+  /** Waits until the disk has so many entities. */
+  onDisk: async (count) => {
+    const name = `halcyon:${options.get("name")}:${options.get("tenant")}`;
+    const database = await new Promise((resolve, reject) => {
+      const request = indexedDB.open(name);
+      request.onsuccess = () => resolve(request.result);
+      request.onerror = () => reject(request.error);
+    });
+    for (let held = 0; held < count; await pause(100)) {
+      const request = database.transaction("f").objectStore("f").count();
+      held = await new Promise((resolve) => (request.onsuccess = () => resolve(request.result)));
+    }
+    database.close();
+  },
   /** Has all on the device, so that everything after it is local. */
   loadAll: async (count) => {
     keep(everything);
