@@ -86,7 +86,7 @@ pub struct Dev {
     /// Delete what an earlier start left
     #[arg(long)]
     fresh: bool,
-    /// Issues in the generated tracker; each brings about twenty triples with its comments, and takes about a millisecond
+    /// Issues in the generated tracker; each brings about twenty triples with its comments
     #[arg(long, default_value_t = 8_000)]
     issues: u64,
     /// Do not build or serve the example apps for a browser
