@@ -273,7 +273,7 @@ class Client<S extends Entities, R extends RoomShapes> implements HalcyonClient<
     if (this.#isClosed) return;
     this.#isClosed = true;
     await Promise.allSettled([...this.#writes.values()].map((write) => write.kept));
-    this.#link.close();
+    await this.#link.close();
   }
 
   #checkOpen(): void {

@@ -6,7 +6,8 @@ import type { Preloaded, Settings, ToPage, ToWorker } from "./protocol";
 export interface Port {
   postMessage(message: ToWorker): void;
   onmessage: ((event: MessageEvent<ToPage>) => void) | null;
-  close(): void;
+  /** In Node it resolves when local data can be opened again. */
+  close(): void | Promise<void>;
 }
 
 export interface Files {
@@ -124,7 +125,7 @@ export class Link {
       this.#port.onmessage = null;
       // One that was only slow knows this page twice otherwise.
       this.#port.postMessage({ type: "bye" });
-      this.#port.close();
+      void this.#port.close();
       this.#port = this.#open();
       this.#sayAgain();
     }
@@ -133,11 +134,11 @@ export class Link {
   }
 
   /** Says goodbye. Nothing more is heard. */
-  close(): void {
+  async close(): Promise<void> {
     clearInterval(this.#pings);
     this.#port.onmessage = null;
     this.#port.postMessage({ type: "bye" });
-    this.#port.close();
+    await this.#port.close();
   }
 
   send(message: ToWorker): void {

@@ -127,12 +127,10 @@ export class FileDisk implements Disk {
     await this.#shorten();
   }
 
-  close(): void {
-    this.#last = this.#last.then(async () => {
-      await this.#log.close();
-      await rm(join(this.#directory, "lock"), { force: true });
-    });
-    this.#last.catch(() => undefined);
+  async close(): Promise<void> {
+    await this.#last;
+    await this.#log.close();
+    await rm(join(this.#directory, "lock"), { force: true });
   }
 
   async #append(records: readonly DiskRecord[]): Promise<void> {

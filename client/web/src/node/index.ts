@@ -53,10 +53,9 @@ function localWay(server: Server, wasm: URL): Way {
           on(message);
         });
       },
-      close: () => {
-        queueMicrotask(() => {
-          for (const host of server.hosts()) void host.then((opened) => opened.close());
-        });
+      close: async () => {
+        const hosts = await Promise.allSettled(server.hosts());
+        for (const host of hosts) if (host.status === "fulfilled") await host.value.close();
       },
     };
     const on = server.serve((message) => {

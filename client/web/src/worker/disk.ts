@@ -9,7 +9,7 @@ export interface Disk {
   /** Resolves when the records are kept. */
   keep(records: readonly DiskRecord[]): Promise<void>;
   clear(): Promise<void>;
-  close(): void;
+  close(): void | Promise<void>;
 }
 
 /** The format of the records. A newer one is left alone; of an older one only what waits for a node is taken over. */

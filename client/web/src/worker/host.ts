@@ -158,7 +158,7 @@ export class Host {
       };
     }
     engine.onCrash = (error) => {
-      host.#crashed(error);
+      void host.#crashed(error);
     };
     host.#connector.start();
     globalThis.addEventListener?.("online", wakeAll);
@@ -205,7 +205,7 @@ export class Host {
     if (this.#isEnded) return;
     await this.#kept();
     this.#end();
-    this.#disk.close();
+    await this.#disk.close();
     this.#onEnd();
   }
 
@@ -408,17 +408,17 @@ export class Host {
     } catch (error) {
       page.send({ type: "degraded", error: shapeOf(error) });
     }
-    this.#disk.close();
+    await this.#disk.close();
     this.#onEnd();
     this.#send({ type: "restarted" });
   }
 
   /** The engine is in no state to go on: another one starts from the disk. */
-  #crashed(error: unknown): void {
+  async #crashed(error: unknown): Promise<void> {
     if (this.#isEnded) return;
     this.#end();
-    this.#disk.close();
     this.#send({ type: "degraded", error: shapeOf(error) });
+    await this.#disk.close();
     this.#onEnd();
     this.#send({ type: "restarted" });
   }
