@@ -49,6 +49,8 @@ function localWay(server: Server, wasm: URL): Way {
     const port: Port = {
       onmessage: null,
       postMessage: (message) => {
+        // Its queries go with it, and are here when it comes again.
+        if (message.type === "bye") return;
         queueMicrotask(() => {
           on(message);
         });
