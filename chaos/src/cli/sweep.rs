@@ -120,7 +120,7 @@ impl Sum {
         let report = match report {
             Ok(report) => report,
             Err(problem) => {
-                bar.println(format!("seed {}: {problem}", plan.seed));
+                tell(bar, &format!("seed {}: {problem}", plan.seed));
                 self.broken.push(problem);
                 return;
             }
@@ -133,11 +133,16 @@ impl Sum {
             *self.reached.entry(path.clone()).or_default() += count;
         }
         if let Some(violation) = report.violations.first() {
-            bar.println(format!("seed {}: {violation}", report.seed));
+            tell(bar, &format!("seed {}: {violation}", report.seed));
             self.failed.push(report);
             bar.set_message(format!("{} broken", self.failed.len()));
         }
     }
+}
+
+/// At once, also where no bar is drawn: a sweep that is cut off has told what it found.
+fn tell(bar: &ProgressBar, text: &str) {
+    bar.suspend(|| line(text));
 }
 
 fn show(args: &SweepArgs, sum: &Sum, took: f64) {
