@@ -79,6 +79,11 @@ pub trait Disk: Send + Sync {
 
     /// Runs work that blocks on this disk, away from the tasks that must not wait.
     fn run<'a>(&'a self, work: Box<dyn FnOnce() + Send + 'a>) -> BoxFuture<'a, ()>;
+
+    /// Runs work that takes no longer than a sync of little, which may be too short to be worth a change of threads.
+    fn run_brief<'a>(&'a self, work: Box<dyn FnOnce() + Send + 'a>) -> BoxFuture<'a, ()> {
+        self.run(work)
+    }
 }
 
 /// Who may read a small file.
@@ -156,6 +161,14 @@ impl Env {
         let slot = &mut result;
         self.disk.run(Box::new(move || *slot = Some(work()))).await;
         result.expect("Disk::run runs the work before it completes")
+    }
+
+    /// Runs work that takes no longer than a sync of little; see [`Disk::run_brief`].
+    pub async fn run_brief<T: Send, F: FnOnce() -> T + Send>(&self, work: F) -> T {
+        let mut result = None;
+        let slot = &mut result;
+        self.disk.run_brief(Box::new(move || *slot = Some(work()))).await;
+        result.expect("Disk::run_brief runs the work before it completes")
     }
 
     /// 128 random bits.

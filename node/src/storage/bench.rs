@@ -401,6 +401,10 @@ impl Disk for Counted {
     fn run<'a>(&'a self, work: Box<dyn FnOnce() + Send + 'a>) -> BoxFuture<'a, ()> {
         self.disk.run(work)
     }
+
+    fn run_brief<'a>(&'a self, work: Box<dyn FnOnce() + Send + 'a>) -> BoxFuture<'a, ()> {
+        self.disk.run_brief(work)
+    }
 }
 
 impl File for CountedFile {

@@ -11,6 +11,9 @@ pub(super) const QUEUE_BYTES_MAX: usize = 64 << 20;
 /// Payload after which a group commit is closed. Larger groups save no more fsync worth having, and their answers wait.
 pub(super) const GROUP_BYTES: usize = 1 << 20;
 
+/// A request of no more bytes that nobody else waits behind is carried out without giving the core away.
+pub(super) const BRIEF_BYTES: usize = 4 << 10;
+
 /// Bytes of one log frame: a group, whose last request may be a whole delta batch, and what is around it.
 pub(super) const FRAME_BYTES_MAX: usize = 8 << 20;
 

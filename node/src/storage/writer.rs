@@ -23,7 +23,7 @@ use super::{
     command::Command,
     group::{Group, Origins},
     layer::Layer,
-    limits::{ERASE_DELAY, FRAME_BYTES_MAX, GROUP_BYTES, IDLE_FOLD, LAYERS_MAX, QUEUE_MAX, REWRITE_RETRY},
+    limits::{BRIEF_BYTES, ERASE_DELAY, FRAME_BYTES_MAX, GROUP_BYTES, IDLE_FOLD, LAYERS_MAX, QUEUE_MAX, REWRITE_RETRY},
     log::{Frames, Log},
     request::{Answer, Queued, Request},
     rewrite::{Generation, Purge, RewriteError, Rewritten, rewrite},
@@ -186,7 +186,12 @@ impl Writer {
     /// Carries out a group. A request that cannot be merged fails alone: the others are tried again without it.
     async fn commit(&mut self, group: Vec<Queued>) -> Result<(), StorageError> {
         let env = self.env.clone();
-        let merged = env.run_blocking(|| self.merge_and_append(&group)).await?;
+        let is_brief = matches!(&*group, [alone] if alone.bytes <= BRIEF_BYTES) && self.queue.is_empty();
+        let merged = if is_brief {
+            env.run_brief(|| self.merge_and_append(&group)).await?
+        } else {
+            env.run_blocking(|| self.merge_and_append(&group)).await?
+        };
         match merged {
             Appended::Done(merged) => self.finish(group, merged),
             Appended::NoRoom(merged) => {
