@@ -125,7 +125,7 @@ impl Pages {
                 Ok(page) => page,
                 Err(NoPage::Failed(error)) => return Err(error),
                 Err(NoPage::Lost(reason)) => {
-                    self.leave(&at, reason)?;
+                    self.leave(&at, &reason)?;
                     continue;
                 }
             };
@@ -283,7 +283,7 @@ impl Pages {
     }
 
     /// Gives a replica up. The scan begins anew elsewhere, if it still knows what it has given.
-    fn leave(&mut self, at: &Route, reason: String) -> Result<(), ReadError> {
+    fn leave(&mut self, at: &Route, reason: &str) -> Result<(), ReadError> {
         self.moves += 1;
         if self.given.0.is_none() || self.moves > SCAN_MOVES_MAX {
             let last = format!(

@@ -120,7 +120,7 @@ pub struct Reading {
 impl Reading {
     /// The entities of the next triples; `None` after the end.
     #[track_caller]
-    pub fn next(&mut self) -> Option<Vec<String>> {
+    pub fn page(&mut self) -> Option<Vec<String>> {
         let page = runtime().block_on(self.pages.next()).expect("some replica answers");
         page.map(|triples| triples.iter().map(|triple| triple.subject.to_string()).collect())
     }

@@ -151,7 +151,7 @@ impl Rows {
         let is_first = self.widths.is_empty();
         self.widths = widths;
         self.table = table(self.columns.iter().map(String::as_str));
-        let names = if is_first { 0 } else { 1 };
+        let names = usize::from(!is_first);
         text.lines().skip(names).collect::<Vec<_>>().join("\n")
     }
 }

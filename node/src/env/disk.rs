@@ -342,13 +342,13 @@ mod tests {
     async fn the_cost_of_a_hop() {
         const ROUNDS: u32 = 20_000;
         let task = tokio::spawn(async {
-            let start = std::time::Instant::now();
+            let start = Instant::now();
             for _ in 0..ROUNDS {
                 tokio::task::block_in_place(|| std::hint::black_box(()));
                 tokio::task::yield_now().await;
             }
             let in_place = start.elapsed() / ROUNDS;
-            let start = std::time::Instant::now();
+            let start = Instant::now();
             for _ in 0..ROUNDS {
                 tokio::task::spawn_blocking(|| std::hint::black_box(())).await.unwrap();
             }

@@ -27,7 +27,6 @@ use super::{
     limits::{APPEND_BYTES_MAX, LOG_CACHE_BYTES, LOG_QUEUE_MAX},
     log_tail::{Tail, is_empty},
     log_writer::{Done, Slot, Work, Writer, closed, lock},
-    setback::Setbacks,
     tables::{LOG, MARKS},
     types::{Entry, LogId, TypeConfig, Vote},
 };
@@ -42,7 +41,6 @@ pub(super) struct LogStore {
     slot: Slot,
     tail: Arc<Mutex<Tail>>,
     queue: mpsc::Sender<Work>,
-    pub(super) setbacks: Arc<Setbacks>,
 }
 
 impl LogStore {
@@ -59,7 +57,6 @@ impl LogStore {
             slot: Arc::new(RwLock::new(Some(database))),
             tail: Arc::new(Mutex::new(tail)),
             queue,
-            setbacks: Arc::new(Setbacks::load(env)?),
         };
         let writer = Writer {
             env: env.clone(),
@@ -206,13 +203,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
+        lock(&self.tail).truncate_after(last);
         let from = last.map_or(0, |last| last.index() + 1);
-        let committed = {
-            let mut tail = lock(&self.tail);
-            tail.truncate_after(last);
-            tail.committed()
-        };
-        self.setbacks.on_cut(from, committed.map(|place| place.index()));
         self.ask(|done| Work::Truncate(from, done)).await
     }
 

@@ -24,7 +24,6 @@ mod propose;
 mod reconciler;
 pub mod runtime;
 mod server;
-mod setback;
 pub mod settings;
 pub mod state;
 mod state_store;
@@ -58,7 +57,7 @@ use self::{
     types::Raft,
     view::Shared,
 };
-pub use self::{propose::WriteError, server::RaftRpcError, setback::Setback, types::TypeConfig, view::View};
+pub use self::{propose::WriteError, server::RaftRpcError, types::TypeConfig, view::View};
 use crate::peers::Pool;
 
 /// How the control plane runs on this node.

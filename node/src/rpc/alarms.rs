@@ -19,9 +19,6 @@ const OPAQUE: &str = "opaque-change";
 /// The kind of an alarm for a wall clock that is not like the others'.
 const CLOCK: &str = "clock";
 
-/// The kind of an alarm for a control plane that has lost what it had decided.
-const SETBACK: &str = "control-plane-setback";
-
 /// What is said of a clock that is half of `drift_max` or more from most of the others; `None` where it is not.
 fn clock_message(lead_ms: i64, drift_max: Duration) -> Option<String> {
     let apart = Duration::from_millis(lead_ms.unsigned_abs());
@@ -100,7 +97,6 @@ impl Rooms {
                 .map(|(tenant, count)| self.opaque_alarm(tenant, count)),
         );
         alarms.extend(self.clock_alarm());
-        alarms.extend(self.setback_alarm());
         self.alarms.set(alarms);
         self.routing.set_alarms(self.alarms.standing());
     }
@@ -115,23 +111,6 @@ impl Rooms {
             kind: CLOCK.to_owned(),
             message,
             since_ms: self.env.clock.wall().unix_millis(),
-        })
-    }
-
-    fn setback_alarm(&self) -> Option<v1::Alarm> {
-        let setback = self.metadata.setback()?;
-        Some(v1::Alarm {
-            node: self.me.0,
-            tenant_id: String::new(),
-            kind: SETBACK.to_owned(),
-            message: format!(
-                "the leader lacks what this node had carried out from index {} to {}: most voters were put back on older \
-                 files. Tenants, keys, settings and nodes of that time are lost to the others. Compare `halcyon tenant \
-                 list`, `settings` and `node list` asked at this node alone (--cluster) with the others', do again what \
-                 they lack, then `halcyon node remove {}` and join it anew in an empty directory",
-                setback.from, setback.committed, self.me
-            ),
-            since_ms: setback.since_ms,
         })
     }
 

@@ -121,11 +121,11 @@ fn a_node_that_was_removed_says_what_to_do() {
     let port = cluster.nodes[1].client_port;
     let reasons = wait::until("n2 hears of it", wait::SOON, || {
         asked(port, "/readyz")
-            .filter(|(status, _)| *status == 503)
+            .filter(|(status, text)| *status == 503 && text.contains("removed"))
             .map(|(_, text)| text)
     });
     assert!(
-        reasons.contains("removed") && reasons.contains("empty directory"),
+        reasons.contains("for good") && reasons.contains("empty directory"),
         "{reasons}"
     );
     // Whoever asks it is sent on, by the command itself where that knows another node.

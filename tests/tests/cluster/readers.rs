@@ -23,19 +23,19 @@ const PAGE: u32 = 500;
 #[test]
 fn output_that_nobody_reads_ends_a_command_and_says_so_where_it_is_lost() {
     let mut cluster = filled(&["eu-west"]);
-    let mut reader_leaves = scan(&cluster, Stdio::piped());
+    let mut reader_leaves = scan(&cluster, Stdio::piped(), "1m");
     let (first, rest) = first_line(&mut reader_leaves);
     assert!(first.starts_with("SUBJECT"), "{first}");
     drop(rest);
     assert_eq!(ended(reader_leaves), (Some(141), String::new()));
 
     let full = OpenOptions::new().write(true).open("/dev/full");
-    let full = scan(&cluster, full.expect("this is Linux").into());
+    let full = scan(&cluster, full.expect("this is Linux").into(), "1m");
     let (code, said) = ended(full);
     assert!(code == Some(1) && said.contains("cannot be written"), "{code:?} {said}");
 
     // What is read is shown as it comes: there is only one node, and it dies in the middle.
-    let mut cut = scan(&cluster, Stdio::piped());
+    let mut cut = scan(&cluster, Stdio::piped(), "15s");
     let (_, mut rest) = first_line(&mut cut);
     cluster.nodes[0].kill();
     let mut shown = String::new();
@@ -60,7 +60,7 @@ fn a_scan_whose_replica_is_lost_goes_on_at_another_and_shows_nothing_twice() {
         let mut pages = program.pages(query.clone());
         let mut shown: Vec<String> = Vec::new();
         let mut lost = None;
-        while let Some(entities) = pages.next() {
+        while let Some(entities) = pages.page() {
             shown.extend(entities);
             if lost.is_none() {
                 let at = program.node();
@@ -125,13 +125,13 @@ fn filled(regions: &[&str]) -> Cluster {
 
 /// Starts a scan of everything at the first node.
 #[track_caller]
-fn scan(cluster: &Cluster, stdout: Stdio) -> Child {
+fn scan(cluster: &Cluster, stdout: Stdio, timeout: &str) -> Child {
     let address = cluster.address(0);
     let variables = [
         ("HALCYON_CLUSTER", address.as_str()),
         ("HALCYON_KEY", cluster.key("notes")),
     ];
-    let arguments = ["scan", "--tenant", "notes", "--all", "--timeout", "2s"];
+    let arguments = ["scan", "--tenant", "notes", "--all", "--timeout", timeout];
     command::piped(&arguments, &variables, stdout)
 }
 
