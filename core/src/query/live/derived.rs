@@ -16,16 +16,14 @@
 //! Source: Gupta, Mumick and Subrahmanian, "Maintaining Views Incrementally" (1993), `DRed`. Left out: aggregates in
 //! heads ([`Refused::Rule`]).
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use super::{
     Budget, Delta, EvalError, Ground, Keyed, Lost, Query, Refused, Shape, Triples,
     solve::{Past, Solver, Tuple},
     trigger::Triggers,
 };
+use crate::collections::{BTreeMap, BTreeSet};
 use crate::query::{
     eval::{Relation, derive},
     logic::{Column, Definition, Rule, RuleId},
