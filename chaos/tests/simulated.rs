@@ -111,11 +111,11 @@ fn a_leader_that_dies_inside_a_commit_writes_no_second_entry_in_its_place() {
 
 /// Each found a bug once: 23 a watch that came back after the deletions of its absence had been collected, and kept what
 /// was deleted; 26 a learner in São Paulo whose entries took longer from Sydney than a heartbeat, so that it never got
-/// them; 123159486 a node that asked again to join, its answer lost, and was refused as its own double; 207 an old write
-/// that came after what beat it had been collected, and showed.
+/// them; 123159486 a node that asked again to join, its answer lost, and was refused as its own double; 207 and 1020 an old
+/// write that came after what beat it had been collected, and showed; 211 a client that had seen what a lost disk took.
 #[test]
 fn seeds_that_found_something_stay_clean() {
-    for seed in ["23", "26", "123159486", "207"] {
+    for seed in ["23", "26", "123159486", "207", "211", "1020"] {
         clean(&["run", "--seed", seed]);
     }
 }
