@@ -324,11 +324,25 @@ mod tests {
         let mut done = false;
         disk.run(Box::new(|| done = true)).await;
         assert!(done);
-        let mut times = 0;
-        for _ in 0..3 {
-            disk.run_brief(Box::new(|| times += 1)).await;
+        // Whatever is slow gives its core away from the next time on.
+        let slow = BRIEF_MAX * 4;
+        let mut runs = Vec::new();
+        for takes in [Duration::ZERO, Duration::ZERO, slow, Duration::ZERO] {
+            let was_quick = disk.is_quick.load(Ordering::Relaxed);
+            let work = || {
+                runs.push(was_quick);
+                let start = now();
+                while now() - start < takes {
+                    std::hint::spin_loop();
+                }
+            };
+            disk.run_brief(Box::new(work)).await;
         }
-        assert_eq!(times, 3);
+        assert_eq!(
+            (runs[0], runs[3]),
+            (false, false),
+            "whether each took its thread: {runs:?}"
+        );
     }
 
     /// Prints what a hop costs either way; behind the choice in `run`.

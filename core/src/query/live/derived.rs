@@ -131,6 +131,19 @@ impl Derived {
         Ok(done)
     }
 
+    /// Solves over the union of before and after.
+    fn over_both<'a, T: Triples + ?Sized>(
+        &'a self,
+        (delta, before): (&'a Delta, &'a Derivation),
+        (store, budget): (&'a T, Budget),
+    ) -> Solver<'a, T> {
+        let past = Past {
+            triples: &delta.removed,
+            tuples: &before.removed,
+        };
+        Solver::new(store, self.ground(budget), past)
+    }
+
     /// Finds the heads that a change may touch, over the union of before and after.
     fn look<T: Triples + ?Sized>(
         &self,
@@ -139,11 +152,7 @@ impl Derived {
         round: &mut Round,
         (store, budget): (&T, Budget),
     ) -> Result<(), Lost> {
-        let past = Past {
-            triples: &delta.removed,
-            tuples: &before.removed,
-        };
-        let mut solver = Solver::new(store, self.ground(budget), past);
+        let mut solver = self.over_both((delta, before), (store, budget));
         let came = delta.added.iter().map(|triple| (triple, true));
         let triples: Vec<_> = came.chain(delta.removed.iter().map(|triple| (triple, false))).collect();
         let came = before.added.iter().map(|tuple| (tuple, true));
@@ -186,11 +195,7 @@ impl Derived {
         round: &mut Round,
         (store, budget): (&T, Budget),
     ) -> Result<(), Lost> {
-        let past = Past {
-            triples: &delta.removed,
-            tuples: &before.removed,
-        };
-        let mut solver = Solver::new(store, self.ground(budget), past);
+        let mut solver = self.over_both((delta, before), (store, budget));
         while let Some((of, tuple)) = round.spreading.pop() {
             for (rule, heads) in self.lead(group, (of, &tuple), &mut solver)? {
                 let held = |head: &Tuple| self.relations[rule.0 as usize].contains(head);
