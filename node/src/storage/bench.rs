@@ -65,7 +65,7 @@ pub struct Singles {
 pub struct Bulk {
     /// Triples written.
     pub triples: u64,
-    /// The rate, the last fold included.
+    /// The rate until all are acknowledged.
     pub triples_per_second: u64,
     /// Bytes of the encoded sets.
     pub payload_bytes: u64,

@@ -62,6 +62,10 @@ impl Load {
             let facts: Vec<Fact> = Fact::set(first, self.triples).collect();
             write(&self.shared, &facts);
         }
+        // What is still to be moved into the table counts here, and not in the row that comes next.
+        let connection = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let moved = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+        moved.expect("the disk takes it");
         self.triples
     }
 
