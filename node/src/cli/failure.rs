@@ -26,6 +26,8 @@ pub struct Failure {
     pub message: String,
     /// What to do about it, where that is known.
     pub advice: Option<String>,
+    /// What programs read of it besides, by name.
+    pub details: Vec<(&'static str, serde_json::Value)>,
 }
 
 impl Failure {
@@ -55,12 +57,19 @@ impl Failure {
         self
     }
 
+    /// The same, with more for programs.
+    pub fn with(mut self, name: &'static str, detail: serde_json::Value) -> Self {
+        self.details.push((name, detail));
+        self
+    }
+
     fn new(exit: Exit, message: impl fmt::Display) -> Self {
         let message = message.to_string();
         Self {
             exit,
             message,
             advice: None,
+            details: Vec::new(),
         }
     }
 }

@@ -292,13 +292,20 @@ async fn run(cli: Cli) -> Result<(), Failure> {
 /// Says what went wrong. With `--json` as JSON too, on stderr, because stdout holds data.
 fn report(failure: &Failure, json: bool) -> ExitCode {
     if json {
-        let error =
-            serde_json::json!({ "error": failure.message, "advice": failure.advice, "exit": failure.exit as u8 });
-        output::note(error.to_string());
+        output::note(told(failure).to_string());
     } else if failure.exit != Exit::Ok {
         output::note(format!("{} {failure}", output::tint_note(output::Tone::Bad, "error:")));
     }
     ExitCode::from(failure.exit as u8)
+}
+
+fn told(failure: &Failure) -> serde_json::Value {
+    let mut told =
+        serde_json::json!({ "error": failure.message, "advice": failure.advice, "exit": failure.exit as u8 });
+    for (name, detail) in &failure.details {
+        told[name] = detail.clone();
+    }
+    told
 }
 
 #[cfg(test)]

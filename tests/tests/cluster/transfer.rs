@@ -8,7 +8,7 @@ use std::{
 
 use halcyon_tests::{cluster::Cluster, command::Running, wait};
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Lines of the file. It has no field for an id, so what was imported is known again by nothing but its place.
 const LINES: usize = 20_000;
@@ -123,6 +123,31 @@ fn a_full_copy_that_is_killed_is_made_whole_by_the_same_command() {
         original["replicas"][0]["fingerprint"]
     );
     assert_eq!(door.get("e3").map(|fields| fields.len()).ok(), Some(0));
+}
+
+#[test]
+fn bad_rows_are_told_to_programs_with_their_lines() {
+    let cluster = boot();
+    let path = cluster.file("bad.csv");
+    fs::write(&path, "id,half\na,0.5\nb\nc,1.5,2\n").expect("a temporary directory can be written to");
+    let path = path.to_str().unwrap_or_default();
+    let arguments = ["import", path, "--type", "line", "--id", "id", "--json"];
+    let refused = cluster.run_keyed(0, "notes", &arguments).fails(1, &[]);
+    let told: Value = serde_json::from_str(&refused.stderr).expect("all that is told is one JSON object");
+    assert_eq!((&told["bad_rows"], &told["exit"]), (&json!(2), &json!(1)), "{told}");
+    let lines = |told: &Value| -> Vec<Value> {
+        let rows = told["first_bad_rows"].as_array().into_iter().flatten();
+        rows.map(|row| row["line"].clone()).collect()
+    };
+    assert_eq!(lines(&told), [3, 4], "{told}");
+    assert!(told["first_bad_rows"][0]["reason"].is_string(), "{told}");
+
+    let without = [&arguments[..], &["--skip-bad"]].concat();
+    let done = cluster.run_keyed(0, "notes", &without).ok();
+    assert_eq!(done.stderr, "");
+    let told = done.json();
+    assert_eq!((&told["rows"], &told["bad_rows"]), (&json!(1), &json!(2)), "{told}");
+    assert_eq!(lines(&told), [3, 4], "{told}");
 }
 
 #[track_caller]

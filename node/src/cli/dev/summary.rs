@@ -1,6 +1,6 @@
 //! What `halcyon dev` says once it runs: where everything is, and what to try next.
 
-use std::{path::Path, time::Duration};
+use std::{env, ffi::OsStr, path::Path, time::Duration};
 
 use serde_json::json;
 
@@ -81,8 +81,25 @@ fn counted_regions(count: usize) -> String {
     format!("{count} of {} regions", REGIONS.len())
 }
 
+/// What makes `halcyon` this program, where a shell would not find it by that name.
+fn alias(program: Option<&Path>, here: Option<&Path>, path: Option<&OsStr>) -> Option<String> {
+    let program = program?;
+    let mut known = env::split_paths(path?).map(|directory| directory.join("halcyon"));
+    if known.any(|known| known.canonicalize().is_ok_and(|known| known == program)) {
+        return None;
+    }
+    let inside = here.and_then(|here| program.strip_prefix(here).ok());
+    let shown = inside.map_or_else(|| program.to_owned(), |inside| Path::new(".").join(inside));
+    Some(format!("alias halcyon='{}'", shown.display()))
+}
+
 fn try_next(args: &Dev, key: &Path, credential: &Path, demo: Demo) -> Vec<String> {
     let mut commands = Vec::new();
+    commands.extend(alias(
+        env::current_exe().ok().as_deref(),
+        env::current_dir().ok().as_deref(),
+        env::var_os("PATH").as_deref(),
+    ));
     // With the defaults the command finds everything by itself.
     let is_default = args.data == Path::new("halcyon-dev") && args.port == 7700;
     if !is_default {
@@ -108,4 +125,26 @@ fn try_next(args: &Dev, key: &Path, credential: &Path, demo: Demo) -> Vec<String
         format!("halcyon verify --tenant {DEV_TENANT} --wait 5s"),
     ]);
     commands
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_program_that_no_shell_finds_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        let program = root.join("halcyon");
+        fs::write(&program, "").unwrap();
+        let path = |of: &Path| env::join_paths([Path::new("/nowhere"), of]).unwrap();
+        let told = |here: &Path, path: &OsStr| alias(Some(&program), Some(here), Some(path));
+        assert_eq!(told(&root, &path(&root)), None);
+        let elsewhere = path(Path::new("/elsewhere"));
+        assert_eq!(told(&root, &elsewhere).as_deref(), Some("alias halcyon='./halcyon'"));
+        let whole = format!("alias halcyon='{}'", program.display());
+        assert_eq!(told(Path::new("/elsewhere"), &elsewhere), Some(whole));
+    }
 }

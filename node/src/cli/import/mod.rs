@@ -135,7 +135,7 @@ pub async fn run(args: ImportArgs, globals: &Globals) -> Result<(), Failure> {
         mapping,
         rows: survey.rows,
     };
-    let bad = check_rows(&plan, args.skip_bad)?;
+    let bad = check_rows(&plan, &args, globals)?;
     let mut journal = Journal::open(&args.file, import_id(&args, &options, &survey));
     if args.restart {
         journal.restart();
@@ -151,7 +151,7 @@ pub async fn run(args: ImportArgs, globals: &Globals) -> Result<(), Failure> {
     client.close().await;
     let sent = sent?;
     journal.finish();
-    report(&args, globals, &sent, bad);
+    report(&args, globals, &sent, &bad);
     Ok(())
 }
 
@@ -172,27 +172,48 @@ pub fn changes_bytes(changes: &[Change]) -> usize {
     changes.iter().map(|change| CHANGE_OVERHEAD + value(change)).sum()
 }
 
-fn check_rows(plan: &Plan, skip_bad: bool) -> Result<u64, Failure> {
-    let mut bad = 0;
+/// The bad rows of a file: how many, and the first of them.
+#[derive(Debug, Default)]
+struct BadRows {
+    count: u64,
+    first: Vec<BadRow>,
+}
+
+impl BadRows {
+    /// The first of them, for programs.
+    fn json(&self) -> serde_json::Value {
+        let row = |bad: &BadRow| json!({ "line": bad.line, "reason": bad.reason });
+        self.first.iter().map(row).collect()
+    }
+}
+
+fn check_rows(plan: &Plan, args: &ImportArgs, globals: &Globals) -> Result<BadRows, Failure> {
+    let mut bad = BadRows::default();
     let rows = rows::open(&plan.path, plan.format).map_err(file_failure)?;
     for (row, at) in rows.zip(0..) {
         if let Err(error) = row_changes(plan, at, row) {
-            bad += 1;
-            if bad <= BAD_ROWS_SHOWN as u64 {
-                output::note(format!("{}: {error}", plan.path.display()));
+            bad.count += 1;
+            if bad.first.len() < BAD_ROWS_SHOWN {
+                if !globals.json {
+                    output::note(format!("{}: {error}", plan.path.display()));
+                }
+                bad.first.push(error);
             }
         }
     }
-    if bad > BAD_ROWS_SHOWN as u64 {
-        output::note(format!("... and {} more", output::count(bad - BAD_ROWS_SHOWN as u64)));
+    let more = bad.count - bad.first.len() as u64;
+    if more > 0 && !globals.json {
+        output::note(format!("... and {} more", output::count(more)));
     }
-    if bad > 0 && !skip_bad {
-        let rows = output::plural(bad, "bad row", "bad rows");
+    if bad.count > 0 && !args.skip_bad {
+        let rows = output::plural(bad.count, "bad row", "bad rows");
         return Err(Failure::failed(format_args!(
             "{rows} of {}; nothing was written",
             output::count(plan.rows)
         ))
-        .advise("mend the file, or add --skip-bad to leave them out"));
+        .advise("mend the file, or add --skip-bad to leave them out")
+        .with("bad_rows", json!(bad.count))
+        .with("first_bad_rows", bad.json()));
     }
     Ok(bad)
 }
@@ -234,10 +255,11 @@ fn import_id(args: &ImportArgs, options: &FieldOptions, survey: &Survey) -> Impo
     }
 }
 
-fn report(args: &ImportArgs, globals: &Globals, sent: &send::Sent, bad: u64) {
+fn report(args: &ImportArgs, globals: &Globals, sent: &send::Sent, bad: &BadRows) {
     if globals.json {
         output::json(&json!({
-            "rows": sent.rows, "changes": sent.changes, "change_sets": sent.sets, "bad_rows": bad,
+            "rows": sent.rows, "changes": sent.changes, "change_sets": sent.sets, "bad_rows": bad.count,
+            "first_bad_rows": bad.json(),
             "superseded": sent.superseded, "superseded_lines": sent.superseded_lines,
             "seconds": sent.took.as_secs_f64(),
         }));
@@ -252,8 +274,8 @@ fn report(args: &ImportArgs, globals: &Globals, sent: &send::Sent, bad: u64) {
         output::plural(sent.changes, "change", "changes"),
         output::plural(sent.sets, "change set", "change sets"),
     ));
-    if bad > 0 {
-        output::line(format!("{} left out", output::plural(bad, "bad row", "bad rows")));
+    if bad.count > 0 {
+        output::line(format!("{} left out", output::plural(bad.count, "bad row", "bad rows")));
     }
     if sent.superseded > 0 {
         let lines: Vec<String> = sent.superseded_lines.iter().map(u64::to_string).collect();

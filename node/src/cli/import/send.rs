@@ -96,11 +96,11 @@ pub async fn send(plan: &Plan, client: &Client, journal: &mut Journal, patience:
         // With `region` acknowledgement more may be durable in one region.
         return Err(Failure {
             message: format!("{}; {rows} acknowledged", failure.message),
-            advice: Some(match failure.advice {
+            advice: Some(match &failure.advice {
                 Some(advice) => format!("{advice}. Then run the same command again to go on"),
                 None => "run the same command again to go on".into(),
             }),
-            exit: failure.exit,
+            ..failure
         });
     }
     sender.sent.took = connect::clock().monotonic().saturating_sub(started);
