@@ -11,7 +11,7 @@ async fn remove(cluster: &Cluster, node: u64) {
 }
 
 /// It says so, sends clients elsewhere, and does not start again.
-async fn check_out_of_service(mut place: Place, key: &str) {
+async fn check_out_of_service(mut place: Place, admin: &str, key: &str) {
     eventually("it knows of its removal", async || {
         let reasons = place.node().reasons();
         reasons
@@ -24,6 +24,16 @@ async fn check_out_of_service(mut place: Place, key: &str) {
     let me = place.node().id().0;
     assert_eq!(refusal.code, ErrorCode::WrongRegion, "{refusal:?}");
     assert!(refusal.replicas.iter().all(|replica| replica.node != me), "{refusal:?}");
+    // What it knows of the control plane is of before; an operator is sent on, too.
+    let tenants = with_key(admin, v1::ListTenantsRequest::default());
+    let status = place.admin().list_tenants(tenants).await.unwrap_err();
+    assert_eq!(code(&status), ErrorCode::NodeRemoved, "{status:?}");
+    let export = v1::ExportRequest {
+        tenant: "app".to_owned(),
+        ..v1::ExportRequest::default()
+    };
+    let status = place.admin().export(with_key(admin, export)).await.unwrap_err();
+    assert_eq!(code(&status), ErrorCode::NodeRemoved, "{status:?}");
     let address = place.node().client_address().to_owned();
     let ready = "GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     check(
@@ -56,7 +66,7 @@ async fn a_removed_node_serves_nobody_and_does_not_come_back() {
     away.node.take().unwrap().stop().await;
     remove(&cluster, 3).await;
     away.start(Start::Resume).await.unwrap();
-    check_out_of_service(away, &key).await;
+    check_out_of_service(away, &cluster.admin, &key).await;
 
     // It runs, and a client watches. Where it has the vote, it hands that over.
     let running = cluster.places.remove(1);
@@ -73,7 +83,7 @@ async fn a_removed_node_serves_nobody_and_does_not_come_back() {
     remove(&cluster, 2).await;
     let ended = tokio::time::timeout(PATIENCE, async { while let Ok(Some(_)) = watching.message().await {} });
     ended.await.expect("the watch ends with the membership");
-    check_out_of_service(running, &key).await;
+    check_out_of_service(running, &cluster.admin, &key).await;
 
     // Who is left goes on alone, control plane and all.
     eventually("the one that is left decides", async || {
