@@ -45,6 +45,10 @@ impl Triples for View<'_> {
         self.graph.predicate(number)
     }
 
+    fn predicate_text(&self, number: PredicateNumber) -> Option<Term> {
+        self.graph.predicate_text(number)
+    }
+
     fn predicates(&self) -> Vec<PredicateNumber> {
         self.graph.predicates()
     }

@@ -71,6 +71,8 @@ fn hash_of(code: u8, bytes: &[u8]) -> u32 {
 pub struct Dictionary {
     entities: Names<EntityId>,
     predicates: Names<Predicate>,
+    /// The terms of the predicates' texts, by number.
+    predicate_texts: Vec<Term>,
     texts: Names<Value>,
     /// The first numbers that it gives out.
     entity_first: u32,
@@ -100,7 +102,11 @@ impl Dictionary {
     pub fn intern_predicate(&mut self, predicate: &Predicate) -> PredicateNumber {
         let hash = hash_of(0, predicate.as_str().as_bytes());
         let found = self.predicates.find(hash, |name| name == predicate);
-        PredicateNumber(found.unwrap_or_else(|| self.predicates.add(hash, predicate.clone())))
+        PredicateNumber(found.unwrap_or_else(|| {
+            let text = self.intern(&Value::string(predicate.as_str()));
+            self.predicate_texts.push(text);
+            self.predicates.add(hash, predicate.clone())
+        }))
     }
 
     /// The term of a value, new or not.
@@ -159,6 +165,11 @@ impl Dictionary {
     /// The predicate with this number.
     pub fn predicate(&self, number: PredicateNumber) -> &Predicate {
         &self.predicates.names[number.0 as usize]
+    }
+
+    /// The term of a predicate's text.
+    pub fn predicate_text(&self, number: PredicateNumber) -> Term {
+        self.predicate_texts[number.0 as usize]
     }
 
     /// How many entities have a number, those that are only referred to included.

@@ -22,6 +22,10 @@ impl Triples for Graph {
         self.dictionary.predicate(number).clone()
     }
 
+    fn predicate_text(&self, number: PredicateNumber) -> Option<Term> {
+        Some(self.dictionary.predicate_text(number))
+    }
+
     fn predicates(&self) -> Vec<PredicateNumber> {
         let used = (0_u32..).zip(&self.values).filter(|(_, index)| index.entries.len() > 0);
         used.map(|(number, _)| PredicateNumber(number)).collect()

@@ -80,6 +80,11 @@ pub trait Triples {
     /// The predicate with a number.
     fn predicate(&self, number: PredicateNumber) -> Predicate;
 
+    /// The term of a predicate's text, if the store has one for it.
+    fn predicate_text(&self, number: PredicateNumber) -> Option<Term> {
+        self.term(&Value::string(self.predicate(number).as_str()))
+    }
+
     /// All predicates that have triples.
     fn predicates(&self) -> Vec<PredicateNumber>;
 

@@ -8,7 +8,7 @@ use crate::{
     graph::Dictionary,
     query::{
         answer::Datum,
-        triples::{StoreFailure, Term, Triples},
+        triples::{PredicateNumber, StoreFailure, Term, Triples},
     },
     value::Value,
 };
@@ -141,6 +141,12 @@ impl<'a, T: Triples + ?Sized> Context<'a, T> {
     pub(super) fn term(&self, value: &Value) -> Term {
         let known = self.store.term(value);
         known.unwrap_or_else(|| self.local.borrow_mut().intern(value))
+    }
+
+    /// The term of a predicate's text.
+    pub(super) fn predicate_text(&self, number: PredicateNumber) -> Term {
+        let known = self.store.predicate_text(number);
+        known.unwrap_or_else(|| self.term(&Value::string(self.store.predicate(number).as_str())))
     }
 
     pub(super) fn value(&self, term: Term) -> Value {

@@ -92,7 +92,7 @@ impl LookupRun<'_> {
             self.texts.resize(at + 1, Term::NULL);
         }
         if self.texts[at].is_null() {
-            self.texts[at] = cx.term(&Value::string(cx.store.predicate(number).as_str()));
+            self.texts[at] = cx.predicate_text(number);
         }
         self.texts[at]
     }
