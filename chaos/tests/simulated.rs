@@ -92,6 +92,7 @@ stories! {
     a_node_lags: "lagging-node" at "any";
     a_page_is_copied: "copied-page" at "any";
     power_is_lost_everywhere: "power-lost-everywhere" at "any";
+    clocks_jump_while_clients_are_offline: "clock-jumps-offline" at "any";
 }
 
 #[test]
@@ -102,17 +103,19 @@ fn every_scenario_is_a_test() {
     assert_eq!(listed, STORIES);
 }
 
-/// Found by this seed: a leader that lost an entry which it had already sent led the same term again after its restart,
-/// and wrote another entry in its place.
+/// Found by this seed, whose run was another then (a step was a millisecond): a leader that lost an entry which it had
+/// already sent led the same term again after its restart, and wrote another entry in its place.
 #[test]
 fn a_leader_that_dies_inside_a_commit_writes_no_second_entry_in_its_place() {
     clean(&["run", "--seed", "6", "--until-ms", "14000"]);
 }
 
-/// Each found a bug once: 23 a watch that came back after the deletions of its absence had been collected, and kept what
-/// was deleted; 26 a learner in São Paulo whose entries took longer from Sydney than a heartbeat, so that it never got
-/// them; 123159486 a node that asked again to join, its answer lost, and was refused as its own double; 207 and 1020 an old
-/// write that came after what beat it had been collected, and showed; 211 a client that had seen what a lost disk took.
+/// Each found a bug once, in the world of its day: 23 a watch that came back after the deletions of its absence had been
+/// collected, and kept what was deleted; 26 a learner in São Paulo whose entries took longer from Sydney than a heartbeat,
+/// so that it never got them; 123159486 a node that asked again to join, its answer lost, and was refused as its own
+/// double; 207 and 1020 an old write that came after what beat it had been collected, and showed; 211 a client that had
+/// seen what a lost disk took. Whatever changes the world moves every run: today they are seeds like others, and what they
+/// found is kept away by the scenarios and by the tests of the rules.
 #[test]
 fn seeds_that_found_something_stay_clean() {
     for seed in ["23", "26", "123159486", "207", "211", "1020"] {

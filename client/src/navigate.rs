@@ -23,6 +23,7 @@ use crate::{
     error::ConnectError,
     limits::{MEASURE_PATIENCE, QUICK_DEADLINE, SAMPLES},
     routing::{Route, Router, median},
+    session::NodeClock,
     transport::{CallError, Transport, within},
 };
 
@@ -54,6 +55,13 @@ impl Navigator {
         let route = self.router().choose(now)?;
         let client = self.transport.sync(&route.address);
         Some((route, client))
+    }
+
+    /// The clock of the node to speak to now.
+    pub(crate) fn clock(&self) -> Option<NodeClock> {
+        let now = self.env.clock.monotonic();
+        let route = self.router().choose(now)?;
+        self.transport.clock_at(&route.address)
     }
 
     /// A call there failed.

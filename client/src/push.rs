@@ -12,7 +12,7 @@ use prost::bytes::Bytes;
 use crate::{
     limits::{BACKOFF_MAX, BACKOFF_MIN, HELD_INTERVAL, MEASURE_INTERVAL, PUSH_DEADLINE, QUICK_DEADLINE},
     routing::Route,
-    session::{Answer, Held, Next, Push, backoff},
+    session::{Answer, Held, Next, Outcome, Push, backoff},
     shared::Shared,
     transport::{CallError, within},
 };
@@ -78,6 +78,7 @@ async fn look_around(shared: &Shared, failures: &mut u32) {
 
 /// One push, or a wait for one.
 async fn turn(shared: &Shared, asking: &mut Asking) {
+    stamp_first(shared).await;
     let push = shared.state().engine.next_push();
     let Some(push) = push else {
         if tokio::time::timeout(asking.quiet, shared.work.notified())
@@ -103,17 +104,40 @@ async fn turn(shared: &Shared, asking: &mut Asking) {
         state.wake();
         outcome
     };
-    // A set whose new timestamp is not on disk must not be pushed: the disk is tried again until it takes it.
-    while let Err(error) = shared.carry_out(&mut outcome).await {
-        tracing::error!(%error, "the outbox does not take what an answer changed");
-        tokio::time::sleep(BACKOFF_MAX).await;
-    }
+    carry_out(shared, &mut outcome).await;
     asking.is_put_off = matches!(outcome.next, Next::Wait(_));
     follow(shared, route, outcome.next).await;
     let now = shared.env.clock.monotonic();
     if asking.is_put_off && now >= asking.asked + asking.quiet {
         asking.asked = now;
         asking.quiet = ask_held(shared, asking.quiet).await;
+    }
+}
+
+/// Stamps again what was never pushed and the node would refuse.
+async fn stamp_first(shared: &Shared) {
+    let Some(clock) = shared.navigator.clock() else { return };
+    let moment = shared.moment();
+    let rewritten = {
+        let mut state = shared.state();
+        let rewritten = state.engine.before_push(clock, moment);
+        state.wake();
+        rewritten
+    };
+    if !rewritten.is_empty() {
+        let mut outcome = Outcome {
+            rewritten,
+            ..Outcome::default()
+        };
+        carry_out(shared, &mut outcome).await;
+    }
+}
+
+/// A set whose new timestamp is not on disk must not be pushed: the disk is tried again until it takes it.
+async fn carry_out(shared: &Shared, outcome: &mut Outcome) {
+    while let Err(error) = shared.carry_out(outcome).await {
+        tracing::error!(%error, "the outbox does not take what was stamped again, or what an answer changed");
+        tokio::time::sleep(BACKOFF_MAX).await;
     }
 }
 

@@ -10,6 +10,7 @@ use std::{
 };
 
 use halcyon_core::{
+    clock::{DRIFT_MAX_DEFAULT, NTP64, WallTime},
     env::{BoxFuture, BoxStream, Env},
     limits::MESSAGE_BYTES_MAX,
 };
@@ -37,6 +38,7 @@ use crate::{
         ANSWER_PATIENCE, CHANNELS_MAX, CONNECT_DEADLINE, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT,
         PATH_BYTES_PER_SECOND_MIN, PRESENCE_DEADLINE, QUICK_DEADLINE,
     },
+    session::NodeClock,
 };
 
 /// HTTP/2 flow-control windows: a full message may be on its way without waiting for the other side.
@@ -76,6 +78,17 @@ pub(crate) struct Transport {
     bearer: MetadataValue<Ascii>,
     user: Option<MetadataValue<Ascii>>,
     channels: Mutex<BTreeMap<String, Channel>>,
+    /// What clocks showed, by address.
+    clocks: Mutex<BTreeMap<String, Shown>>,
+}
+
+/// What a node's clock showed when it was greeted.
+#[derive(Debug, Clone, Copy)]
+struct Shown {
+    /// When it was asked.
+    asked: Duration,
+    /// What it showed, at that time or later.
+    clock: NodeClock,
 }
 
 impl fmt::Debug for Transport {
@@ -103,6 +116,7 @@ impl Transport {
             bearer: text(&format!("Bearer {}", secret.trim()))?,
             user: user.map(text).transpose()?,
             channels: Mutex::default(),
+            clocks: Mutex::default(),
         })
     }
 
@@ -158,6 +172,7 @@ impl Transport {
     pub(crate) async fn hello(&self, address: &str) -> Result<v1::HelloResponse, CallError> {
         let request = self.request(hello_message(), Some(QUICK_DEADLINE));
         let mut client = self.sync(address);
+        let asked = self.env.clock.monotonic();
         let answer = within(QUICK_DEADLINE, client.hello(request)).await?;
         if answer.version < WIRE.oldest || answer.version > WIRE.newest {
             let message = format!(
@@ -166,7 +181,31 @@ impl Transport {
             );
             return Err(CallError::Refused(Refusal::new(v1::ErrorCode::WireVersion, message)));
         }
+        self.note_clock(address, asked, &answer);
         Ok(answer)
+    }
+
+    /// What the clock of the node at `address` shows now, at the most, if it was ever greeted.
+    pub(crate) fn clock_at(&self, address: &str) -> Option<NodeClock> {
+        let clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
+        let Shown { asked, clock } = *clocks.get(address)?;
+        let since = self.env.clock.monotonic().saturating_sub(asked);
+        let wall = WallTime(NTP64(clock.wall.0.0.saturating_add(NTP64::from(since).0)));
+        Some(NodeClock { wall, ..clock })
+    }
+
+    fn note_clock(&self, address: &str, asked: Duration, hello: &v1::HelloResponse) {
+        if hello.wall == 0 {
+            return;
+        }
+        let drift_max = hello.drift_max_ms.map_or(DRIFT_MAX_DEFAULT, Duration::from_millis);
+        let wall = WallTime(NTP64(hello.wall));
+        let clock = NodeClock { wall, drift_max };
+        let mut clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
+        if clocks.len() >= CHANNELS_MAX && !clocks.contains_key(address) {
+            clocks.pop_first();
+        }
+        clocks.insert(address.to_owned(), Shown { asked, clock });
     }
 
     /// Waits for the answer to a call of `bytes`, but not forever, and not for a node that is frozen or cut off: one that

@@ -36,9 +36,6 @@ use crate::{
     },
 };
 
-/// One step of turmoil. tokio's timers are no finer.
-const TICK: Duration = Duration::from_millis(1);
-
 /// How long the cluster may take to form.
 const FORMING_MAX: Duration = Duration::from_mins(4);
 
@@ -63,7 +60,7 @@ pub fn run(plan: Plan) -> Outcome {
     let began = interpose::real_time();
     let seed = plan.seed;
     note_panics();
-    interpose::take_over(chance::seed_for(seed, Purpose::Process, Machine::World), clock::now);
+    interpose::take_over(chance::seed_for(seed, Purpose::Process, Machine::World), clock::step);
     chance::seed_raft(seed);
     let mut runner = Runner::new(plan);
     runner.steps();
@@ -113,7 +110,7 @@ impl Runner {
         let mut sim = turmoil::Builder::new()
             .rng_seed(chance::seed_for(plan.seed, Purpose::Network, Machine::World))
             .epoch(SystemTime::UNIX_EPOCH + clock::EPOCH)
-            .tick_duration(TICK)
+            .tick_duration(Duration::from_millis(clock::STEP_MILLIS))
             .simulation_duration(Duration::MAX)
             .tcp_capacity(SEGMENTS_MAX)
             .enable_random_order()
@@ -208,7 +205,7 @@ impl Runner {
             self.machines.lay(&self.faults.active());
         }
         let stepped = panic::catch_unwind(AssertUnwindSafe(|| self.machines.sim.step()));
-        self.now += 1;
+        self.now += clock::STEP_MILLIS;
         clock::set_step(self.now * 1_000_000);
         match stepped {
             Ok(Ok(_)) => {}

@@ -1,11 +1,12 @@
 //! A browser: gRPC-web over HTTP/1.1, one call after another on one connection. It pushes a set again until it is
-//! answered, with the same bytes, and stamps it anew only where a node has definitely refused its clock.
+//! answered, with the same bytes, and stamps it anew only where a node has definitely refused its clock, or where it was
+//! never pushed and the node that it has greeted would refuse it.
 
 use std::{sync::Arc, time::Duration};
 
 use halcyon_core::{
     change::{Change, ChangeSet},
-    clock::{ClientId, Clock, NTP64, Timestamp, WallTime},
+    clock::{ClientId, Clock, DRIFT_MAX_DEFAULT, NTP64, Timestamp, WallTime},
     env::Env,
     id::{EntityId, Predicate, Tag},
     value::Value,
@@ -15,6 +16,7 @@ use halcyon_proto::{
     convert::{self, Triple},
     error::ErrorCode,
     v1::{self, push_result, sync_client::SyncClient},
+    version::WIRE,
 };
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -44,6 +46,8 @@ pub(super) struct Web {
     at: usize,
     sender: Option<Arc<Mutex<http1::SendRequest<GrpcWebCall<Body>>>>>,
     clock: Clock,
+    /// What the clock of the node at the other end showed.
+    greeted: Option<Greeted>,
     /// How far ahead a node found the machine's clock.
     ahead: u64,
     /// The latest stamp that was taken.
@@ -51,6 +55,17 @@ pub(super) struct Web {
     number: u64,
     /// What it was told of.
     seen: VersionVector,
+}
+
+/// What a node's clock showed when it was greeted.
+#[derive(Clone, Copy)]
+struct Greeted {
+    /// When it was asked.
+    asked: Duration,
+    /// What it showed, at that time or later.
+    wall: u64,
+    /// How far ahead of it a timestamp may be.
+    drift_max: u64,
 }
 
 /// What became of a call.
@@ -75,6 +90,7 @@ impl Web {
             at: 0,
             sender: None,
             clock: Clock::new(client, NTP64(0)),
+            greeted: None,
             ahead: 0,
             floor: NTP64(0),
             number: 0,
@@ -92,6 +108,12 @@ impl Web {
         };
         let mut may_be_taken = false;
         loop {
+            if !may_be_taken
+                && self.client().await.is_ok()
+                && let Some(wall) = self.would_refuse(&set.timestamp)
+            {
+                self.stamp_again(&mut set, wall);
+            }
             let encoded = set.encode();
             match self.push(encoded).await {
                 Ok(tag) => {
@@ -101,12 +123,13 @@ impl Web {
                 }
                 Err(Failed::Drift(wall)) => {
                     note("its clock is refused".to_owned());
-                    self.ahead = self.env.clock.wall().0.0.saturating_sub(wall);
                     // Where an answer was lost the set may be in, and must stay as it is; unless no node can have taken it.
                     let ahead = set.timestamp.get_time().0.saturating_sub(wall);
-                    if !may_be_taken || NTP64::from(NODES_APART_MAX).0 < ahead {
-                        self.clock = Clock::new(set.client(), self.floor);
-                        set.timestamp = self.stamp();
+                    let drift_max = self.greeted.map_or(0, |greeted| greeted.drift_max);
+                    if !may_be_taken || NTP64::from(NODES_APART_MAX).0 + drift_max < ahead {
+                        self.stamp_again(&mut set, wall);
+                    } else {
+                        self.ahead = self.env.clock.wall().0.0.saturating_sub(wall);
                     }
                 }
                 // A number that is taken is a copy's of this page: what the copy wrote stands.
@@ -141,6 +164,7 @@ impl Web {
             at: (self.at + 1) % self.addresses.len(),
             sender: None,
             clock: self.clock.clone(),
+            greeted: None,
             seen: self.seen.clone(),
             ..*self
         }
@@ -182,6 +206,22 @@ impl Web {
         self.clock.stamp(WallTime(NTP64(own.saturating_sub(self.ahead))))
     }
 
+    /// The node's clock, if it says that the node would refuse this.
+    fn would_refuse(&self, timestamp: &Timestamp) -> Option<u64> {
+        let greeted = self.greeted?;
+        let since = self.env.clock.monotonic().saturating_sub(greeted.asked);
+        let wall = greeted.wall.saturating_add(NTP64::from(since).0);
+        let time = timestamp.get_time().0;
+        (time > self.floor.0 && wall.saturating_add(greeted.drift_max) < time).then_some(wall)
+    }
+
+    /// By the clock of a node.
+    fn stamp_again(&mut self, set: &mut ChangeSet, wall: u64) {
+        self.ahead = self.env.clock.wall().0.0.saturating_sub(wall);
+        self.clock = Clock::new(set.client(), self.floor);
+        set.timestamp = self.stamp();
+    }
+
     async fn push(&mut self, encoded: Vec<u8>) -> Result<Tag, Failed> {
         let request = self.request(v1::PushRequest {
             tenant: self.access.name.clone(),
@@ -221,22 +261,40 @@ impl Web {
 
     async fn client(&mut self) -> Result<SyncClient<GrpcWebClientService<Http1>>, Failed> {
         let address = self.addresses[self.at].clone();
-        let sender = if let Some(sender) = &self.sender {
-            sender.clone()
-        } else {
-            let opened = timeout(CALL_PATIENCE, open(&self.env, address.clone())).await;
-            let opened = opened.map_err(|_| Failed::Unsent("no connection in time".to_owned()));
-            let sender = Arc::new(Mutex::new(opened?.map_err(Failed::Unsent)?));
-            self.sender = Some(sender.clone());
-            sender
-        };
-        let origin = format!("http://{address}")
+        let origin: http::Uri = format!("http://{address}")
             .parse()
-            .map_err(|_| Failed::Unsent(address))?;
-        Ok(SyncClient::with_origin(
-            GrpcWebClientService::new(Http1(sender)),
-            origin,
-        ))
+            .map_err(|_| Failed::Unsent(address.clone()))?;
+        let client = |sender| SyncClient::with_origin(GrpcWebClientService::new(Http1(sender)), origin);
+        if let Some(sender) = &self.sender {
+            return Ok(client(sender.clone()));
+        }
+        let opened = timeout(CALL_PATIENCE, open(&self.env, address)).await;
+        let opened = opened.map_err(|_| Failed::Unsent("no connection in time".to_owned()));
+        let sender = Arc::new(Mutex::new(opened?.map_err(Failed::Unsent)?));
+        let client = client(sender.clone());
+        self.greet(client.clone()).await?;
+        self.sender = Some(sender);
+        Ok(client)
+    }
+
+    async fn greet(&mut self, mut client: SyncClient<GrpcWebClientService<Http1>>) -> Result<(), Failed> {
+        let asked = self.env.clock.monotonic();
+        let request = self.request(v1::HelloRequest {
+            versions: Some(WIRE),
+            agent: "a page".to_owned(),
+        });
+        let answer = timeout(CALL_PATIENCE, client.hello(request)).await;
+        let answer = answer.map_err(|_| Failed::Unsent("no greeting in time".to_owned()))?;
+        let answer = answer
+            .map_err(|status| Failed::Unsent(status.to_string()))?
+            .into_inner();
+        let drift_max = answer.drift_max_ms.map_or(DRIFT_MAX_DEFAULT, Duration::from_millis);
+        self.greeted = Some(Greeted {
+            asked,
+            wall: answer.wall,
+            drift_max: NTP64::from(drift_max).0,
+        });
+        Ok(())
     }
 
     /// To another node, with a new connection.
@@ -270,6 +328,11 @@ impl tower::Service<http::Request<GrpcWebCall<Body>>> for Http1 {
 
     fn call(&mut self, request: http::Request<GrpcWebCall<Body>>) -> Self::Future {
         let sender = self.0.clone();
-        Box::pin(async move { sender.lock().await.send_request(request).await })
+        Box::pin(async move {
+            let mut sender = sender.lock().await;
+            // The last answer may not have been read to its end.
+            sender.ready().await?;
+            sender.send_request(request).await
+        })
     }
 }

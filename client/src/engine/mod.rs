@@ -52,7 +52,7 @@ pub use self::{
 };
 use crate::session::Session;
 pub use crate::session::{
-    Answer as PushAnswer, Floor, Held, Moment, Next, Outcome, Place, Push, Settled, Stored, backoff,
+    Answer as PushAnswer, Floor, Held, Moment, Next, NodeClock, Outcome, Place, Push, Settled, Stored, backoff,
 };
 
 /// A query that is followed, whoever follows it. Kept on the disk.

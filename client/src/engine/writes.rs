@@ -11,7 +11,7 @@ use halcyon_proto::error::Refusal;
 use super::{Engine, replica::Pending};
 use crate::{
     limits::NOTICES_MAX,
-    session::{Answer, Floor, Held, Moment, Outcome, Place, Push, Stored},
+    session::{Answer, Floor, Held, Moment, NodeClock, Outcome, Place, Push, Stored},
     types::Acknowledged,
 };
 
@@ -65,6 +65,19 @@ impl Engine {
         }
         self.session.enqueue(stored);
         self.advance();
+    }
+
+    /// Stamps again what was never pushed and the node would refuse. To be called while no push is under way; what it
+    /// returns must be durable before the next.
+    pub fn before_push(&mut self, node: NodeClock, moment: Moment) -> Vec<Stored> {
+        let rewritten = self.session.before_push(node, moment);
+        for stored in &rewritten {
+            self.propose(stored);
+        }
+        if !rewritten.is_empty() {
+            self.advance();
+        }
+        rewritten
     }
 
     /// The next push, unless one is under way or nothing waits. It must end in [`Self::on_push_answer`].

@@ -2,14 +2,14 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use halcyon_core::clock::{NTP64, WallTime};
+use halcyon_core::clock::WallTime;
 use halcyon_proto::{
     convert::Taken,
     error::{ErrorCode, Refusal},
     v1,
 };
 
-use super::{Kept, Moment, Place, Session, Settled, Stored, Waiting, backoff, stamps::NODES_APART_MAX};
+use super::{Kept, Moment, Place, Session, Settled, Stored, Waiting, backoff};
 use crate::{limits::BLOCKED_WAIT, types::Acknowledged};
 
 /// How a push ended.
@@ -197,42 +197,6 @@ impl Session {
             }
         }
         pushed
-    }
-
-    /// Corrects the clock, and stamps again, in order, what no node can have taken.
-    fn stamp_again(&mut self, node: WallTime, moment: Moment) -> Vec<Stored> {
-        let accepted = self.stamps.accepted();
-        let too_far = |set: &Waiting| *set.timestamp.get_time() > accepted && *set.timestamp.get_time() > node.0;
-        // What a node has taken since, it will take again; what may have been taken keeps its bytes.
-        let keeps = |set: &Waiting| {
-            let ahead = set
-                .timestamp
-                .get_time()
-                .to_duration()
-                .saturating_sub(node.0.to_duration());
-            !too_far(set) || set.settled || (set.uncertain && ahead <= NODES_APART_MAX)
-        };
-        // Behind the last set that keeps its timestamp all are stamped again, and none before it: so they stay in order.
-        let first = self.waiting.iter().rposition(keeps).map_or(0, |last| last + 1);
-        let floor = first
-            .checked_sub(1)
-            .map_or(NTP64(0), |last| *self.waiting[last].timestamp.get_time());
-        self.stamps.correct(moment.wall, node, floor);
-        let mut rewritten = Vec::new();
-        for set in self.waiting.iter_mut().skip(first) {
-            // It was decoded when it came in.
-            let Ok((timestamp, bytes)) = self.stamps.restamp(&set.bytes, moment.wall) else {
-                break;
-            };
-            self.waiting_bytes = self.waiting_bytes + bytes.len() - set.bytes.len();
-            (set.timestamp, set.bytes, set.uncertain, set.held) = (timestamp, bytes.clone(), false, false);
-            rewritten.push(Stored {
-                place: set.place,
-                timestamp,
-                bytes,
-            });
-        }
-        rewritten
     }
 
     fn finish(&mut self, round: Round, moment: Moment) -> Outcome {

@@ -8,6 +8,7 @@
 //! - the bytes of a set that may have been taken never change: after a lost answer the same bytes are pushed again;
 //! - a set leaves `waiting` only when a node took it or refused it for good.
 
+mod ahead;
 mod answer;
 #[cfg(test)]
 mod model;
@@ -21,7 +22,7 @@ use std::{collections::VecDeque, time::Duration};
 use halcyon_core::collections::BTreeSet;
 use halcyon_core::{
     change::{Change, ChangeSet},
-    clock::{ClientId, Timestamp, WallTime},
+    clock::{ClientId, DRIFT_MAX_DEFAULT, Timestamp, WallTime},
     codec::DecodeError,
     id::{NodeId, Tag},
     limits::{CHANGE_SET_BYTES_MAX, CHANGES_MAX},
@@ -30,6 +31,7 @@ use halcyon_core::{
 use halcyon_proto::error::Refusal;
 use prost::bytes::Bytes;
 
+pub use self::ahead::NodeClock;
 pub use self::answer::{Answer, Next, Outcome};
 pub use self::stamps::Floor;
 use self::stamps::Stamps;
@@ -126,6 +128,8 @@ pub(crate) struct Session {
     kept: VecDeque<Kept>,
     kept_bytes: usize,
     seen: VersionVector,
+    /// How far ahead of a node's clock a timestamp may be, as the last node that was asked said.
+    drift_max: Duration,
     failures: u32,
     blocked: Option<Refusal>,
 }
@@ -144,6 +148,7 @@ impl Session {
             kept: VecDeque::new(),
             kept_bytes: 0,
             seen: VersionVector::EMPTY,
+            drift_max: DRIFT_MAX_DEFAULT,
             failures: 0,
             blocked: None,
         };

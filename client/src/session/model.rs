@@ -29,6 +29,8 @@ enum Step {
     Restart,
     /// The client asks this node what is held.
     Held(usize),
+    /// What this node's clock showed is taken into account; it is wrong by so many seconds.
+    Greeted(usize, u64),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +67,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         2 => (1..100_u64).prop_map(Step::Pass),
         1 => Just(Step::Restart),
         1 => (0..3_usize).prop_map(Step::Held),
+        4 => (0..3_usize, 0..200_u64).prop_map(|(node, wrong_by)| Step::Greeted(node, wrong_by)),
     ]
 }
 
@@ -107,6 +110,12 @@ impl World {
                 let held = Held { own, ..Held::default() };
                 let places = self.session.on_held(NodeId(node as u64), &held, &BTreeSet::new());
                 self.forget(places);
+            }
+            Step::Greeted(node, wrong_by) => {
+                let wall = WallTime::from_unix(Duration::from_secs(self.now + self.nodes_ahead[node] + wrong_by));
+                let drift_max = DRIFT_MAX;
+                let rewritten = self.session.before_push(NodeClock { wall, drift_max }, self.moment());
+                self.keep(rewritten);
             }
         }
     }
@@ -152,14 +161,18 @@ impl World {
             }
         };
         let outcome = self.session.on_answer(answer, self.moment());
-        for stored in outcome.rewritten {
-            self.floor = self.session.floor();
-            self.disk.insert(stored.place, stored);
-        }
+        self.keep(outcome.rewritten);
         for (place, end) in outcome.settled {
             assert!(end.is_ok(), "{place:?} was refused: {end:?}");
         }
         self.forget(outcome.forgotten);
+    }
+
+    fn keep(&mut self, rewritten: Vec<Stored>) {
+        for stored in rewritten {
+            self.floor = self.session.floor();
+            self.disk.insert(stored.place, stored);
+        }
     }
 
     fn forget(&mut self, places: Vec<Place>) {

@@ -12,8 +12,8 @@ use prost::bytes::Bytes;
 /// How far apart the clocks of two nodes may be, at most.
 ///
 /// A set that may have been taken keeps its bytes, and waits until the refusing node's clock has come near. One that
-/// is further ahead than this was taken by no node: it is stamped again, or a client whose clock is a year ahead would
-/// wait for a year.
+/// is further ahead than this and `drift_max` was taken by no node: it is stamped again, or a client whose clock is a year
+/// ahead would wait for a year.
 pub(super) const NODES_APART_MAX: Duration = Duration::from_mins(10);
 
 /// How far ahead of our clock another's timestamp may be and still move it. A node has admitted it; this only keeps a

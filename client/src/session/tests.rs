@@ -171,6 +171,76 @@ fn what_no_node_can_have_taken_is_stamped_again_in_order_after_a_lost_answer_too
 }
 
 #[test]
+fn what_a_node_would_refuse_is_stamped_again_before_it_is_pushed_for_the_first_time() {
+    //           device ahead, drift_max, stamped again: all or none
+    check_before(0, 60, 0);
+    check_before(59, 60, 0);
+    check_before(61, 60, 3);
+    check_before(61, 120, 0);
+    check_before(1_000_000, 60, 3);
+}
+
+#[track_caller]
+fn check_before(ahead: u64, drift_max: u64, expected: usize) {
+    let mut session = session();
+    write(&mut session, 3, at(500 + ahead));
+    let rewritten = session.before_push(node_clock(500, drift_max), at(500 + ahead));
+    assert_eq!(rewritten.len(), expected);
+    // Its answer is lost, and another node takes them: nobody has to wait for anything.
+    let pushed = session.next_push().unwrap().sets;
+    session.on_answer(Answer::Lost, at(500 + ahead));
+    assert_eq!(session.next_push().unwrap().sets, pushed);
+    let times = times(&session);
+    assert!(times.is_sorted());
+    let latest = times.last().unwrap().get_time().to_duration().as_secs();
+    assert!(latest <= 500 + drift_max, "{latest}");
+}
+
+#[test]
+fn what_was_perhaps_taken_is_not_stamped_again_before_a_push_nor_is_what_waits_behind_it() {
+    let mut session = session();
+    let written = write(&mut session, 1, at(1_000));
+    session.next_push();
+    session.on_answer(Answer::Lost, at(1_000));
+    write(&mut session, 1, at(1_000));
+    assert!(session.before_push(node_clock(600, 60), at(1_000)).is_empty());
+    // Once the clock has come near, only what comes after.
+    write(&mut session, 1, at(9_000));
+    let rewritten = session.before_push(node_clock(950, 60), at(1_350));
+    assert_eq!(rewritten.len(), 2);
+    assert_eq!(session.next_push().unwrap().sets[0], written[0].bytes);
+    assert!(times(&session).is_sorted());
+}
+
+#[test]
+fn a_set_that_a_node_far_ahead_may_have_taken_keeps_its_bytes_however_large_its_drift_may_be() {
+    //            ahead of the refusing node, drift_max, stamped again
+    check_doubt(599, 60, false);
+    check_doubt(659, 60, false);
+    check_doubt(661, 60, true);
+    check_doubt(661, 3_600, false);
+}
+
+#[track_caller]
+fn check_doubt(ahead: u64, drift_max: u64, is_stamped_again: bool) {
+    let mut session = session();
+    session.before_push(node_clock(5_000, drift_max), at(5_000));
+    write(&mut session, 1, at(5_000));
+    session.next_push();
+    session.on_answer(Answer::Lost, at(5_000));
+    session.next_push();
+    let outcome = session.on_answer(Answer::Results(vec![drift(5_000 - ahead)]), at(5_000));
+    assert_eq!(!outcome.rewritten.is_empty(), is_stamped_again);
+}
+
+fn node_clock(wall: u64, drift_max: u64) -> NodeClock {
+    NodeClock {
+        wall: at(wall).wall,
+        drift_max: Duration::from_secs(drift_max),
+    }
+}
+
+#[test]
 fn drift_corrects_the_clock_for_what_was_refused_and_for_what_comes() {
     let mut session = session();
     write(&mut session, 2, at(9_000));

@@ -129,6 +129,7 @@ impl Rooms {
             node: self.me.0,
             region: self.region.to_string(),
             wall: self.env.clock.wall().0.0,
+            drift_max_ms: u64::try_from(self.view.settings().drift_max.as_millis()).ok(),
         })
     }
 }

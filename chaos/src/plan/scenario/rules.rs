@@ -1,10 +1,11 @@
-//! Stories that lead straight to one rule each: a race of leases, an outgrown log, a node that lags, a copied identity.
+//! Stories that lead straight to one rule each: a race of leases, an outgrown log, a node that lags, a copied identity, a
+//! clock that jumps offline.
 
 use super::base::Base;
 use crate::{
     plan::{
         Plan,
-        cluster::{Host, Tenant, Transport},
+        cluster::{Client, Host, Tenant, Transport},
         fault::{Crash, Cut, Kind},
         time::Millis,
     },
@@ -206,5 +207,24 @@ pub(super) fn moves_in_a_hurry(seed: u64) -> Plan {
         .once(16, place(&[UsEast, JpTok]))
         .once(28, place(&[EuDe, UsEast]))
         .once(40, place(&[UsEast, JpTok]))
+        .plan()
+}
+
+pub(super) fn clock_jumps_offline(seed: u64) -> Plan {
+    // Less than two nodes may be apart: what may have been taken would keep its timestamp for five minutes.
+    let ahead = |client| Kind::ClientClock {
+        client: Client(client),
+        by_ms: 5 * 60 * 1_000,
+    };
+    let offline = |client| Kind::ClientOffline {
+        client: Client(client),
+        returns_in: UsEast,
+    };
+    Base::new(seed, "clock-jumps-offline")
+        .everywhere()
+        .fault(12, 20, offline(1))
+        .fault(12, 20, offline(3))
+        .fault(14, 40, ahead(1))
+        .fault(14, 40, ahead(3))
         .plan()
 }

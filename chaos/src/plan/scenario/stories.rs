@@ -149,6 +149,11 @@ pub(super) const ALL: &[Scenario] = &[
         line: "All nodes lose power at one moment, twice; what was acknowledged is there",
         build: power_lost_everywhere,
     },
+    Scenario {
+        name: "clock-jumps-offline",
+        line: "Clients' clocks jump ahead while their pushes get no answer; nobody waits for clocks to come near",
+        build: rules::clock_jumps_offline,
+    },
 ];
 
 fn partition_heals(seed: u64) -> Plan {
