@@ -58,10 +58,10 @@ pub struct Object {
 pub enum Member {
     /// Nothing, a value or the list of a field's values.
     Datum(Datum),
-    /// Another entity. None is [`Datum::Null`].
-    Object(Box<Object>),
+    /// Another entity, shared by all that refer to it. None is [`Datum::Null`].
+    Object(Arc<Object>),
     /// Other entities.
-    Objects(Vec<Object>),
+    Objects(Vec<Arc<Object>>),
 }
 
 impl Datum {

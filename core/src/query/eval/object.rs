@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     query::{
-        answer::{Datum, Member, Object, Rows},
+        answer::{Datum, Member, Object},
         logic::{Field, FieldValue, PredicateTerm, Step},
         plan::{Column, SelectPlan},
         triples::{EntityNumber, Entry, Objects, PredicateNumber, Scan, Term, Triples},
@@ -80,13 +80,12 @@ impl<'p> Fields<'p> {
                     continue;
                 }
                 FieldRun::Many(name, select) => {
-                    let found = objects(select, &seed, cx, relations)?;
+                    let found = select.included(&seed, cx, relations)?;
                     (name, Member::Objects(found))
                 }
                 FieldRun::First(name, select) => {
-                    let first = objects(select, &seed, cx, relations)?.into_iter().next();
-                    let none = Member::Datum(Datum::Null);
-                    (name, first.map_or(none, |object| Member::Object(Box::new(object))))
+                    let first = select.included(&seed, cx, relations)?.into_iter().next();
+                    (name, first.map_or(Member::Datum(Datum::Null), Member::Object))
                 }
             };
             members.push((Arc::clone(name), member));
@@ -95,18 +94,6 @@ impl<'p> Fields<'p> {
             unreachable!("an entity's value is a reference");
         };
         Ok(Object { id, members })
-    }
-}
-
-fn objects<T: Triples + ?Sized>(
-    select: &mut SelectRun<'_>,
-    seed: &[(Column, Term)],
-    cx: &mut Context<'_, T>,
-    relations: &[Relation],
-) -> Result<Vec<Object>, EvalError> {
-    match select.answer(seed, cx, relations)?.rows {
-        Rows::Entities(objects) => Ok(objects),
-        Rows::Table { .. } => Ok(Vec::new()),
     }
 }
 

@@ -13,6 +13,7 @@ use super::{
     sort::Sorter,
 };
 use crate::{
+    collections::BTreeMap,
     id::Predicate,
     query::{
         answer::{Answer, Object, Rows},
@@ -35,6 +36,8 @@ pub(super) struct SelectRun<'p> {
     paths: Vec<Path>,
     /// Tuples given so far, for all seeds.
     given: usize,
+    /// What was built for seeds before: an object depends on its entity alone.
+    built: BTreeMap<EntityNumber, Arc<Object>>,
 }
 
 impl<'p> SelectRun<'p> {
@@ -62,6 +65,7 @@ impl<'p> SelectRun<'p> {
             fields,
             paths: paths.collect(),
             given: 0,
+            built: BTreeMap::new(),
             plan,
         }
     }
@@ -73,21 +77,7 @@ impl<'p> SelectRun<'p> {
         cx: &mut Context<'_, T>,
         relations: &[Relation],
     ) -> Result<Answer, EvalError> {
-        let mut sorter = self.sorter(cx);
-        let is_sorted = self.plan.limit != Some(0) && self.sort_ordered(&mut sorter, cx, relations)?;
-        if !is_sorted {
-            sorter = self.sorter(cx);
-            self.run.feed_one(seed);
-            match &self.plan.shape {
-                Shape::Table(_) => self.sort_table(&mut sorter, cx, relations)?,
-                Shape::Entities { entity, .. } => self.sort_entities(Column(entity.0), &mut sorter, cx, relations)?,
-            }
-        }
-        let tuples = sorter.finish(cx);
-        self.given += tuples.len();
-        if self.given > cx.budget().tuples {
-            return Err(EvalError::TooManyTuples(cx.budget().tuples));
-        }
+        let tuples = self.tuples(seed, cx, relations)?;
         let limit = self.plan.limit.map(|limit| limit as usize);
         let last = tuples.last().filter(|_| limit == Some(tuples.len()));
         let next = last.map(|last| Cursor(last.iter().map(|term| cx.datum(*term)).collect()));
@@ -106,6 +96,63 @@ impl<'p> SelectRun<'p> {
             }
         };
         Ok(Answer { rows, next })
+    }
+
+    /// The objects that the answer to a seed has. One that several seeds lead to is built once.
+    pub(super) fn included<T: Triples + ?Sized>(
+        &mut self,
+        seed: &[(Column, Term)],
+        cx: &mut Context<'_, T>,
+        relations: &[Relation],
+    ) -> Result<Vec<Arc<Object>>, EvalError> {
+        let Shape::Entities { entity, .. } = self.plan.shape else {
+            return Ok(Vec::new());
+        };
+        let tuples = self.tuples(seed, cx, relations)?;
+        let entities = tuples.iter().filter_map(|tuple| tuple.last()?.as_entity());
+        let objects = entities.map(|number| self.built(Column(entity.0), number, cx, relations));
+        objects.collect()
+    }
+
+    fn built<T: Triples + ?Sized>(
+        &mut self,
+        column: Column,
+        entity: EntityNumber,
+        cx: &mut Context<'_, T>,
+        relations: &[Relation],
+    ) -> Result<Arc<Object>, EvalError> {
+        if let Some(object) = self.built.get(&entity) {
+            return Ok(Arc::clone(object));
+        }
+        let fields = self.fields.as_mut().expect("entities have fields");
+        let object = Arc::new(fields.object(column, entity, cx, relations)?);
+        self.built.insert(entity, Arc::clone(&object));
+        Ok(object)
+    }
+
+    /// The tuples of an answer in their order, for what is bound around it.
+    fn tuples<T: Triples + ?Sized>(
+        &mut self,
+        seed: &[(Column, Term)],
+        cx: &mut Context<'_, T>,
+        relations: &[Relation],
+    ) -> Result<Vec<Vec<Term>>, EvalError> {
+        let mut sorter = self.sorter(cx);
+        let is_sorted = self.plan.limit != Some(0) && self.sort_ordered(&mut sorter, cx, relations)?;
+        if !is_sorted {
+            sorter = self.sorter(cx);
+            self.run.feed_one(seed);
+            match &self.plan.shape {
+                Shape::Table(_) => self.sort_table(&mut sorter, cx, relations)?,
+                Shape::Entities { entity, .. } => self.sort_entities(Column(entity.0), &mut sorter, cx, relations)?,
+            }
+        }
+        let tuples = sorter.finish(cx);
+        self.given += tuples.len();
+        if self.given > cx.budget().tuples {
+            return Err(EvalError::TooManyTuples(cx.budget().tuples));
+        }
+        Ok(tuples)
     }
 
     /// The objects of entities, found or not.

@@ -128,13 +128,10 @@ impl Entities {
         let come = entities.place(found, store);
         let (_, entered) = entities.window.shift(Vec::new(), come);
         entities.window.bind(is_all);
-        let mut objects = entities.build(entered.iter(), store, ground)?;
-        let changes = entered.into_iter().filter_map(|key| {
-            let object = objects.remove(&key.id())?;
-            Some(Change::Added(key, Item::Object(object)))
-        });
-        let changes = changes.collect();
-        entities.window.tell(changes);
+        let objects = entities.build(entered.iter(), store, ground)?;
+        entities
+            .window
+            .fill(entered.into_iter().zip(objects.into_iter().map(Item::Object)));
         Ok(entities)
     }
 
@@ -217,19 +214,12 @@ impl Entities {
         keys
     }
 
-    fn tell(
-        &mut self,
-        left: Vec<Key>,
-        entered: Vec<Key>,
-        stay: Vec<Key>,
-        mut objects: BTreeMap<Value, Object>,
-    ) -> AnswerDelta {
+    fn tell(&mut self, left: Vec<Key>, entered: Vec<Key>, stay: Vec<Key>, objects: Vec<Arc<Object>>) -> AnswerDelta {
         let mut left: BTreeMap<Value, Key> = left.into_iter().map(|key| (key.id(), key)).collect();
         let mut changes = Vec::new();
-        for key in stay.into_iter().chain(entered) {
-            let id = key.id();
-            let item = Item::Object(objects.remove(&id).expect("a member has an object"));
-            match left.remove(&id) {
+        for (key, object) in stay.into_iter().chain(entered).zip(objects) {
+            let item = Item::Object(object);
+            match left.remove(&key.id()) {
                 Some(from) => changes.push(Change::Changed { from, to: key, item }),
                 None => match self.window.item(&key) {
                     Some(shown) if *shown == item => {}
@@ -246,20 +236,20 @@ impl Entities {
         self.window.tell(changes)
     }
 
-    /// The objects that stand at these places, by their ids.
+    /// The objects that stand at these places.
     fn build<'k, T: Triples + ?Sized>(
         &mut self,
         keys: impl Iterator<Item = &'k Key>,
         store: &T,
         ground: Ground<'_>,
-    ) -> Result<BTreeMap<Value, Object>, EvalError> {
+    ) -> Result<Vec<Arc<Object>>, EvalError> {
         let entity = |key: &Key| store.term(&key.id()).and_then(Term::as_entity);
-        let entities: Vec<EntityNumber> = keys.filter_map(entity).collect();
+        let entities: Vec<EntityNumber> = keys.map(|key| entity(key).expect("a member is known")).collect();
         if entities.is_empty() {
-            return Ok(BTreeMap::new());
+            return Ok(Vec::new());
         }
         let objects = self.objects.objects(&entities, store, ground)?.into_iter();
-        Ok(objects.map(|object| (Value::Ref(object.id.clone()), object)).collect())
+        Ok(objects.map(Arc::new).collect())
     }
 
     /// Where an entity stands: a datum for each key of the order, then its id.
@@ -267,23 +257,15 @@ impl Entities {
         let own = || Datum::Value(store.value(entity));
         let data = self.order.iter().map(|key| match &key.by {
             OrderBy::Id | OrderBy::Column(_) => own(),
-            OrderBy::Path(steps) => {
-                let values = reached(entity, steps, store);
-                if key.descending {
-                    values.into_iter().next_back()
-                } else {
-                    values.into_iter().next()
-                }
-                .into()
-            }
+            OrderBy::Path(steps) => reached(entity, steps, key.descending, store).into(),
         });
         Key::new(&self.order, data.chain([own()]))
     }
 }
 
-/// The values that a path leads to.
-fn reached<T: Triples + ?Sized>(entity: Term, steps: &[Step], store: &T) -> BTreeSet<Value> {
-    let mut here = BTreeSet::from([entity]);
+/// The least value that a path leads to, or the greatest.
+fn reached<T: Triples + ?Sized>(entity: Term, steps: &[Step], greatest: bool, store: &T) -> Option<Value> {
+    let mut here = vec![entity];
     for step in steps {
         let mut next = Vec::new();
         for predicate in numbers(&step.predicate, store) {
@@ -295,9 +277,17 @@ fn reached<T: Triples + ?Sized>(entity: Term, steps: &[Step], store: &T) -> BTre
                 }
             }
         }
-        here = next.into_iter().collect();
+        next.sort_unstable();
+        next.dedup();
+        here = next;
     }
-    here.into_iter().map(|term| store.value(term)).collect()
+    let ends = here.into_iter();
+    let end = if greatest {
+        ends.max_by(|a, b| store.compare(*a, *b))
+    } else {
+        ends.min_by(|a, b| store.compare(*a, *b))
+    };
+    end.map(|term| store.value(term))
 }
 
 /// The predicates that a term takes, of those that have triples.

@@ -13,7 +13,7 @@ use crate::{
 
 /// Where a row stands in the order of its answer: the order's keys, then the tie-break. Keys of one query compare.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key(Vec<Part>);
+pub struct Key(Arc<[Part]>);
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
@@ -27,7 +27,7 @@ pub enum Item {
     /// Of a table.
     Row(Row),
     /// Of an entity query.
-    Object(Object),
+    Object(Arc<Object>),
 }
 
 /// What became of one row or object.
@@ -152,6 +152,12 @@ impl Mirror {
         self.items.keys()
     }
 
+    /// How many rows it has.
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks")]
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
     /// What leads from here to another state of the same query.
     pub fn difference(&self, to: &Self) -> AnswerDelta {
         let gone = self.items.keys().filter(|key| !to.items.contains_key(key));
@@ -195,7 +201,7 @@ impl Mirror {
             }
         } else {
             let objects = items.filter_map(|item| match item {
-                Item::Object(object) => Some(object.clone()),
+                Item::Object(object) => Some(Object::clone(object)),
                 Item::Row(_) => None,
             });
             Rows::Entities(objects.collect())
@@ -313,6 +319,11 @@ impl Window {
         }
         self.bind(false);
         cut
+    }
+
+    /// Shows what is there at the beginning.
+    pub(super) fn fill(&mut self, items: impl IntoIterator<Item = (Key, Item)>) {
+        self.mirror.items.extend(items);
     }
 
     /// Shows what changed, to the consumer too.

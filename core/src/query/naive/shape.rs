@@ -108,10 +108,13 @@ impl Naive {
                     members.extend(self.everything(&own));
                     continue;
                 }
-                FieldValue::Many(select) => Member::Objects(self.objects(select, inner)),
+                FieldValue::Many(select) => {
+                    let objects = self.objects(select, inner).into_iter();
+                    Member::Objects(objects.map(Arc::new).collect())
+                }
                 FieldValue::First(select) => {
                     let first = self.objects(select, inner).into_iter().next();
-                    first.map_or(Member::Datum(Datum::Null), |object| Member::Object(Box::new(object)))
+                    first.map_or(Member::Datum(Datum::Null), |object| Member::Object(Arc::new(object)))
                 }
             };
             members.push((Arc::clone(&field.name), member));

@@ -159,7 +159,7 @@ fn walk(object: &Object, fields: &[Field], place: &mut usize, show: &mut impl Fn
         let mut objects: Vec<&Object> = Vec::new();
         match member {
             Member::Object(object) => objects.push(object),
-            Member::Objects(all) => objects.extend(all),
+            Member::Objects(all) => objects.extend(all.iter().map(|object| &**object)),
             Member::Datum(_) => {}
         }
         for object in objects {
