@@ -90,6 +90,8 @@ pub struct Graph {
     fingerprint: Fingerprint,
     /// Triples that show.
     len: usize,
+    /// What is to come into the indexes all at once: by the predicate's number. None while each comes by itself.
+    loading: Option<Vec<Vec<Entry>>>,
     /// Kept to save allocations.
     turns: Vec<Turn>,
     bytes: Vec<u8>,

@@ -193,6 +193,25 @@ proptest! {
     }
 
     #[test]
+    fn what_is_loaded_at_once_gives_what_comes_one_by_one_gives(
+        sets in proptest::collection::vec(any_set(), 0..8),
+        loads in proptest::collection::vec(any::<bool>(), 8),
+    ) {
+        let mut store = MemoryStore::default();
+        let mut graph = Graph::default();
+        for (at, (set, begins)) in sets.iter().zip(loads).enumerate() {
+            store.apply_set(tag(at), set);
+            if begins {
+                graph.begin_load();
+            }
+            graph.apply_set(tag(at), set);
+        }
+        graph.end_load();
+        same(&graph, &store);
+        check_indexes(&graph);
+    }
+
+    #[test]
     fn what_shows_is_the_confirmed_state_joined_with_what_is_pending(
         sets in proptest::collection::vec(any_set(), 1..8),
         steps in proptest::collection::vec((0..4_u8, any::<prop::sample::Index>()), 0..24),
@@ -260,6 +279,26 @@ proptest! {
                 prop_assert_eq!(dictionary.compare(*x, *y), one.cmp(other));
             }
         }
+    }
+}
+
+/// Few into many, many into few, and what is there already.
+#[test]
+fn a_load_is_as_many_inserts() {
+    let dictionary = Dictionary::default();
+    let entry = |number: u32| {
+        let object = Term::number(crate::value::Number::new(f64::from(number % 997)).unwrap());
+        Entry::new(object, EntityNumber(number))
+    };
+    let (mut loaded, mut put) = (Ordered::default(), Ordered::default());
+    for (from, many) in [(0, 3), (1, 5_000), (4_000, 2_000), (9_000, 100), (0, 7)] {
+        let entries: Vec<Entry> = (from..from + many).rev().map(|at| entry(at * 31)).collect();
+        let new = entries.iter().filter(|one| put.insert(&dictionary, **one)).count();
+        assert_eq!(loaded.load(&dictionary, entries), new);
+        assert_eq!((loaded.len(), loaded.objects()), (put.len(), put.objects()));
+        let all = |index: &Ordered| index.chunks.iter().flatten().copied().collect::<Vec<Entry>>();
+        assert_eq!(all(&loaded), all(&put));
+        assert!(loaded.firsts.iter().eq(loaded.chunks.iter().map(|chunk| &chunk[0])));
     }
 }
 

@@ -391,7 +391,28 @@ impl Graph {
         }
     }
 
+    /// Much is to come: what it shows goes into the indexes when [`Self::end_load`] is called. Nothing may be read from
+    /// them before.
+    pub fn begin_load(&mut self) {
+        self.loading.get_or_insert_default();
+    }
+
+    /// Ends what [`Self::begin_load`] began.
+    pub fn end_load(&mut self) {
+        for (at, entries) in self.loading.take().into_iter().flatten().enumerate() {
+            self.len += self.values[at].entries.load(&self.dictionary, entries);
+        }
+    }
+
     pub(super) fn reveal(&mut self, triple: Triple) {
+        if let Some(loading) = &mut self.loading {
+            let at = triple.predicate.0 as usize;
+            if loading.len() <= at {
+                loading.resize_with(at + 1, Vec::new);
+            }
+            loading[at].push(Entry::new(triple.object, triple.subject));
+            return;
+        }
         let index = &mut self.values[triple.predicate.0 as usize];
         let is_new = index
             .entries
@@ -401,6 +422,8 @@ impl Graph {
 
     /// False if it was not there.
     pub(super) fn hide(&mut self, triple: Triple) -> bool {
+        // It may be among what is to come.
+        self.end_load();
         let index = &mut self.values[triple.predicate.0 as usize];
         let was_there = index
             .entries
