@@ -286,23 +286,30 @@ impl Engine {
 
     /// Moves all queries over what changed, and tells their followers.
     pub(super) fn advance(&mut self) {
+        self.advance_others(&BTreeSet::new());
+    }
+
+    /// The same, but for those that were asked anew since, and have it in their answers already.
+    pub(super) fn advance_others(&mut self, asked_anew: &BTreeSet<QueryId>) {
         let moves = self.replica.take_moves();
         if !moves.is_empty() {
-            for id in self.touched(&moves) {
+            for id in self.touched(&moves, asked_anew) {
                 self.advance_one(id, &moves);
             }
         }
         self.tell_status();
     }
 
-    /// A query sees its own coverage from now on.
-    pub(super) fn narrow(&mut self, id: QueryId) {
+    /// A query sees its own coverage from now on. Answers whether it was asked anew for that.
+    pub(super) fn narrow(&mut self, id: QueryId) -> bool {
         let Some(followed) = self.queries.get_mut(&id) else {
-            return;
+            return false;
         };
-        if !std::mem::replace(&mut followed.is_whole, true) {
+        let is_new = !std::mem::replace(&mut followed.is_whole, true);
+        if is_new {
             reopen(id, followed, &self.replica, &mut self.woken);
         }
+        is_new
     }
 
     /// Takes a query away, and all that it alone needed.
@@ -348,11 +355,21 @@ impl Engine {
         Ok(id)
     }
 
-    fn touched(&self, moves: &Moves) -> BTreeSet<QueryId> {
-        let mut touched: BTreeSet<QueryId> = moves.queries().collect();
+    fn touched(&self, moves: &Moves, asked_anew: &BTreeSet<QueryId>) -> BTreeSet<QueryId> {
+        let lives = self.queries.iter().filter(|(_, followed)| followed.live.is_some());
+        let mut others: BTreeSet<QueryId> = lives.map(|(id, _)| *id).collect();
+        others.retain(|id| !asked_anew.contains(id));
+        let mut touched: BTreeSet<QueryId> = moves.queries().filter(|id| others.contains(id)).collect();
         moves.each_triple(self.replica.graph(), |triple| {
+            // There may be many triples, and few queries that are not touched yet.
+            if touched.len() == others.len() {
+                return;
+            }
             self.registry.touched(triple, self.replica.graph(), |live| {
-                touched.insert(QueryId(live.0));
+                let id = QueryId(live.0);
+                if others.contains(&id) {
+                    touched.insert(id);
+                }
             });
         });
         touched
@@ -395,9 +412,13 @@ fn reopen(id: QueryId, followed: &mut Followed, replica: &Replica, woken: &mut B
     let view = replica.view(followed.is_whole.then_some(id));
     match Live::open(&followed.query, &view, Budget::default()) {
         Ok(live) => {
-            let change = before.difference(&live.mirror());
+            let now = live.mirror();
+            let change = before.difference(&now);
             followed.live = Some(live);
-            if !change.is_empty() {
+            // Most of a long answer is told sooner as a whole than edit by edit.
+            if change.0.len() > REOPEN_FROM && change.0.len() > now.len() / 2 {
+                followed.tell(&Update::Answer(Box::new(now)), woken);
+            } else if !change.is_empty() {
                 followed.tell(&Update::Delta(change), woken);
             }
         }

@@ -29,6 +29,9 @@ const CONFIRMED: Tag = Tag {
     seq: Seq(0),
 };
 
+/// So many entities that come at once go into the indexes all at once.
+const LOAD_FROM: usize = 256;
+
 /// A set that shows and is not part of what is confirmed.
 #[derive(Debug, Clone)]
 pub(super) struct Pending {
@@ -170,9 +173,13 @@ impl Replica {
             let delta = self.graph.forget(entity, None);
             self.moves.delta.extend(delta);
         }
+        if arrival.entered.len() >= LOAD_FROM {
+            self.graph.begin_load();
+        }
         for set in &*arrival.sets {
             self.confirm(set);
         }
+        self.graph.end_load();
         for entity in &arrival.entered {
             self.cover(arrival.query, entity);
         }
@@ -180,8 +187,8 @@ impl Replica {
             self.uncover(arrival.query, entity);
         }
         // What nobody counts was not to come.
-        for subject in arrival.sets.iter().flat_map(subjects) {
-            self.evict(&subject);
+        for subject in arrival.sets.iter().flat_map(runs) {
+            self.evict(subject);
         }
     }
 
@@ -189,11 +196,35 @@ impl Replica {
     pub(super) fn confirm(&mut self, set: &ChangeSet) {
         let delta = self.graph.apply_set(CONFIRMED, set);
         self.moves.delta.extend(delta);
-        let numbers = set
-            .changes
-            .iter()
-            .filter_map(|change| self.graph.dictionary().entity_number(change.subject()?));
+        let numbers = runs(set).filter_map(|subject| self.graph.dictionary().entity_number(subject));
         self.unsaved.entities.extend(numbers);
+    }
+
+    /// Takes in what a disk kept, between [`Self::begin_restore`] and [`Self::end_restore`]: it moves nothing.
+    pub(super) fn restore(&mut self, set: &ChangeSet) {
+        self.graph.apply_set(CONFIRMED, set);
+    }
+
+    /// What a disk kept of an entity is out of date.
+    pub(super) fn forget(&mut self, entity: &EntityId) {
+        if self.graph.is_known(entity) {
+            self.graph.forget(entity, None);
+        }
+    }
+
+    pub(super) fn begin_restore(&mut self) {
+        self.graph.begin_load();
+    }
+
+    pub(super) fn end_restore(&mut self) {
+        self.graph.end_load();
+    }
+
+    /// A query needs an entity that a disk kept.
+    pub(super) fn restore_cover(&mut self, query: QueryId, entity: &EntityId) {
+        if let Some(number) = self.graph.dictionary().entity_number(entity) {
+            self.count(query, number);
+        }
     }
 
     /// A query needs an entity, which is here.
@@ -201,14 +232,22 @@ impl Replica {
         let Some(number) = self.graph.dictionary().entity_number(entity) else {
             return;
         };
-        if self.covered.entry(query).or_default().insert(number) {
+        if self.count(query, number) {
+            self.note_covered(query, number, false);
+        }
+    }
+
+    /// False if the query counts it already.
+    fn count(&mut self, query: QueryId, number: EntityNumber) -> bool {
+        let is_new = self.covered.entry(query).or_default().insert(number);
+        if is_new {
             let at = number.0 as usize;
             if self.counts.len() <= at {
                 self.counts.resize(at + 1, 0);
             }
             self.counts[at] += 1;
-            self.note_covered(query, number, false);
         }
+        is_new
     }
 
     /// A query needs an entity no longer.
@@ -362,6 +401,13 @@ fn shown(graph: &Graph, subject: EntityNumber) -> Vec<Triple> {
         object,
     });
     triples.collect()
+}
+
+/// The entities that a set changes, one after the other; one that other changes part may come again.
+fn runs(set: &ChangeSet) -> impl Iterator<Item = &EntityId> {
+    let mut last = None;
+    let subjects = set.changes.iter().filter_map(|change| change.subject());
+    subjects.filter(move |subject| last.replace(*subject) != Some(*subject))
 }
 
 /// The entities that a set changes.

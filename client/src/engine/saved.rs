@@ -153,16 +153,26 @@ impl Engine {
         Some(value)
     }
 
-    /// Takes in what a disk kept. A row that cannot be read is left out: what it said comes again from a node.
+    /// Takes in what a disk kept. Of a key that comes twice the later row counts. A row that cannot be read is left out:
+    /// what it said comes again from a node.
     pub(super) fn restore(&mut self, rows: Vec<Record>, sets: &[Stored]) {
         let mut written = BTreeMap::new();
         let mut coverage = Vec::new();
+        self.replica.begin_restore();
         for Record { table, key, value } in rows {
-            let Some(value) = value else { continue };
             let (number, rest) = (read_number(&key), key.get(8..).unwrap_or_default());
+            if table == Table::Facts {
+                self.restore_facts(&key, value.as_deref());
+                continue;
+            }
+            if table == Table::Coverage {
+                let is_in = value.is_some();
+                coverage.extend(entity(rest).map(|entity| (QueryId(number), entity, is_in)));
+                continue;
+            }
+            let Some(value) = value else { continue };
             match table {
-                Table::Facts => self.restore_facts(&value),
-                Table::Coverage => coverage.extend(entity(rest).map(|entity| (QueryId(number), entity))),
+                Table::Facts | Table::Coverage => {}
                 Table::Queries if number == SHARED.0 => self.shown = VersionVector::decode(&value).unwrap_or_default(),
                 Table::Queries => self.restore_query(QueryId(number), &value),
                 Table::Written => {
@@ -170,8 +180,13 @@ impl Engine {
                 }
             }
         }
-        for (query, entity) in coverage {
-            self.restore_coverage(query, &entity);
+        self.replica.end_restore();
+        for (query, entity, is_in) in coverage {
+            if is_in && self.queries.contains_key(&query) {
+                self.replica.restore_cover(query, &entity);
+            } else if !is_in {
+                self.replica.uncover(query, &entity);
+            }
         }
         self.drop_idle();
         self.restore_pending(written, sets);
@@ -188,14 +203,18 @@ impl Engine {
         let _ = self.replica.take_unsaved();
     }
 
-    fn restore_facts(&mut self, value: &[u8]) {
+    fn restore_facts(&mut self, key: &[u8], value: Option<&[u8]>) {
+        if let Some(entity) = entity(key) {
+            self.replica.forget(&entity);
+        }
+        let Some(value) = value else { return };
         let mut reader = Reader::new(value);
         while reader.remaining() > 0 {
             let set = reader
                 .bytes("a change set", CHANGE_SET_BYTES_MAX)
                 .and_then(ChangeSet::decode);
             let Ok(set) = set else { return };
-            self.replica.confirm(&set);
+            self.replica.restore(&set);
         }
     }
 
@@ -206,12 +225,6 @@ impl Engine {
         self.queries.insert(id, followed);
         // One run more without a follower, until one comes.
         self.link.queries_moved.insert(id);
-    }
-
-    fn restore_coverage(&mut self, query: QueryId, entity: &EntityId) {
-        if self.queries.contains_key(&query) {
-            self.replica.cover(query, entity);
-        }
     }
 
     /// Drops queries that no run has followed for long.

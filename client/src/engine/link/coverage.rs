@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use halcyon_core::collections::BTreeMap;
+use halcyon_core::collections::{BTreeMap, BTreeSet};
 use halcyon_core::{change::ChangeSet, id::EntityId, version_vector::VersionVector};
 use halcyon_proto::{
     convert::{self, ConvertError},
@@ -73,10 +73,13 @@ impl Engine {
             self.ask_after_earlier_runs();
         }
         self.let_go();
+        let mut asked_anew = BTreeSet::new();
         for id in came.into_keys() {
-            self.narrow(id);
+            if self.narrow(id) {
+                asked_anew.insert(id);
+            }
         }
-        self.advance();
+        self.advance_others(&asked_anew);
     }
 
     /// Answers whether the query is followed from here on.
