@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Lengths are big-endian; a record that is not present removes its key. Records that are taken out together belong to
-//! one step: a disk keeps all of them or none.
+//! one step: a disk keeps all of them or none. It may give back what it kept step by step: of a key the last counts.
 
 use halcyon_client::engine::{Floor, Place, Record, Stored, Table};
 use halcyon_core::collections::BTreeMap;
@@ -115,14 +115,18 @@ fn put(out: &mut Vec<u8>, store: u8, key: &[u8], value: Option<&[u8]>) {
     out.extend_from_slice(value);
 }
 
-/// Reads records that a disk kept, in any order.
+/// Reads records that a disk kept. Of those with one key the last counts.
 pub(crate) fn read(bytes: &[u8]) -> Result<Left, DiskError> {
     let mut left = Left::default();
     let mut sets = BTreeMap::new();
     let mut rest = bytes;
     while !rest.is_empty() {
         let (store, key, value) = next(&mut rest)?;
+        let (is_present, value) = (value.is_some(), value.unwrap_or_default());
         match store {
+            SETS if !is_present => {
+                sets.remove(&Place::from_number(number(key)));
+            }
             SETS => {
                 let place = Place::from_number(number(key));
                 if let Ok(set) = ChangeSet::decode(value) {
@@ -150,7 +154,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Left, DiskError> {
                 left.rows.extend(table.map(|(table, _)| Record {
                     table: *table,
                     key: key.to_vec(),
-                    value: Some(value.to_vec()),
+                    value: is_present.then(|| value.to_vec()),
                 }));
             }
         }
@@ -159,20 +163,22 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Left, DiskError> {
     Ok(left)
 }
 
-fn next<'a>(rest: &mut &'a [u8]) -> Result<(u8, &'a [u8], &'a [u8]), DiskError> {
+fn next<'a>(rest: &mut &'a [u8]) -> Result<(u8, &'a [u8], Option<&'a [u8]>), DiskError> {
     let (head, tail) = rest.split_first_chunk().ok_or(DiskError)?;
-    let [store, _, k0, k1, v0, v1, v2, v3] = *head;
+    let [store, is_present, k0, k1, v0, v1, v2, v3] = *head;
     let key_length = usize::from(u16::from_be_bytes([k0, k1]));
     let length = u32::from_be_bytes([v0, v1, v2, v3]) as usize;
     let (key, tail) = tail.split_at_checked(key_length).ok_or(DiskError)?;
     let (value, tail) = tail.split_at_checked(length).ok_or(DiskError)?;
     *rest = tail;
-    Ok((store, key, value))
+    Ok((store, key, (is_present != 0).then_some(value)))
 }
 
 /// The places of sets of which the engine noted that a node has taken them.
 pub(crate) fn taken(rows: &[Record]) -> impl Iterator<Item = Place> {
-    let written = rows.iter().filter(|row| row.table == Table::Written);
+    let written = rows
+        .iter()
+        .filter(|row| row.table == Table::Written && row.value.is_some());
     written.map(|row| Place::from_number(number(&row.key)))
 }
 

@@ -12,12 +12,17 @@
 //! Frames, because news go to several pages: whoever passes them on need not read them. Only the status concerns it too:
 //! the place of its name in the list above, or 255 where it is what it was.
 
+use std::sync::Arc;
+
 use halcyon_client::engine::{FollowerId, QueryError, QueryStatus, Update};
-use halcyon_core::query::{
-    answer::Datum,
-    live::{AnswerDelta, Change, Item, Key},
+use halcyon_core::{
+    query::{
+        answer::{Datum, Member, Object},
+        live::{AnswerDelta, Change, Item, Key},
+    },
+    value::Value,
 };
-use serde_json::{Map, Value as JsonValue, json};
+use serde_json::json;
 
 const REMOVED: u8 = 0;
 const ADDED: u8 = 1;
@@ -29,15 +34,22 @@ const MERGE_FROM: usize = 64;
 /// By their places in [`QueryStatus`].
 const STATUS: [&str; 5] = ["local", "syncing", "synced", "stale", "offline"];
 
+/// Why writing JSON does not fail.
+const WRITES: &str = "memory takes what is written";
+
 /// The status is what it was.
 const UNCHANGED: u8 = u8::MAX;
 
 /// What is told of one step.
 #[derive(Debug)]
 pub(crate) struct Told {
-    news: JsonValue,
+    news: Text,
     status: Option<QueryStatus>,
 }
+
+/// JSON as it is written. A tree of it would take longer than all else: answers are long.
+#[derive(Debug, Default)]
+struct Text(Vec<u8>);
 
 /// What a page shows of a query.
 #[derive(Debug)]
@@ -55,37 +67,43 @@ impl Shown {
 
     /// The updates of one step as news; none if they tell nothing.
     pub(crate) fn tell(&mut self, updates: Vec<Update>) -> Option<Told> {
-        let mut news = Map::new();
-        let mut status = None;
-        let mut edits = Vec::new();
+        let (mut rows, mut edits) = (None, Text::default());
+        let (mut status, mut failed) = (None, None);
         for update in updates {
             match update {
                 Update::Answer(mirror) => {
-                    edits.clear();
+                    edits.0.clear();
                     self.keys = mirror.keys().cloned().collect();
-                    let rows: JsonValue = mirror.items().map(|(_, item)| item_json(item)).collect();
-                    news.insert("rows".to_owned(), rows);
+                    let mut text = Text::default();
+                    text.list(mirror.items(), |text, (_, item)| text.item(item));
+                    rows = Some(text);
                 }
                 Update::Delta(delta) => self.edit(delta, &mut edits),
-                Update::Status(now) => {
-                    news.insert("status".to_owned(), STATUS[now as usize].into());
-                    status = Some(now);
-                }
-                Update::Failed(error) => {
-                    news.insert("error".to_owned(), error_json(&error));
-                }
+                Update::Status(now) => status = Some(now),
+                Update::Failed(error) => failed = Some(error),
             }
         }
-        if !edits.is_empty() {
-            news.insert("edits".to_owned(), edits.into());
+        let mut news = Text::default();
+        news.member(b"rows", rows.as_ref().map(|rows| &*rows.0));
+        if let Some(status) = status {
+            let name = format!("\"{}\"", STATUS[status as usize]);
+            news.member(b"status", Some(name.as_bytes()));
         }
-        (!news.is_empty()).then(|| Told {
-            news: news.into(),
-            status,
-        })
+        if let Some(error) = failed {
+            news.member(b"error", Some(error_json(&error).as_bytes()));
+        }
+        if !edits.0.is_empty() {
+            edits.0.push(b']');
+            news.member(b"edits", Some(&edits.0));
+        }
+        if news.0.is_empty() {
+            return None;
+        }
+        news.0.push(b'}');
+        Some(Told { news, status })
     }
 
-    fn edit(&mut self, delta: AnswerDelta, edits: &mut Vec<JsonValue>) {
+    fn edit(&mut self, delta: AnswerDelta, edits: &mut Text) {
         let mut come = Vec::new();
         for change in delta.0 {
             match change {
@@ -93,7 +111,7 @@ impl Shown {
                 Change::Added(key, item) => come.push((key, item)),
                 Change::Changed { from, to, item } if from == to => {
                     if let Ok(at) = self.keys.binary_search(&to) {
-                        edits.push(json!([CHANGED, at, item_json(&item)]));
+                        edits.edit(CHANGED, at, Some(&item));
                     }
                 }
                 Change::Changed { from, to, item } => {
@@ -106,7 +124,7 @@ impl Shown {
             for (key, item) in come {
                 let at = self.keys.binary_search(&key).unwrap_or_else(|at| at);
                 self.keys.insert(at, key);
-                edits.push(json!([ADDED, at, item_json(&item)]));
+                edits.edit(ADDED, at, Some(&item));
             }
         } else {
             self.merge(come, edits);
@@ -114,48 +132,125 @@ impl Shown {
     }
 
     /// Puts in many, in the order of the answer.
-    fn merge(&mut self, mut come: Vec<(Key, Item)>, edits: &mut Vec<JsonValue>) {
+    fn merge(&mut self, mut come: Vec<(Key, Item)>, edits: &mut Text) {
         come.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let mut there = std::mem::take(&mut self.keys).into_iter().peekable();
         for (key, item) in come {
             while let Some(before) = there.next_if(|before| *before < key) {
                 self.keys.push(before);
             }
-            edits.push(json!([ADDED, self.keys.len(), item_json(&item)]));
+            edits.edit(ADDED, self.keys.len(), Some(&item));
             self.keys.push(key);
         }
         self.keys.extend(there);
     }
 
-    fn take_out(&mut self, key: &Key, edits: &mut Vec<JsonValue>) {
+    fn take_out(&mut self, key: &Key, edits: &mut Text) {
         if let Ok(at) = self.keys.binary_search(key) {
             self.keys.remove(at);
-            edits.push(json!([REMOVED, at]));
+            edits.edit(REMOVED, at, None);
         }
+    }
+}
+
+impl Text {
+    /// A member of the object that is news.
+    fn member(&mut self, name: &[u8], value: Option<&[u8]>) {
+        let Some(value) = value else { return };
+        self.0.push(if self.0.is_empty() { b'{' } else { b',' });
+        self.0.push(b'"');
+        self.0.extend_from_slice(name);
+        self.0.extend_from_slice(b"\":");
+        self.0.extend_from_slice(value);
+    }
+
+    /// One of the list of edits, which nobody has closed yet.
+    fn edit(&mut self, kind: u8, at: usize, item: Option<&Item>) {
+        self.0.push(if self.0.is_empty() { b'[' } else { b',' });
+        self.0.extend_from_slice(&[b'[', b'0' + kind, b',']);
+        self.0.extend_from_slice(at.to_string().as_bytes());
+        if let Some(item) = item {
+            self.0.push(b',');
+            self.item(item);
+        }
+        self.0.push(b']');
+    }
+
+    fn list<T>(&mut self, items: impl Iterator<Item = T>, mut write: impl FnMut(&mut Self, T)) {
+        self.0.push(b'[');
+        for (at, item) in items.enumerate() {
+            if at > 0 {
+                self.0.push(b',');
+            }
+            write(self, item);
+        }
+        self.0.push(b']');
+    }
+
+    fn item(&mut self, item: &Item) {
+        match item {
+            Item::Row(row) => self.list(row.iter(), Self::datum),
+            Item::Object(object) => self.object(object),
+        }
+    }
+
+    /// As [`Object::to_json`] has it.
+    fn object(&mut self, object: &Object) {
+        self.0.extend_from_slice(b"{\"id\":");
+        self.string(object.id.as_str());
+        for (name, member) in &object.members {
+            self.0.push(b',');
+            self.string(name);
+            self.0.push(b':');
+            match member {
+                Member::Datum(datum) => self.datum(datum),
+                Member::Object(object) => self.object(object),
+                Member::Objects(objects) => self.list(objects.iter().map(Arc::as_ref), Self::object),
+            }
+        }
+        self.0.push(b'}');
+    }
+
+    fn datum(&mut self, datum: &Datum) {
+        match datum {
+            Datum::Null => self.0.extend_from_slice(b"null"),
+            Datum::Value(value) => self.value(value),
+            Datum::List(values) => self.list(values.iter(), Self::value),
+        }
+    }
+
+    /// As [`Value::to_typed_json`] has it.
+    fn value(&mut self, value: &Value) {
+        match value {
+            Value::String(text) => self.string(text),
+            Value::Ref(entity) => {
+                self.0.extend_from_slice(b"{\"$ref\":");
+                self.string(entity.as_str());
+                self.0.push(b'}');
+            }
+            other => serde_json::to_writer(&mut self.0, &other.to_typed_json()).expect(WRITES),
+        }
+    }
+
+    fn string(&mut self, text: &str) {
+        serde_json::to_writer(&mut self.0, text).expect(WRITES);
     }
 }
 
 /// Appends a frame.
 pub(crate) fn frame(id: u32, told: &Told, out: &mut Vec<u8>) {
-    let text = told.news.to_string();
+    let Text(text) = &told.news;
     let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
     out.extend_from_slice(&id.to_be_bytes());
     out.extend_from_slice(&length.to_be_bytes());
     out.push(told.status.map_or(UNCHANGED, |status| status as u8));
-    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(text);
 }
 
-fn item_json(item: &Item) -> JsonValue {
-    match item {
-        Item::Row(row) => row.iter().map(Datum::to_typed_json).collect(),
-        Item::Object(object) => object.to_json(Datum::to_typed_json),
-    }
-}
-
-fn error_json(error: &QueryError) -> JsonValue {
+fn error_json(error: &QueryError) -> String {
     let code = match error {
         QueryError::Refused(refusal) => refusal.code.as_str_name(),
         QueryError::Here(_) => "QUERY_FAILED",
     };
-    json!({ "code": code, "message": error.to_string() })
+    json!({ "code": code, "message": error.to_string() }).to_string()
 }

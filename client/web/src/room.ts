@@ -99,7 +99,7 @@ function parse(text: string): unknown {
 }
 
 const valueOf = (field: AnyField, json: unknown): unknown =>
-  field.kind === "json" ? json : decode(field, json, "", () => undefined);
+  field.kind === "json" ? json : decode(field, json, () => undefined);
 
 /** Other versions of an app, and other programs, may hold something else: what is not understood is left out. */
 function fromJson(fields: Fields | undefined, text: string): Bag {

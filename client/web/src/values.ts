@@ -104,8 +104,8 @@ function stored(kind: FieldKind, json: unknown): unknown {
 
 export type Report = (where: string) => void;
 
-/** A field as a result shows it. What is missing becomes the fallback; what is of another type is reported. */
-export function decode(field: AnyField, json: unknown, where: string, report: Report): unknown {
+/** A field as a result shows it. What is missing becomes the fallback; of what is of another type `report` is told. */
+export function decode(field: AnyField, json: unknown, report: () => void): unknown {
   if (field.kind === "refMany") {
     const items = Array.isArray(json) ? (json as readonly unknown[]) : [];
     return items.map((item) => stored("ref", item)).filter((item) => item !== undefined);
@@ -114,6 +114,6 @@ export function decode(field: AnyField, json: unknown, where: string, report: Re
     return field.isOptional && !field.hasDefault && field.kind !== "ref" ? undefined : field.fallback;
   }
   const value = stored(field.kind, json);
-  if (value === undefined) report(where);
+  if (value === undefined) report();
   return field.kind === "ref" ? (value ?? null) : value;
 }

@@ -36,9 +36,16 @@ function shape(
   select: readonly string[] | undefined,
   report: Report,
 ): Shaper {
-  const fields = Object.entries(entities[type]?.fields ?? {}).filter(
-    ([name]) => !(name in include) && (!select || select.includes(name)),
-  );
+  let id: unknown;
+  const fields = Object.entries(entities[type]?.fields ?? {})
+    .filter(([name]) => !(name in include) && (!select || select.includes(name)))
+    .map(([name, field]) => ({
+      name,
+      field,
+      report: () => {
+        report(`${type}.${name} of ${String(id)}`);
+      },
+    }));
   const links = Object.entries(include).map(([name, options]) => {
     const field: AnyField | undefined = entities[type]?.fields[name];
     const target = field ? field.target : (inverseField(entities, type, name)?.type ?? "");
@@ -46,10 +53,9 @@ function shape(
     return { name, isOne: field?.kind === "ref", shape: shape(entities, target, inner, undefined, report) };
   });
   return (object) => {
-    const row: Record<string, unknown> = { id: object.id };
-    for (const [name, field] of fields) {
-      row[name] = decode(field, object[name], `${type}.${name} of ${String(object.id)}`, report);
-    }
+    id = object.id;
+    const row: Record<string, unknown> = { id };
+    for (const { name, field, report } of fields) row[name] = decode(field, object[name], report);
     for (const link of links) {
       const there = object[link.name];
       if (link.isOne) row[link.name] = there ? link.shape(there as Plain) : null;
