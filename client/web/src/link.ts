@@ -111,6 +111,7 @@ export class Link {
       this.#unwritten.delete(message.id);
       this.#expected.set(message.id, message.place);
     }
+    // It comes behind the disk's word.
     if (message.type === "settled") {
       this.#unwritten.delete(message.id);
       this.#expected.delete(message.id);

@@ -9,7 +9,7 @@ import { mkdir, open, readFile, rename, rm, writeFile, type FileHandle } from "n
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import { HalcyonError } from "../errors";
-import { MemoryDisk, type Disk } from "../worker/disk";
+import { MemoryDisk, type Disk, type Kept } from "../worker/disk";
 import { packRecords, unpackRecords, type DiskRecord } from "../worker/engine";
 
 const HEADER = 8;
@@ -110,7 +110,7 @@ export class FileDisk implements Disk {
     }
   }
 
-  readAll(): Promise<DiskRecord[]> {
+  readAll(): Promise<Kept> {
     return this.#now.readAll();
   }
 
@@ -167,7 +167,7 @@ interface Log {
 async function shortened(directory: string, now: MemoryDisk): Promise<Log> {
   const fresh = join(directory, `log-${randomUUID()}`);
   const log = await open(fresh, "ax");
-  const records = await now.readAll();
+  const { records } = now;
   const bytes = records.length > 0 ? step(records) : new Uint8Array();
   await log.appendFile(bytes);
   await log.datasync();

@@ -81,6 +81,7 @@ export class Connector {
     this.#caller = { key: settings.key, user: settings.user };
   }
 
+  /** How the connection is now. */
   get connection(): Connection {
     const isSynced = this.#isOpen && this.#listener.isSynced();
     this.#wasSynced ||= isSynced;
@@ -265,11 +266,15 @@ export class Connector {
     this.#attempt = attempt;
     const both = AbortSignal.any([signal, attempt.signal]);
     let isSilent = false;
-    const onSilence = (): void => {
-      isSilent = true;
-      attempt.abort();
+    let heardAt = Date.now();
+    // One timer for many messages: it looks how long ago the last one was.
+    const look = (): void => {
+      const left = heardAt + SILENCE_MS - Date.now();
+      isSilent = left <= 0;
+      if (isSilent) attempt.abort();
+      else timer = setTimeout(look, left);
     };
-    let timer = setTimeout(onSilence, SILENCE_MS);
+    let timer = setTimeout(look, SILENCE_MS);
     try {
       for await (const message of stream(
         route.base,
@@ -278,8 +283,7 @@ export class Connector {
         this.#caller,
         both,
       )) {
-        clearTimeout(timer);
-        timer = setTimeout(onSilence, SILENCE_MS);
+        heardAt = Date.now();
         const asks = this.#engine.onEvent(message);
         if (asks.opened) this.#opened();
         this.#listener.onChange();

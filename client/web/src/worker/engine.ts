@@ -129,7 +129,7 @@ function draw(): World {
 const jitter = (): number => Math.floor(Math.random() * 2 ** 32);
 
 /** What a disk holds, as the engine reads it. */
-export function packRecords(records: readonly DiskRecord[]): Uint8Array {
+export function packRecords(records: readonly DiskRecord[]): Uint8Array<ArrayBuffer> {
   const sizes = records.map(({ key, bytes }) => 8 + key.length + (bytes?.length ?? 0));
   const packed = new Uint8Array(sizes.reduce((sum, size) => sum + size, 0));
   const view = new DataView(packed.buffer);
@@ -147,7 +147,7 @@ export function packRecords(records: readonly DiskRecord[]): Uint8Array {
   return packed;
 }
 
-/** The other way. */
+/** The other way. The records share the bytes that they were read from. */
 export function unpackRecords(bytes: Uint8Array<ArrayBuffer>): DiskRecord[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const records: DiskRecord[] = [];
@@ -156,8 +156,8 @@ export function unpackRecords(bytes: Uint8Array<ArrayBuffer>): DiskRecord[] {
     const end = from + view.getUint32(at + 4);
     records.push({
       store: String.fromCharCode(bytes[at] ?? 0),
-      key: bytes.slice(at + 8, from),
-      bytes: bytes[at + 1] === 1 ? bytes.slice(from, end) : undefined,
+      key: bytes.subarray(at + 8, from),
+      bytes: bytes[at + 1] === 1 ? bytes.subarray(from, end) : undefined,
     });
     at = end;
   }
@@ -177,11 +177,14 @@ export class Engine {
     this.#now = world.now;
   }
 
-  /** A new engine for a tenant, with what a disk kept. Every opening is a client incarnation of its own. */
+  /**
+   * A new engine for a tenant, with the packed records that a disk kept: of those with one key the last counts. Every
+   * opening is a client incarnation of its own.
+   */
   static async open(
     module: WebAssembly.Module,
     tenant: string,
-    disk?: readonly DiskRecord[],
+    disk?: readonly Uint8Array[],
     world: World = draw(),
   ): Promise<Engine> {
     const { exports } = await WebAssembly.instantiate(module);
@@ -202,7 +205,7 @@ export class Engine {
           },
     ]);
     const engine = new Engine(Object.fromEntries(guarded) as Door, world);
-    engine.#put(packRecords(disk ?? []));
+    engine.#put(...(disk ?? []));
     engine.#take(engine.#door.halcyon_records());
     engine.#put(toBytes.encode(tenant));
     const opened = engine.#take(engine.#door.halcyon_open(...world.client, disk ? 1 : 0));
@@ -371,9 +374,13 @@ export class Engine {
     return (this.#json(this.#door.halcyon_error()) as Refusal | null) ?? undefined;
   }
 
-  #put(bytes: Uint8Array): void {
-    const at = this.#door.halcyon_input(bytes.length);
-    new Uint8Array(this.#door.memory.buffer, at, bytes.length).set(bytes);
+  #put(...parts: readonly Uint8Array[]): void {
+    const length = parts.reduce((sum, part) => sum + part.length, 0);
+    let at = this.#door.halcyon_input(length);
+    for (const part of parts) {
+      new Uint8Array(this.#door.memory.buffer, at, part.length).set(part);
+      at += part.length;
+    }
   }
 
   #take(

@@ -3,7 +3,7 @@
 import { HalcyonError, type ErrorShape } from "../errors";
 import type { Preloaded, Settings, Status, ToPage, ToWorker } from "../protocol";
 import { Connector } from "./connection";
-import { NoDisk, type Disk } from "./disk";
+import { NoDisk, type Disk, type Kept } from "./disk";
 import { Engine, packRecords, unpackRecords, type DiskRecord, type Pushed } from "./engine";
 import { Rooms } from "./rooms";
 import { wakeAll } from "./wait";
@@ -22,6 +22,10 @@ interface Subscription {
 interface Write {
   readonly page: Page;
   readonly id: number;
+  /** The disk has not said yet that it has it, or will not. */
+  isOnTheWay: boolean;
+  /** What a node said meanwhile: the page hears it after the disk's word. */
+  settled?: ToPage;
 }
 
 /** What nodes told is kept this much later: what comes meanwhile is one step. Losing it costs a few buckets of a digest. */
@@ -46,22 +50,23 @@ export interface Sources {
 async function readDisk(openDisk: () => Promise<Disk>) {
   try {
     const disk = await openDisk();
-    return { disk, records: await disk.readAll() };
+    return { disk, kept: await disk.readAll() };
   } catch (error) {
     // A newer version's data must not be passed by: what is written there would seem to be lost.
     if (error instanceof HalcyonError && error.code === "NEWER_STORAGE") throw error;
-    return { disk: new NoDisk(), records: undefined, error: shapeOf(error) };
+    return { disk: new NoDisk(), kept: undefined, error: shapeOf(error) };
   }
 }
 
 /** An engine with what the disk has; with what waits alone, if the rest of it stops the engine. */
-async function openEngine(module: WebAssembly.Module, tenant: string, disk: Disk, records?: DiskRecord[]) {
+async function openEngine(module: WebAssembly.Module, tenant: string, disk: Disk, kept?: Kept["packed"]) {
   try {
-    return await Engine.open(module, tenant, records);
+    return await Engine.open(module, tenant, kept);
   } catch (error) {
-    if (!records) throw error;
+    if (!kept) throw error;
+    const records = kept.flatMap(unpackRecords);
     const isKept = ({ store }: DiskRecord): boolean => store === "s" || store === "n";
-    const engine = await Engine.open(module, tenant, records.filter(isKept));
+    const engine = await Engine.open(module, tenant, [packRecords(records.filter(isKept))]);
     const dropped = records.filter((record) => !isKept(record));
     await disk.keep(dropped.map((record) => ({ ...record, bytes: undefined })));
     return engine;
@@ -69,9 +74,8 @@ async function openEngine(module: WebAssembly.Module, tenant: string, disk: Disk
 }
 
 /** What was preloaded counts where the disk has nothing of the kind: what is here was synced by this device. */
-function preloadedRecords(preloaded: Preloaded | undefined, records: readonly DiskRecord[] = []) {
-  if (!preloaded || records.some(({ store }) => store === "f" || store === "q")) return [];
-  return unpackRecords(new Uint8Array(preloaded));
+function preloadedRecords(preloaded: Preloaded | undefined, kept: Kept | undefined) {
+  return !preloaded || kept?.hasFacts || kept?.hasQueries ? undefined : new Uint8Array(preloaded);
 }
 
 export class Host {
@@ -96,7 +100,6 @@ export class Host {
    */
   readonly #left: number[] = [];
   #nextSubscription = 1;
-  #lastPlace = 0;
   #degraded: ErrorShape | undefined;
   #connection = "";
   #isEnded = false;
@@ -137,20 +140,28 @@ export class Host {
   }
 
   static async open(
-    module: WebAssembly.Module,
+    module: Promise<WebAssembly.Module>,
     settings: Settings,
     sources: Sources,
     onEnd: () => void,
   ): Promise<Host> {
-    const { disk, records, error } = await readDisk(sources.openDisk);
-    const brought = preloadedRecords(sources.preloaded, records);
-    const all = brought.length === 0 ? records : [...(records ?? []), ...brought];
-    const engine = await openEngine(module, settings.tenant, disk, all);
-    const hadData = all?.some(({ store }) => store === "f") ?? false;
+    // The disk is read while the module comes.
+    const reading = readDisk(sources.openDisk);
+    reading.catch(() => undefined);
+    const compiled = await module.catch(async (error: unknown) => {
+      const read = await reading.catch(() => undefined);
+      await read?.disk.close();
+      throw error;
+    });
+    const { disk, kept, error } = await reading;
+    const brought = preloadedRecords(sources.preloaded, kept);
+    const all = brought ? [...(kept?.packed ?? []), brought] : kept?.packed;
+    const engine = await openEngine(compiled, settings.tenant, disk, all);
+    const hadData = brought !== undefined || (kept?.hasFacts ?? false);
     const host = new Host(engine, disk, settings, hadData, error, onEnd);
-    host.#tookPreloaded = brought.length > 0;
+    host.#tookPreloaded = brought !== undefined;
     // It was on another's disk: it goes to this one with what comes next.
-    host.#unkept = brought;
+    host.#unkept = brought ? unpackRecords(brought) : [];
     if (engine.unreadable > 0) {
       host.#degraded = {
         code: "STORAGE_FAILED",
@@ -195,7 +206,8 @@ export class Host {
   async snapshot(queries: readonly string[]): Promise<{ records: Uint8Array; news: string[] }> {
     const news = queries.map((query) => this.#ask(query));
     await this.#kept();
-    const records = (await this.#disk.readAll()) ?? [];
+    const kept = await this.#disk.readAll();
+    const records = kept?.packed.flatMap(unpackRecords) ?? [];
     const ofAll = new Set(["f", "v", "q"]);
     return { records: packRecords(records.filter(({ store }) => ofAll.has(store))), news };
   }
@@ -310,18 +322,23 @@ export class Host {
       page.send({ type: "settled", id, error: shapeOf(error), superseded: [] });
       return;
     }
-    this.#lastPlace = place;
-    this.#writes.set(place, { page, id });
+    const write: Write = { page, id, isOnTheWay: true };
+    this.#writes.set(place, write);
     this.#waiting.push((error) => {
+      write.isOnTheWay = false;
       page.send({ type: "written", id, place, error });
+      if (write.settled) page.send(write.settled);
     });
     this.#step();
     void this.#keep();
+    // On its way to the disk and to a node at once. Were it lost here now, the node's would be the one that is kept.
+    this.#engine.durable(place);
+    void this.#connector.push();
   }
 
   /** Another engine took this write in. What a node has answered for is settled. */
   #expect(page: Page, id: number, place: number): void {
-    if (this.#engine.isOpen(place)) this.#writes.set(place, { page, id });
+    if (this.#engine.isOpen(place)) this.#writes.set(place, { page, id, isOnTheWay: false });
     else page.send({ type: "settled", id, error: undefined, superseded: [] });
   }
 
@@ -329,12 +346,17 @@ export class Host {
     for (const { place, error, superseded = [] } of pushed.settled) {
       const write = this.#writes.get(place);
       this.#writes.delete(place);
-      if (write) write.page.send({ type: "settled", id: write.id, error, superseded });
+      if (write) this.#settle(write, { type: "settled", id: write.id, error, superseded });
       else if (error) this.#send({ type: "rolled-back", error });
     }
     this.#step();
     if (!pushed.rewritten) return;
     await this.#kept();
+  }
+
+  #settle(write: Write, settled: ToPage): void {
+    if (write.isOnTheWay) write.settled = settled;
+    else write.page.send(settled);
   }
 
   /** Shows what changed at once; the disk follows. */
@@ -361,13 +383,10 @@ export class Host {
       for (;;) {
         const waiting = this.#waiting;
         this.#waiting = [];
-        const place = this.#lastPlace;
         const records = [...this.#unkept, ...this.#engine.takeRecords()];
         if (records.length === 0 && waiting.length === 0) break;
         const error = await this.#keepOnce(records);
         if (this.#isEnded) return;
-        // What no disk takes goes to a node all the same: there it is safe.
-        this.#engine.durable(place);
         for (const tell of waiting) tell(error);
         void this.#connector.push();
         if (error && this.#waiting.length === 0) break;

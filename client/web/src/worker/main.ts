@@ -10,7 +10,9 @@ import { Server } from "./serve";
 async function loadModule(url: string): Promise<WebAssembly.Module> {
   const response = await fetch(url);
   if (!response.ok) throw new HalcyonError("ENGINE_FAILED", `${url} answers ${response.status}`);
-  return WebAssembly.compile(await response.arrayBuffer());
+  // A browser keeps what it compiled of a stream, and begins with that the next time.
+  const isNamed = response.headers.get("content-type") === "application/wasm";
+  return isNamed ? WebAssembly.compileStreaming(response) : WebAssembly.compile(await response.arrayBuffer());
 }
 
 async function openDisk({ name, tenant, persistence }: Settings): Promise<Disk> {

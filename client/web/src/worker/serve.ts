@@ -81,7 +81,7 @@ export class Server {
   }
 
   async #open(settings: Settings, wasm: string, preloaded: Preloaded | undefined): Promise<Host> {
-    const module = await this.#surroundings.loadModule(wasm);
+    const module = this.#surroundings.loadModule(wasm);
     const openDisk = (): Promise<Disk> => this.#surroundings.openDisk(settings);
     return Host.open(module, settings, { openDisk, preloaded }, () => {
       this.#hosts.delete(keyOf(settings));

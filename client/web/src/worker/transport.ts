@@ -55,31 +55,59 @@ function trailers(body: Uint8Array): (name: string) => string | null {
   return (name) => map.get(name) ?? null;
 }
 
+/** The whole frames that bytes begin with, and where they end. */
+function split(bytes: Uint8Array): { readonly frames: readonly Frame[]; readonly end: number } {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const frames: Frame[] = [];
+  let at = 0;
+  while (bytes.length - at >= FRAME_HEADER) {
+    const length = view.getUint32(at + 1);
+    if (length > FRAME_BYTES_MAX) throw new CallError("the answer is not gRPC-web");
+    const end = at + FRAME_HEADER + length;
+    if (bytes.length < end) break;
+    const isTrailer = ((bytes[at] ?? 0) & TRAILER) !== 0;
+    frames.push({ isTrailer, body: bytes.subarray(at + FRAME_HEADER, end) });
+    at = end;
+  }
+  return { frames, end: at };
+}
+
 async function* frames(stream: ReadableStream<Uint8Array>): AsyncGenerator<Frame> {
   const reader = stream.getReader();
-  let held = new Uint8Array();
+  // Of a frame that is not whole yet: its parts, and how many bytes are wanted before it is worth a look.
+  let parts: Uint8Array[] = [];
+  let [held, wanted] = [0, FRAME_HEADER];
   try {
     for (;;) {
-      let at = 0;
-      while (held.length - at >= FRAME_HEADER) {
-        const length = new DataView(held.buffer, held.byteOffset + at).getUint32(1);
-        if (length > FRAME_BYTES_MAX) throw new CallError("the answer is not gRPC-web");
-        const end = at + FRAME_HEADER + length;
-        if (held.length < end) break;
-        yield { isTrailer: ((held[at] ?? 0) & TRAILER) !== 0, body: held.slice(at + FRAME_HEADER, end) };
-        at = end;
-      }
       const { done, value } = await reader.read();
       if (done) return;
-      const joined = new Uint8Array(held.length - at + value.length);
-      joined.set(held.subarray(at));
-      joined.set(value, held.length - at);
-      held = joined;
+      parts.push(value);
+      held += value.length;
+      if (held < wanted) continue;
+      const bytes = joined(parts, held);
+      const { frames, end } = split(bytes);
+      yield* frames;
+      const rest = bytes.subarray(end);
+      parts = rest.length > 0 ? [rest] : [];
+      held = rest.length;
+      wanted = FRAME_HEADER;
+      if (held >= FRAME_HEADER) wanted += new DataView(rest.buffer, rest.byteOffset).getUint32(1);
     }
   } finally {
     // Whoever stops listening early wants the connection closed.
     await reader.cancel().catch(() => undefined);
   }
+}
+
+function joined(parts: readonly Uint8Array[], length: number): Uint8Array {
+  if (parts.length === 1 && parts[0]) return parts[0];
+  const bytes = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
 }
 
 async function open(
@@ -147,8 +175,14 @@ export async function call(
 ): Promise<Uint8Array> {
   const deadline = AbortSignal.timeout(deadlineMs);
   const either = signal ? AbortSignal.any([deadline, signal]) : deadline;
-  let answer: Uint8Array | undefined;
-  for await (const message of stream(base, path, body, caller, either)) answer = message;
+  const response = await open(base, path, body, caller, either);
+  const bytes = await response.arrayBuffer().catch((error: unknown) => {
+    throw new CallError(error instanceof Error ? error.message : String(error));
+  });
+  const { frames } = split(new Uint8Array(bytes));
+  const trailer = frames.find(({ isTrailer }) => isTrailer);
+  checkStatus(trailer ? trailers(trailer.body) : (name) => response.headers.get(name));
+  const answer = frames.find(({ isTrailer }) => !isTrailer);
   if (!answer) throw new CallError("the answer is empty");
-  return answer;
+  return answer.body;
 }

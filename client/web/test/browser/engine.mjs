@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 
 const DATABASE = (name) => `halcyon:${name}:demo`;
 
-/** Runs in a page: all of a database's stores. */
+/** Runs in a page: all records of a database, those of its log too. */
 function readDatabase(name) {
   return new Promise((resolve, reject) => {
     const request = indexedDB.open(name);
@@ -21,9 +21,23 @@ function readDatabase(name) {
       });
       transaction.oncomplete = () => {
         const bytes = (one) => (one instanceof ArrayBuffer ? [...new Uint8Array(one)] : [...one]);
-        const records = reads.flatMap(({ store, keys, values }) =>
-          keys.result.map((key, at) => ({ store, key: bytes(key), value: bytes(values.result[at]) })),
-        );
+        const logged = (packed) => {
+          const view = new DataView(packed.buffer, packed.byteOffset, packed.byteLength);
+          const records = [];
+          for (let at = 0; at < packed.length;) {
+            const from = at + 8 + view.getUint16(at + 2);
+            const end = from + view.getUint32(at + 4);
+            const [store, key] = [String.fromCharCode(packed[at]), [...packed.subarray(at + 8, from)]];
+            records.push({ store, key, value: [...packed.subarray(from, end)] });
+            at = end;
+          }
+          return records;
+        };
+        const records = reads.flatMap(({ store, keys, values }) => {
+          if (store === "l") return values.result.flatMap(logged);
+          if (store === "b") return [];
+          return keys.result.map((key, at) => ({ store, key: bytes(key), value: bytes(values.result[at]) }));
+        });
         const { version } = database;
         database.close();
         resolve({ version, records });
@@ -46,6 +60,29 @@ function writeOldDatabase([name, set]) {
       transaction.objectStore("c").put(new Uint8Array([1, 2, 3]), 1);
       transaction.objectStore("o").put(new Uint8Array(set), 7);
       transaction.objectStore("m").put(new Uint8Array(8), 2);
+      transaction.oncomplete = () => {
+        database.close();
+        resolve(undefined);
+      };
+    };
+  });
+}
+
+/** Runs in a page: a database as the second format had it, with a store for each letter. */
+function writeSecondDatabase([name, records]) {
+  return new Promise((resolve, reject) => {
+    const stores = ["f", "v", "q", "w", "s", "n"];
+    const request = indexedDB.open(name, 2);
+    request.onupgradeneeded = () => {
+      for (const store of stores) request.result.createObjectStore(store);
+    };
+    request.onerror = () => reject(request.error);
+    request.onsuccess = () => {
+      const database = request.result;
+      const transaction = database.transaction(stores, "readwrite");
+      for (const { store, key, value } of records) {
+        transaction.objectStore(store).put(new Uint8Array(value), new Uint8Array(key));
+      }
       transaction.oncomplete = () => {
         database.close();
         resolve(undefined);
@@ -91,7 +128,7 @@ export function engineTests({ test, browser, open, until, state, titles, origin 
       [readDatabase.toString(), DATABASE("coverage")],
     );
     const { version, records } = await page.evaluate(readDatabase, DATABASE("coverage"));
-    assert.equal(version, 2);
+    assert.equal(version, 3);
     const facts = records.filter(({ store }) => store === "f");
     // The tenant has hundreds of issues, comments and labels too.
     const text = (bytes) => String.fromCharCode(...bytes);
@@ -197,7 +234,7 @@ export function engineTests({ test, browser, open, until, state, titles, origin 
     await titles(page, ["from the first format"]);
     assert.equal(await page.evaluate(() => window.test.status().waiting), 1);
     const after = await page.evaluate(readDatabase, DATABASE("old"));
-    assert.equal(after.version, 2);
+    assert.equal(after.version, 3);
     const waiting = after.records.filter(({ store }) => store === "s");
     assert.deepEqual(
       waiting.map(({ key, value }) => [key[7], value]),
@@ -207,6 +244,33 @@ export function engineTests({ test, browser, open, until, state, titles, origin 
     await page.evaluate(() => window.test.insert("g"));
     assert.equal(await page.evaluate(() => window.test.status().waiting), 2);
     await page.close();
+  });
+
+  test("of a database of the second format everything is taken over", async () => {
+    const context = await browser();
+    let page = await open(context, 0, { name: "third" });
+    await state(page, "synced");
+    await page.evaluate(() => window.test.online(false));
+    await state(page, "offline");
+    await page.evaluate(() => window.test.insert("0 waits"));
+    const before = await page.evaluate(() => window.test.titles());
+    // What nodes told is kept a moment later.
+    await page.waitForFunction(
+      async ([read, name]) => {
+        const { records } = await eval(`(${read})`)(name);
+        return ["f", "v"].every((letter) => records.some(({ store }) => store === letter));
+      },
+      [readDatabase.toString(), DATABASE("third")],
+    );
+    const { records } = await page.evaluate(readDatabase, DATABASE("third"));
+    await page.evaluate(writeSecondDatabase, [DATABASE("second"), records]);
+    await page.close();
+    for (const how of ["taken over", "as it was written"]) {
+      page = await open(context, NOWHERE, { name: "second" });
+      await titles(page, before);
+      assert.equal(await page.evaluate(() => window.test.status().waiting), 1, how);
+      await page.close();
+    }
   });
 
   test("a newer version's data is left alone, and one that opens meanwhile is not held up", async () => {

@@ -7,8 +7,9 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { bundled, until, wasm } from "./bundle.mjs";
 
-const { createClient, defineSchema, t, FileDisk } = await bundled(
-  `export * from "./node/index"; export { FileDisk } from "./node/file";`,
+const { createClient, defineSchema, t, FileDisk, unpackRecords } = await bundled(
+  `export * from "./node/index"; export { FileDisk } from "./node/file";
+   export { unpackRecords } from "./worker/engine";`,
 );
 const schema = defineSchema({
   todos: t.entity({ text: t.string(), rank: t.number().default(0), done: t.boolean().optional() }),
@@ -82,8 +83,10 @@ const record = (store, key, ...bytes) => ({
   key: new Uint8Array([key]),
   bytes: bytes.length > 0 ? new Uint8Array(bytes) : undefined,
 });
-const read = async (disk) =>
-  Object.fromEntries((await disk.readAll()).map(({ store, key, bytes }) => [store + key[0], [...bytes]]));
+const read = async (disk) => {
+  const records = (await disk.readAll()).packed.flatMap(unpackRecords);
+  return Object.fromEntries(records.map(({ store, key, bytes }) => [store + key[0], [...bytes]]));
+};
 
 test("a log gives back what was kept; a step that was cut off never was", async () => {
   const directory = join(await place(), "disk");
