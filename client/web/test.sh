@@ -82,6 +82,8 @@ step "the same with an elected tab"
 node test/browser/run.mjs --worker dedicated
 step "killed nodes, many tabs, many entities"
 node test/browser/failures.mjs
+step "captive portals, sleep, versions of an app"
+node test/browser/network.mjs
 step "the examples"
 node test/browser/examples.mjs
 step "all passed"

@@ -46,7 +46,8 @@ export async function browser(options = {}) {
     page.on("pageerror", (error) => console.error(`page: ${error}`));
   });
   opened.push({ profile, context });
-  return context;
+  // For who looks for its processes.
+  return Object.assign(context, { profile });
 }
 
 /** With SCREENSHOTS=dir, what a page looks like. */

@@ -18,10 +18,16 @@ const rooms = {
     events: { ping: { count: t.number() } },
   },
 };
-const schema = defineSchema(entities, { rooms });
-
 const options = new URL(location.href).searchParams;
+/** What a later version of the app has. */
+const later = {
+  ...entities,
+  todo: t.entity({ ...entities.todo.fields, at: t.date().optional(), priority: t.number().default(3) }),
+  tag: t.entity({ name: t.string() }),
+};
+const schema = defineSchema(options.get("schema") === "2" ? later : entities, { rooms });
 const errors = [];
+const invalid = [];
 const db = createClient({
   schema,
   tenant: options.get("tenant"),
@@ -34,6 +40,7 @@ const db = createClient({
   files: options.has("breaks")
     ? { worker: new URL(`/breaks.js?${options.get("breaks")}`, location.href) }
     : {},
+  onInvalidData: (where) => invalid.push(where),
   onRefused: (error) => errors.push({ code: error.code, message: error.message }),
   onFailed: (error) => errors.push({ code: error.code, message: error.message }),
 });
@@ -46,6 +53,7 @@ top.listen(() => undefined);
 window.test = {
   db,
   errors,
+  invalid,
   result: () => followed.result,
   top: () => top.result,
   titles: () => followed.result.data.map((todo) => todo.title),
