@@ -174,14 +174,12 @@ impl ChangeSet {
 
     /// Reads a set that is all of `bytes`, and checks every limit.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        if bytes.len() > CHANGE_SET_BYTES_MAX {
-            let (size, max) = (bytes.len(), CHANGE_SET_BYTES_MAX);
-            return Err(DecodeError::OverLimit {
-                field: "bytes of a change set",
-                size,
-                max,
-            });
-        }
+        Self::decode_among(bytes, &|_| None)
+    }
+
+    /// The same for who knows many predicates already: what is known is not checked and made again.
+    pub fn decode_among(bytes: &[u8], known: &dyn Fn(&str) -> Option<Predicate>) -> Result<Self, DecodeError> {
+        check_size("bytes of a change set", bytes.len(), CHANGE_SET_BYTES_MAX)?;
         let mut reader = Reader::new(bytes);
         let version = reader.byte("a change set")?;
         if version != VERSION {
@@ -193,7 +191,10 @@ impl ChangeSet {
         let timestamp = read_timestamp(&mut reader)?;
         let number = reader.varint("a change set's number")?;
         let count = reader.count("changes of a change set", CHANGES_MAX)?;
-        let mut names = NameReader::default();
+        let mut names = NameReader {
+            names: Vec::new(),
+            known,
+        };
         let mut changes = Vec::with_capacity(count.min(bytes.len()));
         for _ in 0..count {
             let body = reader.bytes("a change", CHANGE_SET_BYTES_MAX)?;
@@ -302,20 +303,20 @@ impl NameWriter {
 }
 
 /// A name that was read, in the types it has been used as.
-struct Name {
-    text: String,
+struct Name<'a> {
+    text: &'a str,
     entity: Option<EntityId>,
     predicate: Option<Predicate>,
 }
 
 /// Reads names that are written once. A name used again shares its text.
-#[derive(Default)]
-struct NameReader {
-    names: Vec<Name>,
+struct NameReader<'a> {
+    names: Vec<Name<'a>>,
+    known: &'a dyn Fn(&str) -> Option<Predicate>,
 }
 
-impl NameReader {
-    fn change(&mut self, body: &[u8]) -> Result<Change, DecodeError> {
+impl<'a> NameReader<'a> {
+    fn change(&mut self, body: &'a [u8]) -> Result<Change, DecodeError> {
         let mut reader = Reader::new(body);
         let kind = reader.byte("a change")?;
         if kind >= OPAQUE_FROM {
@@ -362,23 +363,24 @@ impl NameReader {
         Ok(change)
     }
 
-    fn subject(&mut self, reader: &mut Reader<'_>) -> Result<EntityId, DecodeError> {
+    fn subject(&mut self, reader: &mut Reader<'a>) -> Result<EntityId, DecodeError> {
         let name = self.name(reader)?;
         if name.entity.is_none() {
-            name.entity = Some(EntityId::new(&name.text)?);
+            name.entity = Some(EntityId::new(name.text)?);
         }
         name.entity.clone().ok_or(DecodeError::TooShort("an entity id"))
     }
 
-    fn predicate(&mut self, reader: &mut Reader<'_>) -> Result<Predicate, DecodeError> {
+    fn predicate(&mut self, reader: &mut Reader<'a>) -> Result<Predicate, DecodeError> {
+        let known = self.known;
         let name = self.name(reader)?;
         if name.predicate.is_none() {
-            name.predicate = Some(Predicate::new(&name.text)?);
+            name.predicate = Some(known(name.text).map_or_else(|| Predicate::new(name.text), Ok)?);
         }
         name.predicate.clone().ok_or(DecodeError::TooShort("a predicate"))
     }
 
-    fn name(&mut self, reader: &mut Reader<'_>) -> Result<&mut Name, DecodeError> {
+    fn name(&mut self, reader: &mut Reader<'a>) -> Result<&mut Name<'a>, DecodeError> {
         const TEXT_MAX: usize = if ENTITY_ID_BYTES_MAX > 2 * NAME_BYTES_MAX + 1 {
             ENTITY_ID_BYTES_MAX
         } else {
@@ -386,7 +388,7 @@ impl NameReader {
         };
         let place = usize::try_from(reader.varint("a name")?).unwrap_or(usize::MAX);
         let at = if place == 0 {
-            let text = reader.text("a name", TEXT_MAX)?.to_owned();
+            let text = reader.text("a name", TEXT_MAX)?;
             self.names.push(Name {
                 text,
                 entity: None,
@@ -405,15 +407,15 @@ impl NameReader {
 fn value(reader: &mut Reader<'_>, max: usize) -> Result<Value, DecodeError> {
     let before = reader.remaining();
     let value = Value::read(reader)?;
-    let size = before - reader.remaining();
-    if size > max {
-        return Err(DecodeError::OverLimit {
-            field: "bytes of a value",
-            size,
-            max,
-        });
-    }
+    check_size("bytes of a value", before - reader.remaining(), max)?;
     Ok(value)
+}
+
+const fn check_size(field: &'static str, size: usize, max: usize) -> Result<(), DecodeError> {
+    if size > max {
+        return Err(DecodeError::OverLimit { field, size, max });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -144,6 +144,13 @@ impl Dictionary {
         found.map(PredicateNumber)
     }
 
+    /// The predicate with this name, if it is known.
+    pub fn predicate_named(&self, name: &str) -> Option<&Predicate> {
+        let hash = hash_of(0, name.as_bytes());
+        let found = self.predicates.find(hash, |predicate| predicate.as_str() == name);
+        found.map(|number| &self.predicates.names[number as usize])
+    }
+
     /// The term of a value, if its text or its entity is known.
     pub fn term(&self, value: &Value) -> Option<Term> {
         if let Some(term) = Term::inline(value) {

@@ -86,15 +86,12 @@ pub struct Graph {
     /// What shows as deleted.
     deleted: BTreeMap<EntityNumber, Tag>,
     overlay: Overlay,
-    /// Of what is confirmed.
-    fingerprint: Fingerprint,
     /// Triples that show.
     len: usize,
     /// What is to come into the indexes all at once: by the predicate's number. None while each comes by itself.
     loading: Option<Vec<Vec<Entry>>>,
     /// Kept to save allocations.
     turns: Vec<Turn>,
-    bytes: Vec<u8>,
 }
 
 impl Graph {
@@ -108,9 +105,12 @@ impl Graph {
         self.len == 0
     }
 
-    /// The sum over all confirmed live facts.
-    pub const fn fingerprint(&self) -> Fingerprint {
-        self.fingerprint
+    /// The sum over all confirmed live facts. Nobody asks often, so it is made when somebody does.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let entities = (0..self.entities.len()).filter_map(|number| u32::try_from(number).ok());
+        entities.fold(Fingerprint::default(), |sum, entity| {
+            sum.plus(self.fingerprint_of_entity(EntityNumber(entity)))
+        })
     }
 
     /// The numbers of names.

@@ -14,7 +14,6 @@ use crate::collections::BTreeSet;
 use crate::{
     change::{Change, ChangeSet},
     fact::{Fact, FactBody},
-    fingerprint::{Fingerprint, Part},
     id::{EntityId, Predicate, Tag},
     merge::{Outcome, meet_tombstones},
 };
@@ -128,6 +127,11 @@ impl Graph {
         for change in &set.changes {
             writes.extend(self.write_of(tag, stamp, change));
         }
+        // Most come in order, each place once, and nothing beside a deletion.
+        let is_behind = |a: &Write, b: &Write| a.place() < b.place() && !matches!(a.act, Act::Delete(_));
+        if writes.is_sorted_by(is_behind) {
+            return writes;
+        }
         writes.sort_by_key(Write::place);
         let mut kept: Vec<Write> = Vec::with_capacity(writes.len());
         for write in writes {
@@ -219,7 +223,6 @@ impl Graph {
                         origins: &self.origins,
                     };
                     self.entities[subject.0 as usize].write(rules, slot, |turn| turns.push(turn));
-                    self.fingerprint_turns(subject, &turns);
                     self.settle(subject, &turns, delta);
                 }
             }
@@ -229,7 +232,6 @@ impl Graph {
                     self.deleted.insert(subject, tag);
                 }
                 self.cells_mut(subject).clear(None, |turn| turns.push(turn));
-                self.fingerprint_turns(subject, &turns);
                 self.settle_cleared(subject, &turns, delta);
             }
             Act::Forget(predicate) => {
@@ -237,7 +239,6 @@ impl Graph {
                     self.deleted.remove(&subject);
                 }
                 self.cells_mut(subject).clear(predicate, |turn| turns.push(turn));
-                self.fingerprint_turns(subject, &turns);
                 self.settle_cleared(subject, &turns, delta);
             }
         }
@@ -245,8 +246,6 @@ impl Graph {
     }
 
     fn act_in_shadow(&mut self, write: &Write) {
-        let mut turns = std::mem::take(&mut self.turns);
-        turns.clear();
         let shadow = self.overlay.shadows.entry(write.subject).or_default();
         match write.act {
             Act::Slot(slot) if shadow.deleted.is_none() => {
@@ -254,7 +253,7 @@ impl Graph {
                     dictionary: &self.dictionary,
                     origins: &self.origins,
                 };
-                shadow.cells.write(rules, slot, |turn| turns.push(turn));
+                shadow.cells.write(rules, slot, |_| {});
             }
             Act::Slot(_) => {}
             Act::Delete(tag) => {
@@ -264,17 +263,15 @@ impl Graph {
                 {
                     shadow.deleted = Some(tag);
                 }
-                shadow.cells.clear(None, |turn| turns.push(turn));
+                shadow.cells.clear(None, |_| {});
             }
             Act::Forget(predicate) => {
                 if predicate.is_none() {
                     shadow.deleted = None;
                 }
-                shadow.cells.clear(predicate, |turn| turns.push(turn));
+                shadow.cells.clear(predicate, |_| {});
             }
         }
-        self.fingerprint_turns(write.subject, &turns);
-        self.turns = turns;
     }
 
     /// Carries what one write did to a cell to the index. Of a register and an element with one value, the triple goes
@@ -441,33 +438,5 @@ impl Graph {
     pub(super) fn cells_mut(&mut self, entity: EntityNumber) -> &mut Cells {
         self.ensure(entity);
         &mut self.entities[entity.0 as usize]
-    }
-
-    fn fingerprint_turns(&mut self, subject: EntityNumber, turns: &[Turn]) {
-        for turn in turns {
-            let one = self.fingerprint_of(subject, &turn.slot);
-            self.fingerprint = if turn.shown {
-                self.fingerprint.plus(one)
-            } else {
-                self.fingerprint.minus(one)
-            };
-        }
-    }
-
-    fn fingerprint_of(&mut self, subject: EntityNumber, slot: &Slot) -> Fingerprint {
-        self.bytes.clear();
-        self.dictionary.encode_to(slot.term(), &mut self.bytes);
-        let part = if slot.is_element() {
-            Part::Element
-        } else {
-            Part::Register
-        };
-        Fingerprint::of(
-            self.dictionary.entity(subject),
-            self.dictionary.predicate(slot.predicate()),
-            part,
-            &self.bytes,
-            &self.origins.timestamp(slot.stamp()),
-        )
     }
 }

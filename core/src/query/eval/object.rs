@@ -8,14 +8,18 @@ use super::{
     select::SelectRun,
 };
 use crate::{
+    collections::BTreeMap,
     query::{
         answer::{Datum, Member, Object},
-        logic::{Field, FieldValue, PredicateTerm, Step},
+        logic::{Field, FieldValue, Filter, Operand, Positive, PredicateTerm, Select, Step, Term as Place, Var},
         plan::{Column, SelectPlan},
         triples::{EntityNumber, Entry, Objects, PredicateNumber, Scan, Term, Triples},
     },
     value::Value,
 };
+
+/// So many different values that lead to what is included are kept in mind.
+const KNOWN_MAX: usize = 4_096;
 
 /// Entries of a reverse step that are read at once.
 const STEP_BATCH: usize = 1_024;
@@ -31,22 +35,69 @@ enum FieldRun<'p> {
     One(Arc<str>, Vec<PredicateNumber>),
     All(Arc<str>, Vec<PredicateNumber>),
     Everything,
-    Many(Arc<str>, Box<SelectRun<'p>>),
-    First(Arc<str>, Box<SelectRun<'p>>),
+    Many(Arc<str>, Include<'p>),
+    First(Arc<str>, Include<'p>),
+}
+
+/// What an entity includes.
+#[derive(Debug)]
+struct Include<'p> {
+    select: Box<SelectRun<'p>>,
+    /// Where nothing else of the entity counts: the predicates that lead from it to what it includes.
+    through: Option<Vec<PredicateNumber>>,
+    /// What was found, by the values that led there.
+    known: BTreeMap<Vec<Term>, Vec<Arc<Object>>>,
+}
+
+impl Include<'_> {
+    /// What the entity includes; its variable has this column.
+    fn of<T: Triples + ?Sized>(
+        &mut self,
+        column: Column,
+        entity: EntityNumber,
+        cx: &mut Context<'_, T>,
+        relations: &[Relation],
+    ) -> Result<Vec<Arc<Object>>, EvalError> {
+        let seed = [(column, Term::entity(entity))];
+        let Some(through) = &self.through else {
+            return self.select.included(&seed, cx, relations);
+        };
+        let values = values(entity, through, cx)?;
+        if let Some(found) = self.known.get(&values) {
+            return Ok(found.clone());
+        }
+        let found = self.select.included(&seed, cx, relations)?;
+        if self.known.len() < KNOWN_MAX {
+            self.known.insert(values, found.clone());
+        }
+        Ok(found)
+    }
 }
 
 impl<'p> Fields<'p> {
-    pub(super) fn new<T: Triples + ?Sized>(fields: &[Field], includes: &'p [SelectPlan], cx: &Context<'_, T>) -> Self {
+    pub(super) fn new<T: Triples + ?Sized>(
+        entity: Var,
+        fields: &[Field],
+        includes: &'p [SelectPlan],
+        cx: &Context<'_, T>,
+    ) -> Self {
         let mut includes = includes.iter();
-        let mut include = || Box::new(SelectRun::new(includes.next().expect("a plan for each include"), cx));
+        let mut include = |select: &Select| {
+            let plan = includes.next().expect("a plan for each include");
+            Include {
+                select: Box::new(SelectRun::new(plan, cx)),
+                through: through(select, entity).map(|predicate| numbers(predicate, cx)),
+                known: BTreeMap::new(),
+            }
+        };
         let run = |field: &Field| {
             let name = Arc::clone(&field.name);
             match &field.value {
                 FieldValue::One(predicate) => FieldRun::One(name, numbers(predicate, cx)),
                 FieldValue::All(predicate) => FieldRun::All(name, numbers(predicate, cx)),
                 FieldValue::Everything => FieldRun::Everything,
-                FieldValue::Many(_) => FieldRun::Many(name, include()),
-                FieldValue::First(_) => FieldRun::First(name, include()),
+                FieldValue::Many(select) => FieldRun::Many(name, include(select)),
+                FieldValue::First(select) => FieldRun::First(name, include(select)),
             }
         };
         Self {
@@ -62,7 +113,6 @@ impl<'p> Fields<'p> {
         cx: &mut Context<'_, T>,
         relations: &[Relation],
     ) -> Result<Object, EvalError> {
-        let seed = [(column, Term::entity(entity))];
         let mut members = Vec::with_capacity(self.fields.len());
         for field in &mut self.fields {
             let (name, member) = match field {
@@ -79,12 +129,12 @@ impl<'p> Fields<'p> {
                     everything(entity, cx, &mut members)?;
                     continue;
                 }
-                FieldRun::Many(name, select) => {
-                    let found = select.included(&seed, cx, relations)?;
+                FieldRun::Many(name, include) => {
+                    let found = include.of(column, entity, cx, relations)?;
                     (name, Member::Objects(found))
                 }
-                FieldRun::First(name, select) => {
-                    let first = select.included(&seed, cx, relations)?.into_iter().next();
+                FieldRun::First(name, include) => {
+                    let first = include.of(column, entity, cx, relations)?.into_iter().next();
                     (name, first.map_or(Member::Datum(Datum::Null), Member::Object))
                 }
             };
@@ -95,6 +145,36 @@ impl<'p> Fields<'p> {
         };
         Ok(Object { id, members })
     }
+}
+
+/// The predicate that leads from the entity around an include to what is included, if that is all that counts of it.
+fn through(select: &Select, around: Var) -> Option<&PredicateTerm> {
+    let is_around = |place: &Place| place.var() == Some(around);
+    let is_apart = |filter: &Filter| match filter {
+        Filter::Compare { left, right, .. } => *left != around && *right != Operand::Var(around),
+        Filter::In(var, _) | Filter::Text { var, .. } | Filter::Kind(var, _) => *var != around,
+        Filter::Not(_) => false,
+    };
+    if !select.body.optionals.is_empty() || !select.body.filters.iter().all(is_apart) {
+        return None;
+    }
+    let mut found = None;
+    for positive in &select.body.positives {
+        let Positive::Triple(pattern) = positive else {
+            return None;
+        };
+        match (
+            is_around(&pattern.subject),
+            is_around(&pattern.object),
+            &pattern.predicate,
+        ) {
+            (false, false, PredicateTerm::Var(var)) if *var == around => return None,
+            (false, false, _) => {}
+            (true, false, predicate @ PredicateTerm::Is(_)) if found.is_none() => found = Some(predicate),
+            _ => return None,
+        }
+    }
+    found
 }
 
 /// The different values of some predicates.

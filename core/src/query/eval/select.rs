@@ -45,7 +45,7 @@ impl<'p> SelectRun<'p> {
         let (expressions, fields) = match &plan.shape {
             Shape::Table(columns) => (columns.iter().map(|column| column.value).collect(), None),
             Shape::Entities { entity, fields } => {
-                let fields = Fields::new(fields, &plan.includes, cx);
+                let fields = Fields::new(*entity, fields, &plan.includes, cx);
                 (vec![Expression::Var(*entity)], Some(fields))
             }
         };
