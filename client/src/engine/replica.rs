@@ -11,6 +11,7 @@ use std::sync::Arc;
 use halcyon_core::collections::{BTreeMap, BTreeSet};
 use halcyon_core::{
     change::ChangeSet,
+    codec::DecodeError,
     fingerprint::Fingerprint,
     graph::{Delta, EntityNumber, Graph, SetId, Triple},
     id::{EntityId, NodeId, OriginId, Seq, Tag},
@@ -200,9 +201,13 @@ impl Replica {
         self.unsaved.entities.extend(numbers);
     }
 
-    /// Takes in what a disk kept, between [`Self::begin_restore`] and [`Self::end_restore`]: it moves nothing.
-    pub(super) fn restore(&mut self, set: &ChangeSet) {
-        self.graph.apply_set(CONFIRMED, set);
+    /// Takes in an encoded set that a disk kept, between [`Self::begin_restore`] and [`Self::end_restore`]: it moves
+    /// nothing.
+    pub(super) fn restore(&mut self, set: &[u8]) -> Result<(), DecodeError> {
+        let dictionary = self.graph.dictionary();
+        let set = ChangeSet::decode_among(set, &|name| dictionary.predicate_named(name).cloned())?;
+        self.graph.apply_set(CONFIRMED, &set);
+        Ok(())
     }
 
     /// What a disk kept of an entity is out of date.

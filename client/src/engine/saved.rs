@@ -210,11 +210,10 @@ impl Engine {
         let Some(value) = value else { return };
         let mut reader = Reader::new(value);
         while reader.remaining() > 0 {
-            let set = reader
-                .bytes("a change set", CHANGE_SET_BYTES_MAX)
-                .and_then(ChangeSet::decode);
-            let Ok(set) = set else { return };
-            self.replica.restore(&set);
+            let set = reader.bytes("a change set", CHANGE_SET_BYTES_MAX);
+            if set.and_then(|set| self.replica.restore(set)).is_err() {
+                return;
+            }
         }
     }
 
