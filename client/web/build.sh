@@ -2,7 +2,8 @@
 # Builds the npm package (dist/) and the example apps (examples/dist/), and sets up what that needs: npm's packages, and
 # Rust for WebAssembly. `halcyon dev` runs it where the apps are not built yet.
 #
-# Steps go to stdout, a line each. What the tools say goes to stderr; where something fails, its last line is why.
+# Steps go to stdout, a line each. What the tools say goes to stderr; where something fails, its last line is why. Exits
+# with 77 where something that it needs cannot be had here, with 1 where something does not build.
 set -euo pipefail
 cd "$(dirname "$0")"
 # Vite 7 asks for it.
@@ -11,6 +12,11 @@ NODE_MAJOR_MIN=20
 fail() {
   echo "$*" >&2
   exit 1
+}
+
+lacks() {
+  echo "$*" >&2
+  exit 77
 }
 
 has_wasm_rust() {
@@ -27,18 +33,18 @@ apt_wasm_rust() {
 }
 
 command -v node >/dev/null 2>&1 && command -v npm >/dev/null 2>&1 ||
-  fail "needs Node.js $NODE_MAJOR_MIN or later with npm (https://nodejs.org)"
+  lacks "needs Node.js $NODE_MAJOR_MIN or later with npm (https://nodejs.org)"
 major=$(node -p 'process.versions.node.split(".")[0]')
-[ "$major" -ge "$NODE_MAJOR_MIN" ] || fail "needs Node.js $NODE_MAJOR_MIN or later; here is $(node --version)"
+[ "$major" -ge "$NODE_MAJOR_MIN" ] || lacks "needs Node.js $NODE_MAJOR_MIN or later; here is $(node --version)"
 
 echo "1/4  packages from npm"
 if ! [ node_modules/.package-lock.json -nt package-lock.json ]; then
-  npm ci --no-audit --no-fund >&2 || fail "npm ci failed: is the registry within reach?"
+  npm ci --no-audit --no-fund >&2 || lacks "npm ci failed: is the registry within reach?"
 fi
 
 echo "2/4  Rust for WebAssembly"
 has_wasm_rust || rustup target add wasm32-unknown-unknown >&2 || apt_wasm_rust || true
-has_wasm_rust || fail "needs Rust for wasm32: rustup target add wasm32-unknown-unknown"
+has_wasm_rust || lacks "needs Rust for wasm32: rustup target add wasm32-unknown-unknown"
 
 echo "3/4  the engine and the package (some minutes the first time)"
 node build.mjs >&2 || fail "the package did not build"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # All checks of the npm package: format, types, the engine for wasm32, the packed package, and Chromium against real
-# nodes. Sets up what it needs; where something cannot be set up it says what, and fails.
+# nodes. Sets up what it needs; where something cannot be set up it says what, and exits with 77.
 #
 #   client/web/test.sh                    everything
 #   HALCYON=path/to/halcyon …/test.sh     with a node that is built already
@@ -56,7 +56,7 @@ node --test test/unit/
 step "Chromium"
 find_chromium || { playwright_chromium && find_chromium; } || { apt_chromium && find_chromium; } || {
   echo "client/web: no Chromium here, and neither Playwright nor apt can fetch one; name one with CHROMIUM=path" >&2
-  exit 1
+  exit 77
 }
 "$CHROMIUM" --version
 

@@ -44,6 +44,9 @@ pub(super) struct SweepArgs {
     /// Goes on after so many failures
     #[arg(long, default_value_t = u64::MAX)]
     failures_max: u64,
+    /// Begins no run after so many real seconds, and says how many it left out
+    #[arg(long)]
+    within: Option<u64>,
 }
 
 fn seeds(text: &str) -> Result<(u64, u64), String> {
@@ -76,7 +79,7 @@ pub(super) fn run(args: &SweepArgs) -> Result<ExitCode, String> {
     let began = interpose::real_time();
     thread::scope(|scope| {
         for _ in 0..args.jobs.max(1) {
-            scope.spawn(|| work(args, &next, &sum, &bar));
+            scope.spawn(|| work(args, began, &next, &sum, &bar));
         }
     });
     bar.finish_and_clear();
@@ -87,8 +90,12 @@ pub(super) fn run(args: &SweepArgs) -> Result<ExitCode, String> {
     Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn work(args: &SweepArgs, next: &AtomicU64, sum: &Mutex<Sum>, bar: &ProgressBar) {
-    loop {
+fn work(args: &SweepArgs, began: Duration, next: &AtomicU64, sum: &Mutex<Sum>, bar: &ProgressBar) {
+    let is_late = || {
+        let gone = interpose::real_time().saturating_sub(began);
+        args.within.is_some_and(|within| gone >= Duration::from_secs(within))
+    };
+    while !is_late() {
         let seed = next.fetch_add(1, Ordering::Relaxed);
         let failures = sum
             .lock()
@@ -158,6 +165,10 @@ fn show(args: &SweepArgs, sum: &Sum, took: f64) {
         sum.events,
         args.jobs,
     ));
+    let left_out = (args.seeds.1 - args.seeds.0).saturating_sub(sum.runs);
+    if left_out > 0 {
+        line(format_args!("{left_out} runs were left out"));
+    }
     let missed: Vec<&str> = MARKS
         .iter()
         .filter(|mark| !sum.reached.contains_key(**mark))
