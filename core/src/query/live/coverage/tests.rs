@@ -251,3 +251,28 @@ fn what_cannot_be_covered_is_refused_with_the_reason() {
     let rule = "rule r(?p): ?p post/rank _ find ?p where r(?p); ?p post/rank 1";
     assert_eq!(refused(rule, 2), Refused::TooManyEntities(2));
 }
+
+/// The object of one pattern is the predicate of another: with another object, another entity is needed.
+#[test]
+fn a_value_that_names_a_predicate_is_looked_at() {
+    let triples = crate::query::testing::triples;
+    let query = crate::query::from_text("find ?a, ?b where ?a item/field ?f; ?b ?f _").unwrap();
+    let mut world = World::default();
+    world.edit(&Edit {
+        removed: Vec::new(),
+        added: triples("@a item/field \"post/title\"\n@p post/title \"x\"\n@q post/rank 1"),
+    });
+    let mut coverage = Coverage::open(&query, &world.graph, Budget::default(), ENTITIES_MAX).unwrap();
+    let covered = |coverage: &Coverage, world: &World| {
+        let names = names(coverage, world);
+        let names: Vec<&str> = names.iter().map(EntityId::as_str).collect();
+        names.join(" ")
+    };
+    assert_eq!(covered(&coverage, &world), "a p");
+    let delta = world.edit(&Edit {
+        removed: triples("@a item/field \"post/title\""),
+        added: triples("@a item/field \"post/rank\""),
+    });
+    coverage.apply(&delta, &world.graph).unwrap();
+    assert_eq!(covered(&coverage, &world), "a q");
+}
