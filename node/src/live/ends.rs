@@ -8,6 +8,7 @@ use halcyon_proto::{error::Refusal, v1};
 use super::{
     limits::PLAN_IDLE,
     plan::{Follows, Plan},
+    sending::Sending,
     state::{State, uncover},
 };
 use crate::session::{Event, SessionId, Wake};
@@ -68,11 +69,11 @@ impl State {
         }
         if word {
             let behind = self.members.iter().filter(|(_, member)| member.told != self.version);
-            let mut wakes = Vec::new();
+            let mut sending = Sending::default();
             for session in behind.map(|(id, _)| *id).collect::<Vec<_>>() {
-                self.send(session, Vec::new(), &mut wakes);
+                self.send(session, &[], &mut sending);
             }
-            wakes.into_iter().for_each(Wake::now);
+            sending.wakes.into_iter().for_each(Wake::now);
         }
     }
 

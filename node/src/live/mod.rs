@@ -12,6 +12,7 @@ mod ends;
 pub mod limits;
 mod plan;
 mod query;
+mod sending;
 mod state;
 mod task;
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    rc::Rc,
     sync::Arc,
     time::Duration,
 };
@@ -18,16 +19,17 @@ use halcyon_core::{
     query::live::{CoverageChange, LiveId, Lost, Registry},
     version_vector::VersionVector,
 };
-use halcyon_proto::{error::Refusal, v1};
+use halcyon_proto::error::Refusal;
 use prost::bytes::Bytes;
 
 use super::{
     delta::{Drafts, size},
     limits::BYTES_PER_TRIPLE,
     plan::{Follows, Plan, Subscriber},
+    sending::{Sending, Telling, commit},
 };
 use crate::{
-    session::{Event, Session, SessionId, Wake},
+    session::{Session, SessionId, Wake},
     storage::types::Commit,
 };
 
@@ -104,13 +106,7 @@ pub struct LiveFigures {
 }
 
 /// What each session is to hear of one state: for each subscription the parts of its delta.
-type Told = BTreeMap<SessionId, Vec<(u32, Flags, Vec<Bytes>)>>;
-
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Flags {
-    more: bool,
-    stale: bool,
-}
+type Told = BTreeMap<SessionId, Vec<Telling>>;
 
 /// The writes of one state, and what was encoded of them last: most plans that care, care for the same.
 struct News<'a> {
@@ -264,13 +260,13 @@ impl State {
         let mut news = News::of(writes, &self.graph);
         for (plan, (is_asked, places)) in touched {
             match self.follow(plan, is_asked.then_some(delta), &places, &mut news) {
-                Ok(parts) => self.tell(plan, &parts, &mut told),
+                Ok(parts) => self.tell(plan, parts, &mut told),
                 Err(error) => lost.push((plan, error)),
             }
         }
-        let mut wakes = Vec::with_capacity(told.len());
-        for (session, deltas) in told {
-            self.send(session, deltas, &mut wakes);
+        let mut sending = Sending::default();
+        for (session, tellings) in &told {
+            self.send(*session, tellings, &mut sending);
         }
         for (plan, error) in lost {
             self.end_plan(plan, &Refusal::limit("live_query", error.to_string()));
@@ -281,7 +277,7 @@ impl State {
             });
         }
         self.end_those_caught_up_with();
-        wakes
+        sending.wakes
     }
 
     /// What a plan's subscribers need to hear.
@@ -327,54 +323,42 @@ impl State {
         Ok(drafts.finish())
     }
 
-    fn tell(&self, plan: u64, parts: &[Bytes], told: &mut Told) {
+    fn tell(&self, plan: u64, parts: Vec<Bytes>, told: &mut Told) {
         let Some(plan) = self.plans.get(&plan).filter(|_| !parts.is_empty()) else {
             return;
         };
+        let parts: Rc<[Bytes]> = parts.into();
         for ((session, number), subscriber) in &plan.subscribers {
-            let flags = Flags {
+            let telling = Telling {
+                number: *number,
                 more: subscriber.resuming.is_some(),
                 stale: subscriber.ahead.is_some(),
+                parts: Rc::clone(&parts),
             };
-            told.entry(*session).or_default().push((*number, flags, parts.to_vec()));
+            told.entry(*session)
+                .or_insert_with(|| Vec::with_capacity(1))
+                .push(telling);
         }
     }
 
     /// One event for all; what is too much for one goes before it.
-    pub(super) fn send(&mut self, session: SessionId, deltas: Vec<(u32, Flags, Vec<Bytes>)>, wakes: &mut Vec<Wake>) {
+    pub(super) fn send(&mut self, session: SessionId, tellings: &[Telling], sending: &mut Sending) {
         let Some(member) = self.members.get_mut(&session) else {
             return;
         };
         member.told = self.version;
-        let mut events = Vec::new();
-        let mut last = Vec::with_capacity(deltas.len());
-        for (subscription, flags, parts) in deltas {
-            let count = parts.len();
-            for (at, delta) in parts.into_iter().enumerate() {
-                let is_last = at + 1 == count;
-                let delta = v1::SubscriptionDelta {
-                    subscription,
-                    delta,
-                    more: flags.more || !is_last,
-                    stale: flags.stale,
-                };
-                if is_last {
-                    last.push(delta);
-                } else {
-                    events.push(vec![delta]);
+        let (vector, of) = (&self.encoded, &member.session);
+        for telling in tellings {
+            for part in 0..telling.parts.len() - 1 {
+                let event = commit(vector, std::slice::from_ref(telling), |_| part);
+                if sending.put(of, event).is_err() {
+                    return self.drop_session(session);
                 }
             }
         }
-        events.push(last);
-        let vector = &self.encoded;
-        for deltas in events {
-            let vector = vector.clone();
-            let put = member.session.put(Event::Commit(v1::Commit { vector, deltas }));
-            if let Ok(wake) = put {
-                wakes.push(wake);
-            } else {
-                return self.drop_session(session);
-            }
+        let event = sending.alike(vector, tellings);
+        if sending.put(of, event).is_err() {
+            self.drop_session(session);
         }
     }
 

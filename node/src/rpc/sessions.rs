@@ -1,8 +1,13 @@
 //! The Sessions service: one stream to each client, and what it follows.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use futures::{Stream, StreamExt, stream};
+use futures::{Stream, StreamExt};
 use halcyon_core::{
     clock::ClientId,
     coverage::{BUCKETS, Digest, ENTITIES_MAX, FINGERPRINT_BYTES},
@@ -22,7 +27,7 @@ use crate::{
     metadata::state::Tenant,
     rooms::RoomEvents,
     session::{
-        Connected, End, Events, Next, Owner, Session, SessionId,
+        Connected, End, Events, Next, Owner, Seldom, Session, SessionId,
         limits::{GRACE, HEARTBEAT},
     },
 };
@@ -57,8 +62,7 @@ impl sessions_server::Sessions for SessionsService {
             bytes => Some(client_id(bytes)?),
         };
         let connected = self.rooms.sessions.connect(owner, client, asked).map_err(refusal)?;
-        let events = Opened::new(self.rooms.clone(), connected).into_stream();
-        Ok(Response::new(events.take_until(Box::pin(self.rooms.stopped())).boxed()))
+        Ok(Response::new(Opened::new(self.rooms.clone(), connected).boxed()))
     }
 
     async fn subscribe(
@@ -135,12 +139,14 @@ struct Opened {
     rooms: Rooms,
     first: Option<v1::ConnectResponse>,
     events: Events,
+    stopped: Seldom<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// What happens in the session's rooms; none when another stream has it.
-    room_events: Option<RoomEvents>,
+    room_events: Seldom<Option<RoomEvents>>,
     /// When the last sign of life went: what happens in rooms does not stand for it.
     beat_at: Duration,
     owner: Owner,
     session: SessionId,
+    is_over: bool,
 }
 
 impl Opened {
@@ -161,36 +167,14 @@ impl Opened {
         let first = message(connected.events.last_taken(), Event::Opened(opened));
         Self {
             beat_at: rooms.env.clock.monotonic(),
+            stopped: Seldom::new(Box::pin(rooms.stopped())),
+            room_events: Seldom::new(room_events),
             rooms,
-            room_events,
             first: Some(first),
             owner: connected.session.owner(),
             session: connected.session.id(),
             events: connected.events,
-        }
-    }
-
-    /// The next message; the error that ends the stream; or its quiet end.
-    async fn next(&mut self) -> Option<Result<v1::ConnectResponse, Status>> {
-        if let Some(first) = self.first.take() {
-            return Some(Ok(first));
-        }
-        let now = self.rooms.env.clock.monotonic();
-        if now.saturating_sub(self.beat_at) >= HEARTBEAT {
-            return Some(self.beat(self.events.last_taken()));
-        }
-        let next = tokio::select! {
-            biased;
-            next = self.events.next() => next,
-            room = next_in_rooms(&mut self.room_events) => {
-                return Some(Ok(message(self.events.last_taken(), Event::Room(room))));
-            }
-        };
-        match next {
-            Next::Event(number, event) => Some(Ok(message(number, event))),
-            Next::Beat(number) => Some(self.beat(number)),
-            Next::Over(end) => Some(Err(refusal(end).into())),
-            Next::Replaced => None,
+            is_over: false,
         }
     }
 
@@ -205,25 +189,59 @@ impl Opened {
         }
     }
 
-    fn into_stream(self) -> impl Stream<Item = Result<v1::ConnectResponse, Status>> + Send {
-        stream::unfold(Some(self), |opened| async {
-            let mut opened = opened?;
-            let item = opened.next().await?;
-            let goes_on = item.is_ok();
-            Some((item, goes_on.then_some(opened)))
-        })
+    /// The next message; the error that ends the stream; or its quiet end.
+    fn poll_message(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<v1::ConnectResponse, Status>>> {
+        let is_stopped = self
+            .stopped
+            .poll(context, |stopped, context| stopped.as_mut().poll(context));
+        if is_stopped.is_ready() {
+            return Poll::Ready(None);
+        }
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
+        let now = self.rooms.env.clock.monotonic();
+        if now.saturating_sub(self.beat_at) >= HEARTBEAT {
+            return Poll::Ready(Some(self.beat(self.events.last_taken())));
+        }
+        match self.events.poll_next(context) {
+            Poll::Ready(Next::Event(number, event)) => Poll::Ready(Some(Ok(message(number, Event::clone(&event))))),
+            Poll::Ready(Next::Beat(number)) => Poll::Ready(Some(self.beat(number))),
+            Poll::Ready(Next::Over(end)) => Poll::Ready(Some(Err(refusal(end).into()))),
+            Poll::Ready(Next::Replaced) => Poll::Ready(None),
+            Poll::Pending => {
+                let room = self.room_events.poll(context, poll_rooms);
+                room.map(|room| Some(Ok(message(self.events.last_taken(), Event::Room(room)))))
+            }
+        }
+    }
+}
+
+impl Stream for Opened {
+    type Item = Result<v1::ConnectResponse, Status>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if this.is_over {
+            return Poll::Ready(None);
+        }
+        let next = this.poll_message(context);
+        this.is_over = matches!(next, Poll::Ready(None | Some(Err(_))));
+        next
     }
 }
 
 /// What happens next in the session's rooms. Where another stream has the session, nothing does.
-async fn next_in_rooms(events: &mut Option<RoomEvents>) -> v1::RoomEvent {
-    if let Some(open) = events
-        && let Some(event) = open.next().await
-    {
-        return event;
+fn poll_rooms(events: &mut Option<RoomEvents>, context: &mut Context<'_>) -> Poll<v1::RoomEvent> {
+    let Some(open) = events else { return Poll::Pending };
+    match open.poll_next_unpin(context) {
+        Poll::Ready(Some(event)) => Poll::Ready(event),
+        Poll::Ready(None) => {
+            *events = None;
+            Poll::Pending
+        }
+        Poll::Pending => Poll::Pending,
     }
-    *events = None;
-    std::future::pending().await
 }
 
 const fn message(number: u64, event: Event) -> v1::ConnectResponse {

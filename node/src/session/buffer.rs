@@ -1,10 +1,13 @@
 //! The events of one session: numbered, kept until they have surely arrived, bounded.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{
     Event,
-    limits::{LOAD_BYTES_MAX, TAKEN_AGE_MAX, TAKEN_BYTES_MAX, TAKEN_EVENTS_MAX, WAITING_BYTES_MAX, WAITING_EVENTS_MAX},
+    limits::{
+        LOAD_BYTES_MAX, TAKEN_AGE_MAX, TAKEN_BYTES_MAX, TAKEN_EVENTS_MAX, TAKEN_LOAD_BYTES_MAX, WAITING_BYTES_MAX,
+        WAITING_EVENTS_MAX,
+    },
 };
 
 /// The buffer is full: the session is too slow.
@@ -29,14 +32,17 @@ pub(super) struct Buffer {
     /// How many of `kept` a stream has taken.
     taken: usize,
     taken_bytes: usize,
+    /// Of these, what is coverage of new subscriptions.
+    taken_load_bytes: usize,
     news_bytes: usize,
     load_bytes: usize,
 }
 
+/// There may be a thousand of these in a session, and a thousand sessions that were told the same.
 #[derive(Debug)]
 struct Kept {
-    event: Event,
-    bytes: usize,
+    event: Arc<Event>,
+    bytes: u32,
     weight: Weight,
     taken_at: Duration,
 }
@@ -57,7 +63,7 @@ impl Buffer {
         self.load_bytes + bytes <= LOAD_BYTES_MAX
     }
 
-    pub(super) fn push(&mut self, event: Event, weight: Weight) -> Result<(), Full> {
+    pub(super) fn push(&mut self, event: Arc<Event>, weight: Weight) -> Result<(), Full> {
         let bytes = event.encoded_len();
         let waiting = self.kept.len() - self.taken;
         match weight {
@@ -66,7 +72,7 @@ impl Buffer {
         }
         self.kept.push_back(Kept {
             event,
-            bytes,
+            bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
             weight,
             taken_at: Duration::ZERO,
         });
@@ -77,13 +83,16 @@ impl Buffer {
     }
 
     /// The next event for a stream.
-    pub(super) fn take(&mut self, now: Duration) -> Option<(u64, Event)> {
+    pub(super) fn take(&mut self, now: Duration) -> Option<(u64, Arc<Event>)> {
         let kept = self.kept.get_mut(self.taken)?;
         kept.taken_at = now;
-        let (event, bytes, weight) = (kept.event.clone(), kept.bytes, kept.weight);
+        let (event, bytes, weight) = (Arc::clone(&kept.event), kept.bytes as usize, kept.weight);
         *self.waiting_bytes(weight) -= bytes;
         self.taken += 1;
         self.taken_bytes += bytes;
+        if weight == Weight::Load {
+            self.taken_load_bytes += bytes;
+        }
         let number = self.last_taken();
         self.prune(now);
         Some((number, event))
@@ -93,7 +102,10 @@ impl Buffer {
     pub(super) fn prune(&mut self, now: Duration) {
         while self.taken > 0 {
             let is_old = now.saturating_sub(self.kept[0].taken_at) > TAKEN_AGE_MAX;
-            if !is_old && self.taken <= TAKEN_EVENTS_MAX && self.taken_bytes <= TAKEN_BYTES_MAX {
+            // The last one is surely still on its way.
+            let is_much =
+                self.taken_bytes > TAKEN_BYTES_MAX || (self.taken_load_bytes > TAKEN_LOAD_BYTES_MAX && self.taken > 1);
+            if !is_old && !is_much && self.taken <= TAKEN_EVENTS_MAX {
                 return;
             }
             self.forget_first();
@@ -109,18 +121,22 @@ impl Buffer {
             self.forget_first();
         }
         for at in 0..self.taken {
-            let (bytes, weight) = (self.kept[at].bytes, self.kept[at].weight);
+            let (bytes, weight) = (self.kept[at].bytes as usize, self.kept[at].weight);
             *self.waiting_bytes(weight) += bytes;
         }
         self.taken = 0;
         self.taken_bytes = 0;
+        self.taken_load_bytes = 0;
         true
     }
 
     fn forget_first(&mut self) {
         if let Some(kept) = self.kept.pop_front() {
             self.taken -= 1;
-            self.taken_bytes -= kept.bytes;
+            self.taken_bytes -= kept.bytes as usize;
+            if kept.weight == Weight::Load {
+                self.taken_load_bytes -= kept.bytes as usize;
+            }
             self.forgotten += 1;
         }
     }
@@ -141,11 +157,11 @@ mod tests {
 
     const NOW: Duration = Duration::from_secs(1);
 
-    fn event(bytes: usize) -> Event {
-        Event::Commit(v1::Commit {
+    fn event(bytes: usize) -> Arc<Event> {
+        Arc::new(Event::Commit(v1::Commit {
             vector: vec![0; bytes].into(),
             deltas: Vec::new(),
-        })
+        }))
     }
 
     fn filled(events: usize, taken: usize) -> Buffer {
@@ -183,6 +199,24 @@ mod tests {
         assert_eq!((buffer.bytes(), buffer.last_taken()), (0, 3));
         assert!(!buffer.rewind(2));
         assert!(buffer.rewind(3));
+    }
+
+    #[test]
+    fn little_coverage_is_kept_once_a_stream_has_it() {
+        let mut buffer = filled(2, 2);
+        for _ in 0..4 {
+            buffer.push(event(TAKEN_LOAD_BYTES_MAX / 2), Weight::Load).unwrap();
+            buffer.take(NOW);
+        }
+        assert!(buffer.bytes() <= TAKEN_LOAD_BYTES_MAX, "{} bytes", buffer.bytes());
+        // The last one is, and with it what came behind it.
+        buffer.push(event(10), Weight::News).unwrap();
+        assert!(buffer.take(NOW).is_some());
+        assert!(!buffer.rewind(3) && buffer.rewind(5));
+        assert_eq!(buffer.take(NOW).map(|(number, _)| number), Some(6));
+        let mut buffer = filled(0, 0);
+        buffer.push(event(TAKEN_LOAD_BYTES_MAX * 2), Weight::Load).unwrap();
+        assert!(buffer.take(NOW).is_some() && buffer.rewind(0));
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! The stream of a session: takes events as they come, and leaves the session behind when it goes.
 
-use std::{pin::Pin, sync::Arc};
-
-use halcyon_core::env::Env;
-use tokio::{
-    sync::Notify,
-    time::{Sleep, sleep},
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
 };
+
+use futures::task::AtomicWaker;
+use halcyon_core::env::Env;
+use tokio::time::{Sleep, sleep};
 
 use super::{End, Event, Session, limits::HEARTBEAT};
 
@@ -14,7 +17,7 @@ use super::{End, Event, Session, limits::HEARTBEAT};
 #[derive(Debug, Clone, PartialEq)]
 pub enum Next {
     /// An event with its number.
-    Event(u64, Event),
+    Event(u64, Arc<Event>),
     /// No event at the end of a heartbeat; the number of the last event.
     Beat(u64),
     /// The session is over.
@@ -27,17 +30,17 @@ pub enum Next {
 pub struct Events {
     env: Env,
     session: Session,
-    filled: Arc<Notify>,
+    filled: Arc<AtomicWaker>,
     /// Until the next heartbeat. It goes on while events come: one timer for each event would cost more than the event.
     beat: Option<Pin<Box<Sleep>>>,
 }
 
 impl Events {
     pub(super) fn attach(env: &Env, session: Session) -> Self {
-        let filled = Arc::new(Notify::new());
+        let filled = Arc::new(AtomicWaker::new());
         let before = session.state().stream.replace(Arc::clone(&filled));
         if let Some(before) = before {
-            before.notify_one();
+            before.wake();
         }
         Self {
             env: env.clone(),
@@ -49,22 +52,24 @@ impl Events {
 
     /// The next event, in time for the heartbeat.
     pub async fn next(&mut self) -> Next {
-        loop {
-            if let Some(next) = self.ready() {
-                return next;
-            }
-            let beat = self.beat.get_or_insert_with(|| Box::pin(sleep(HEARTBEAT)));
-            tokio::select! {
-                biased;
-                () = self.filled.notified() => {}
-                () = beat => {
-                    self.beat = None;
-                    let mut state = self.session.state();
-                    state.buffer.prune(self.env.clock.monotonic());
-                    return Next::Beat(state.buffer.last_taken());
-                }
-            }
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// The same, for whoever waits for more than that.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Next> {
+        // First, so that no event is missed.
+        self.filled.register(context.waker());
+        if let Some(next) = self.ready() {
+            return Poll::Ready(next);
         }
+        let beat = self.beat.get_or_insert_with(|| Box::pin(sleep(HEARTBEAT)));
+        if beat.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        self.beat = None;
+        let mut state = self.session.state();
+        state.buffer.prune(self.env.clock.monotonic());
+        Poll::Ready(Next::Beat(state.buffer.last_taken()))
     }
 
     /// The number of the last event that was taken.
@@ -86,7 +91,7 @@ impl Events {
     }
 }
 
-fn is_same(stream: Option<&Arc<Notify>>, ours: &Arc<Notify>) -> bool {
+fn is_same(stream: Option<&Arc<AtomicWaker>>, ours: &Arc<AtomicWaker>) -> bool {
     stream.is_some_and(|stream| Arc::ptr_eq(stream, ours))
 }
 

@@ -34,6 +34,10 @@ pub const TAKEN_EVENTS_MAX: usize = 1_024;
 /// Bytes of these.
 pub const TAKEN_BYTES_MAX: usize = 4 << 20;
 
+/// Of these, bytes of new subscriptions' coverage: what may be on its way to a phone. It comes once and is much; a client
+/// that lost more of it says by digest what it has.
+pub const TAKEN_LOAD_BYTES_MAX: usize = 256 << 10;
+
 /// How long they are kept. A connection that has been silent for less than that may have lost them.
 pub const TAKEN_AGE_MAX: Duration = GRACE;
 

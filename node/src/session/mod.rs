@@ -7,6 +7,7 @@
 mod buffer;
 mod events;
 pub mod limits;
+mod seldom;
 #[cfg(test)]
 mod tests;
 
@@ -17,12 +18,10 @@ use std::{
     time::Duration,
 };
 
+use futures::task::AtomicWaker;
 use halcyon_core::{clock::ClientId, env::Env, id::TenantId};
 use thiserror::Error;
-use tokio::{
-    sync::{Notify, watch},
-    time::sleep,
-};
+use tokio::{sync::watch, time::sleep};
 
 use self::{
     buffer::{Buffer, Weight},
@@ -33,6 +32,7 @@ use crate::metadata::state::SecretHash;
 pub use events::{Events, Next};
 /// What a session hears of.
 pub use halcyon_proto::v1::connect_response::Event;
+pub use seldom::Seldom;
 
 /// Names a session. Drawn at random: who knows it and has the key may go on with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,13 +41,13 @@ pub struct SessionId(pub [u8; 16]);
 /// The stream of a session that has something to take.
 #[derive(Debug)]
 #[must_use = "a stream that is not woken takes nothing before its heartbeat"]
-pub struct Wake(Option<Arc<Notify>>);
+pub struct Wake(Option<Arc<AtomicWaker>>);
 
 impl Wake {
     /// Wakes it.
     pub fn now(self) {
         if let Some(stream) = self.0 {
-            stream.notify_one();
+            stream.wake();
         }
     }
 }
@@ -143,7 +143,7 @@ struct Shared {
 struct State {
     buffer: Buffer,
     /// Wakes the stream, if there is one.
-    stream: Option<Arc<Notify>>,
+    stream: Option<Arc<AtomicWaker>>,
     /// When the last stream went.
     left_at: Duration,
     end: Option<End>,
@@ -355,18 +355,18 @@ impl Session {
 
     /// Tells it something. Never waits; a session that is too slow for it is over.
     pub fn send(&self, event: Event) -> Result<(), Gone> {
-        self.put(event).map(Wake::now)
+        self.put(Arc::new(event)).map(Wake::now)
     }
 
     /// The same, but its stream is not woken yet. Who tells many sessions the same wakes them when all have it: their
     /// connections then write much at once instead of little often.
-    pub fn put(&self, event: Event) -> Result<Wake, Gone> {
+    pub fn put(&self, event: Arc<Event>) -> Result<Wake, Gone> {
         self.push(event, Weight::News)
     }
 
     /// Tells it a part of a new subscription's coverage. Ask [`Self::has_room_for_load`] first.
     pub fn send_load(&self, event: Event) -> Result<(), Gone> {
-        self.push(event, Weight::Load).map(Wake::now)
+        self.push(Arc::new(event), Weight::Load).map(Wake::now)
     }
 
     /// Whether so many bytes of coverage fit beside what waits.
@@ -379,7 +379,7 @@ impl Session {
         self.state().end.is_some()
     }
 
-    fn push(&self, event: Event, weight: Weight) -> Result<Wake, Gone> {
+    fn push(&self, event: Arc<Event>, weight: Weight) -> Result<Wake, Gone> {
         let mut state = self.state();
         if state.end.is_some() {
             return Err(Gone);
@@ -405,7 +405,7 @@ impl Session {
         state.end.get_or_insert(why);
         state.buffer = Buffer::default();
         if let Some(stream) = &state.stream {
-            stream.notify_one();
+            stream.wake();
         }
         let told = std::mem::take(&mut state.on_end);
         drop(state);

@@ -39,14 +39,14 @@ async fn a_session_goes_on_behind_the_last_event_that_arrived() {
     for number in 1..=3 {
         sessions.send(id, event(number, 8)).unwrap();
     }
-    assert_eq!(first.events.next().await, Next::Event(1, event(1, 8)));
-    assert_eq!(first.events.next().await, Next::Event(2, event(2, 8)));
+    assert_eq!(first.events.next().await, Next::Event(1, event(1, 8).into()));
+    assert_eq!(first.events.next().await, Next::Event(2, event(2, 8).into()));
     drop(first);
     sessions.send(id, event(4, 8)).unwrap();
     let mut again = sessions.connect(owner(1), None, Some((id, 1))).unwrap();
     assert!(again.resumed);
     for number in 2..=4 {
-        let expected = Next::Event(number.into(), event(number, 8));
+        let expected = Next::Event(number.into(), event(number, 8).into());
         assert_eq!(again.events.next().await, expected);
     }
     // Event 1 is gone: what lacks it opens another session.
@@ -65,7 +65,7 @@ async fn a_second_stream_takes_the_session_over() {
     assert_eq!(first.events.next().await, Next::Replaced);
     drop(first);
     sessions.send(id, event(1, 8)).unwrap();
-    assert_eq!(second.events.next().await, Next::Event(1, event(1, 8)));
+    assert_eq!(second.events.next().await, Next::Event(1, event(1, 8).into()));
     assert_eq!(sessions.figures().connected, 1);
 }
 
@@ -165,7 +165,7 @@ async fn a_session_goes_on_within_its_grace_and_is_over_behind_it() {
     sessions.send(id, event(1, 8)).unwrap();
     let mut again = sessions.connect(owner(1), None, Some((id, 0))).unwrap();
     assert!(again.resumed);
-    assert_eq!(again.events.next().await, Next::Event(1, event(1, 8)));
+    assert_eq!(again.events.next().await, Next::Event(1, event(1, 8).into()));
     let (told, ended) = tokio::sync::oneshot::channel::<()>();
     sessions.on_end(id, Box::new(move || drop(told))).unwrap();
     drop(again);
