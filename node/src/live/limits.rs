@@ -16,6 +16,13 @@ pub const BATCH_COMMITS_MAX: usize = 256;
 /// Bytes of one part of a subscription's coverage: some messages of a window, each a fraction of a second on a phone.
 pub const CHUNK_BYTES: usize = 256 << 10;
 
+/// Work that is done on the thread that has it. To give its core to another thread costs more than so much, and leaves
+/// what the work keeps in the heaps of many threads.
+pub const SHORT_MAX: Duration = Duration::from_millis(2);
+
+/// How often work is done away after it took longer than that.
+pub const AWAY_AFTER_LONG: u32 = 16;
+
 /// Calls that wait for the task of one tenant.
 pub const COMMANDS_MAX: usize = 1_024;
 

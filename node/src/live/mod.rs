@@ -10,6 +10,7 @@ mod asks;
 mod delta;
 mod ends;
 pub mod limits;
+mod pace;
 mod plan;
 mod query;
 mod sending;

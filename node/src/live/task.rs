@@ -12,6 +12,7 @@ use tokio::{
 use super::{
     Ask, Inner, SubscribeError,
     limits::{BATCH_COMMITS_MAX, BEHIND_WAIT, TENANT_IDLE, TICK, TICKS_PER_WORD, WAITING_MAX},
+    pace::Pace,
     plan::Follows,
     state::{State, Subscribed},
 };
@@ -43,6 +44,8 @@ pub(super) struct Task {
     waiting: Vec<(Box<Ask>, Reply, Duration)>,
     idle_since: Duration,
     ticks: u32,
+    commit_pace: Pace,
+    call_pace: Pace,
 }
 
 impl Task {
@@ -56,6 +59,8 @@ impl Task {
             state: State::default(),
             waiting: Vec::new(),
             ticks: 0,
+            commit_pace: Pace::short(),
+            call_pace: Pace::long(),
         }
     }
 
@@ -151,7 +156,8 @@ impl Task {
         }
         let env = self.inner.env.clone();
         let (state, vector) = (&mut self.state, self.follower.vector());
-        let wakes = env.run_blocking(|| state.take_commits(&commits, vector)).await;
+        let take = || state.take_commits(&commits, vector);
+        let wakes = self.commit_pace.run(&env, take).await;
         wakes.into_iter().for_each(Wake::now);
         self.answer_waiting().await;
         error.map_or(Ok(()), Err)
@@ -180,7 +186,8 @@ impl Task {
         let env = self.inner.env.clone();
         let (now, bytes_max) = (env.clock.monotonic(), self.inner.bytes_max());
         let state = &mut self.state;
-        let answer = env.run_blocking(|| state.subscribe(ask, now, bytes_max)).await;
+        let subscribe = || state.subscribe(ask, now, bytes_max);
+        let answer = self.call_pace.run(&env, subscribe).await;
         self.report();
         // A caller that is gone unsubscribes with its session.
         let _ = reply.send(answer);
