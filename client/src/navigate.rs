@@ -57,11 +57,17 @@ impl Navigator {
         Some((route, client))
     }
 
-    /// The clock of the node to speak to now.
-    pub(crate) fn clock(&self) -> Option<NodeClock> {
-        let now = self.env.clock.monotonic();
-        let route = self.router().choose(now)?;
-        self.transport.clock_at(&route.address)
+    /// The clock of the node to speak to now, as it was when that was greeted: the first call on a connection.
+    pub(crate) async fn clock(&self) -> Option<NodeClock> {
+        loop {
+            let (route, _) = self.route()?;
+            match self.transport.clock_at(&route.address).await {
+                Ok(clock) => return clock,
+                // Whatever it refuses, it will say so again.
+                Err(CallError::Refused(_)) => return None,
+                Err(CallError::Lost(_)) => self.on_failed(&route.address),
+            }
+        }
     }
 
     /// A call there failed.

@@ -116,7 +116,12 @@ async fn turn(shared: &Shared, asking: &mut Asking) {
 
 /// Stamps again what was never pushed and the node would refuse.
 async fn stamp_first(shared: &Shared) {
-    let Some(clock) = shared.navigator.clock() else { return };
+    if shared.state().engine.waiting() == 0 {
+        return;
+    }
+    let Some(clock) = shared.navigator.clock().await else {
+        return;
+    };
     let moment = shared.moment();
     let rewritten = {
         let mut state = shared.state();

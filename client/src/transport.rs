@@ -78,17 +78,17 @@ pub(crate) struct Transport {
     bearer: MetadataValue<Ascii>,
     user: Option<MetadataValue<Ascii>>,
     channels: Mutex<BTreeMap<String, Channel>>,
-    /// What clocks showed, by address.
-    clocks: Mutex<BTreeMap<String, Shown>>,
+    /// What nodes last said when they were greeted, by address.
+    greetings: Mutex<BTreeMap<String, Greeting>>,
 }
 
-/// What a node's clock showed when it was greeted.
+/// What a node said when it was greeted.
 #[derive(Debug, Clone, Copy)]
-struct Shown {
+struct Greeting {
     /// When it was asked.
     asked: Duration,
-    /// What it showed, at that time or later.
-    clock: NodeClock,
+    /// What its clock showed at that time or later, if it said so.
+    clock: Option<NodeClock>,
 }
 
 impl fmt::Debug for Transport {
@@ -116,7 +116,7 @@ impl Transport {
             bearer: text(&format!("Bearer {}", secret.trim()))?,
             user: user.map(text).transpose()?,
             channels: Mutex::default(),
-            clocks: Mutex::default(),
+            greetings: Mutex::default(),
         })
     }
 
@@ -181,31 +181,39 @@ impl Transport {
             );
             return Err(CallError::Refused(Refusal::new(v1::ErrorCode::WireVersion, message)));
         }
-        self.note_clock(address, asked, &answer);
+        self.on_greeted(address, asked, &answer);
         Ok(answer)
     }
 
-    /// What the clock of the node at `address` shows now, at the most, if it was ever greeted.
-    pub(crate) fn clock_at(&self, address: &str) -> Option<NodeClock> {
-        let clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
-        let Shown { asked, clock } = *clocks.get(address)?;
-        let since = self.env.clock.monotonic().saturating_sub(asked);
-        let wall = WallTime(NTP64(clock.wall.0.0.saturating_add(NTP64::from(since).0)));
-        Some(NodeClock { wall, ..clock })
+    /// What the clock of the node at `address` shows now, at the most. A node that was never greeted is greeted.
+    pub(crate) async fn clock_at(&self, address: &str) -> Result<Option<NodeClock>, CallError> {
+        if self.greeting(address).is_none() {
+            self.hello(address).await?;
+        }
+        let greeting = self.greeting(address);
+        Ok(greeting.and_then(|Greeting { asked, clock }| {
+            let clock = clock?;
+            let since = self.env.clock.monotonic().saturating_sub(asked);
+            let wall = WallTime(NTP64(clock.wall.0.0.saturating_add(NTP64::from(since).0)));
+            Some(NodeClock { wall, ..clock })
+        }))
     }
 
-    fn note_clock(&self, address: &str, asked: Duration, hello: &v1::HelloResponse) {
-        if hello.wall == 0 {
-            return;
+    fn greeting(&self, address: &str) -> Option<Greeting> {
+        let greetings = self.greetings.lock().unwrap_or_else(PoisonError::into_inner);
+        greetings.get(address).copied()
+    }
+
+    fn on_greeted(&self, address: &str, asked: Duration, answer: &v1::HelloResponse) {
+        let clock = (answer.wall != 0).then(|| NodeClock {
+            wall: WallTime(NTP64(answer.wall)),
+            drift_max: answer.drift_max_ms.map_or(DRIFT_MAX_DEFAULT, Duration::from_millis),
+        });
+        let mut greetings = self.greetings.lock().unwrap_or_else(PoisonError::into_inner);
+        if greetings.len() >= CHANNELS_MAX && !greetings.contains_key(address) {
+            greetings.pop_first();
         }
-        let drift_max = hello.drift_max_ms.map_or(DRIFT_MAX_DEFAULT, Duration::from_millis);
-        let wall = WallTime(NTP64(hello.wall));
-        let clock = NodeClock { wall, drift_max };
-        let mut clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
-        if clocks.len() >= CHANNELS_MAX && !clocks.contains_key(address) {
-            clocks.pop_first();
-        }
-        clocks.insert(address.to_owned(), Shown { asked, clock });
+        greetings.insert(address.to_owned(), Greeting { asked, clock });
     }
 
     /// Waits for the answer to a call of `bytes`, but not forever, and not for a node that is frozen or cut off: one that
