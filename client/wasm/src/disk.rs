@@ -163,7 +163,10 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Left, DiskError> {
     Ok(left)
 }
 
-fn next<'a>(rest: &mut &'a [u8]) -> Result<(u8, &'a [u8], Option<&'a [u8]>), DiskError> {
+/// Store, key and value of a record.
+type Next<'a> = (u8, &'a [u8], Option<&'a [u8]>);
+
+fn next<'a>(rest: &mut &'a [u8]) -> Result<Next<'a>, DiskError> {
     let (head, tail) = rest.split_first_chunk().ok_or(DiskError)?;
     let [store, is_present, k0, k1, v0, v1, v2, v3] = *head;
     let key_length = usize::from(u16::from_be_bytes([k0, k1]));
