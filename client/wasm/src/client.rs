@@ -1,7 +1,8 @@
 //! One client: the engine, who follows what, what the disk does not have yet, and the rooms it is in.
 //!
 //! What always holds:
-//! - a write shows at once, and is pushed when the disk has it;
+//! - a write shows at once, and is pushed when whoever drives the client says so: as soon as the disk has it, or has been
+//!   asked to take it;
 //! - what the engine lets go of the outbox leaves the disk in the same step as what it has become.
 
 use std::{collections::VecDeque, time::Duration};
@@ -123,7 +124,7 @@ impl Client {
         Ok(place)
     }
 
-    /// The disk has every set up to this place; they may be pushed.
+    /// The disk has every set up to this place, or was asked to take them; they may be pushed.
     pub fn durable(&mut self, up_to: u64) {
         let is_durable = |stored: &Stored| stored.place.number() <= up_to;
         while let Some(stored) = self.on_the_way.pop_front_if(|stored| is_durable(stored)) {
