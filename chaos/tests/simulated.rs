@@ -142,6 +142,13 @@ fn a_first_push_without_an_answer_does_not_wait_for_clocks() {
     ]);
 }
 
+/// Found by this seed: a leader was lost between the two halves of a change of voters, and no later one did the second half;
+/// from then on nobody could join or leave.
+#[test]
+fn a_change_of_voters_whose_leader_is_lost_is_finished_by_the_next() {
+    clean(&["run", "--seed", "10004"]);
+}
+
 #[test]
 fn a_plan_is_shown_without_being_carried_out() {
     let output = chaos(&["run", "--seed", "1", "--scenario", "region-lost", "--dry"]);

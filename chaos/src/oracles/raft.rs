@@ -1,4 +1,8 @@
-//! Raft's own invariants: one leader in a term, a durable vote never falls, what was committed is never another.
+//! Raft's own invariants: no host goes back to a leader that it has left, a durable vote never falls, what was committed
+//! is never another.
+//!
+//! openraft counts a term and a node where Raft counts a term: in one term a node with a larger number may be elected as
+//! well, and takes over as the leader of a later term would. So a term may have two leaders, one after the other.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +17,8 @@ const SHOWN_AFTER: u64 = 1_000_000_000;
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Raft {
-    leaders: BTreeMap<u64, NodeId>,
+    /// The latest leader that each host followed, and its term.
+    followed: BTreeMap<Host, (u64, NodeId)>,
     /// The term of the last durable vote, and when that was told.
     votes: BTreeMap<Host, (u64, u64)>,
     terms: BTreeMap<Host, u64>,
@@ -50,10 +55,12 @@ impl Oracle for Raft {
             }
             Event::Down(host) => {
                 self.terms.remove(host);
+                self.followed.remove(host);
             }
             Event::DiskChanged(host) => {
                 self.votes.remove(host);
                 self.terms.remove(host);
+                self.followed.remove(host);
             }
             _ => {}
         }
@@ -76,10 +83,15 @@ impl Oracle for Raft {
                 ));
             }
             if let Some(leader) = roles.leader {
-                let known = self.leaders.entry(roles.term).or_insert(leader);
-                if *known != leader {
-                    return Err(format!("term {} has two leaders, {known} and {leader}", roles.term));
+                let last = self.followed.entry(host).or_insert((roles.term, leader));
+                if (roles.term, leader) < *last {
+                    let (term, known) = last;
+                    return Err(format!(
+                        "{host} follows {leader} in term {} after {known} in term {term}",
+                        roles.term
+                    ));
                 }
+                *last = (roles.term, leader);
             }
         }
         Ok(())

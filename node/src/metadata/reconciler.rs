@@ -37,7 +37,10 @@ use super::{
 /// The group as Raft has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Group {
+    /// Where a change of voters is half done: those that it leads to.
     voters: BTreeSet<NodeId>,
+    /// Who began a change of voters was lost, or ran out of time, before the old ones were let go.
+    is_half_changed: bool,
     members: BTreeSet<NodeId>,
     /// Members that answer and whose log is near the leader's.
     caught_up: BTreeSet<NodeId>,
@@ -111,14 +114,15 @@ async fn round(raft: &Raft, view: &View, sweep: &mut Sweep) {
     place(raft, view, sweep).await;
 }
 
-/// The group, unless a change of it is under way.
+/// The group, unless a change of it is not committed yet.
 fn group(raft: &Raft) -> Option<Group> {
     let metrics = raft.metrics();
     let metrics = metrics.borrow_watched();
     let effective = &metrics.membership_config;
-    if effective != &metrics.committed_membership_config || effective.membership().get_joint_config().len() != 1 {
+    if effective != &metrics.committed_membership_config {
         return None;
     }
+    let configs = effective.membership().get_joint_config();
     let replication = metrics.replication.as_ref()?;
     let last = metrics.last_log_index.unwrap_or(0);
     let near = |index: u64| last.saturating_sub(index) <= VOTER_LAG_MAX;
@@ -135,7 +139,8 @@ fn group(raft: &Raft) -> Option<Group> {
         .collect();
     caught_up.insert(NodeId(metrics.id));
     Some(Group {
-        voters: effective.membership().voter_ids().map(NodeId).collect(),
+        voters: configs.last()?.iter().copied().map(NodeId).collect(),
+        is_half_changed: configs.len() > 1,
         members: effective.membership().nodes().map(|(id, _)| NodeId(*id)).collect(),
         caught_up,
     })
@@ -143,6 +148,10 @@ fn group(raft: &Raft) -> Option<Group> {
 
 /// The next change that brings `group` nearer to `nodes`, one at a time.
 fn next_change(nodes: &BTreeMap<NodeId, RegionName>, group: &Group) -> Option<Change> {
+    // Raft goes no further by itself, and until it does a majority of the old voters is needed as well.
+    if group.is_half_changed {
+        return Some(Change::SetVoters(group.voters.clone()));
+    }
     let newcomers: BTreeSet<_> = nodes.keys().filter(|id| !group.members.contains(id)).copied().collect();
     if !newcomers.is_empty() {
         return Some(Change::AddLearners(newcomers));
@@ -254,10 +263,24 @@ mod tests {
         let nodes = ids(nodes).into_iter().map(|id| (id, region(&id))).collect();
         let group = Group {
             voters: ids(voters),
+            is_half_changed: false,
             members: ids(members),
             caught_up: ids(caught_up),
         };
         assert_eq!(next_change(&nodes, &group), expected);
+    }
+
+    #[test]
+    fn a_change_of_voters_that_nobody_finished_is_finished_before_anything_else() {
+        let group = Group {
+            voters: ids("134"),
+            is_half_changed: true,
+            members: ids("1234"),
+            caught_up: ids("1234"),
+        };
+        let region = RegionName::new("r1").unwrap();
+        let nodes = ids("1345").into_iter().map(|id| (id, region.clone())).collect();
+        assert_eq!(next_change(&nodes, &group), Some(Change::SetVoters(ids("134"))));
     }
 
     #[test]
