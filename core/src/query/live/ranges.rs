@@ -5,7 +5,11 @@
 //! node of each of its prefixes, of lengths that occur, and there goes through ends in order as far as they hold it. So
 //! it pays for what it finds, and a step for each length.
 
-use std::{collections::HashMap, ops::Bound};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    ops::Bound,
+};
 
 use super::registry::LiveId;
 use crate::collections::BTreeSet;
@@ -17,9 +21,43 @@ const LEVELS: usize = 68;
 #[derive(Debug)]
 pub(super) struct Ranges {
     /// By how many of the last bits are open, and the bits before them.
-    nodes: HashMap<(u32, u128), Node>,
+    nodes: HashMap<(u32, u128), Node, BuildHasherDefault<Folded>>,
     /// How many nodes each level has.
     levels: [u32; LEVELS],
+}
+
+/// A hash of two multiplications: a point asks for some twenty nodes.
+#[derive(Debug, Default)]
+struct Folded(u64);
+
+impl Folded {
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves of a product")]
+    fn fold(&mut self, part: u64) {
+        let product = u128::from(self.0 ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+        self.0 = (product >> 64) as u64 ^ product as u64;
+    }
+}
+
+impl Hasher for Folded {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.fold(u64::from(*byte));
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.0 ^= u64::from(number) << 32;
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves, one after the other")]
+    fn write_u128(&mut self, number: u128) {
+        self.fold(number as u64);
+        self.fold((number >> 64) as u64);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -31,7 +69,7 @@ struct Node {
 impl Default for Ranges {
     fn default() -> Self {
         Self {
-            nodes: HashMap::new(),
+            nodes: HashMap::default(),
             levels: [0; LEVELS],
         }
     }
