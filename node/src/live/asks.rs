@@ -90,8 +90,8 @@ impl State {
         }
         let subscriber = Subscriber {
             session: session.clone(),
-            resuming: resuming.map(|buckets| (buckets, now + RESUME_WAIT)),
-            ahead,
+            resuming: resuming.map(|buckets| Box::new((buckets, now + RESUME_WAIT))),
+            ahead: ahead.map(Box::new),
         };
         if let Some(plan) = self.plans.get_mut(&plan) {
             plan.subscribers.insert(follows, subscriber);
@@ -126,7 +126,7 @@ impl State {
             subscribers: BTreeMap::new(),
             idle_since: now,
         };
-        self.plans.insert(id, plan);
+        self.plans.insert(id, Box::new(plan));
         Ok(id)
     }
 
@@ -139,7 +139,7 @@ impl State {
             .subscribers
             .get(&follows)
             .and_then(|subscriber| subscriber.resuming.as_ref());
-        let (buckets, _) = resuming.ok_or(none)?;
+        let (buckets, _) = &**resuming.ok_or(none)?;
         let held = ask.held.clone().unwrap_or_default();
         let parts = plan.repair(&self.graph, buckets, &held);
         self.load(&ask.session, ask.number, parts, false)?;

@@ -52,7 +52,8 @@ impl State {
             self.drop_session(session);
         }
         let subscribers = self.plans.values().flat_map(|plan| &plan.subscribers);
-        let late = subscribers.filter(|(_, subscriber)| subscriber.resuming.as_ref().is_some_and(|(_, by)| *by < now));
+        let late =
+            subscribers.filter(|(_, subscriber)| subscriber.resuming.as_ref().is_some_and(|resuming| resuming.1 < now));
         for follows in late.map(|(follows, _)| *follows).collect::<Vec<_>>() {
             let text = "the second call of the subscription did not come; subscribe again";
             self.end_subscription(follows, &Refusal::retry(text, Duration::ZERO));

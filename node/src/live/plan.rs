@@ -32,14 +32,14 @@ pub(super) struct Plan {
     pub(super) idle_since: Duration,
 }
 
-/// One who follows it.
+/// One who follows it. What is rarely there is elsewhere: a plan has one for each, and room for some more.
 #[derive(Debug)]
 pub(super) struct Subscriber {
     pub(super) session: Session,
     /// It is to say what it holds of these buckets; until when.
-    pub(super) resuming: Option<(BTreeSet<u8>, Duration)>,
+    pub(super) resuming: Option<Box<(BTreeSet<u8>, Duration)>>,
     /// It has seen more than the node had: this.
-    pub(super) ahead: Option<VersionVector>,
+    pub(super) ahead: Option<Box<VersionVector>>,
 }
 
 /// The entities that a client holds in buckets that differ, and of each, if it says so, the fingerprint.

@@ -43,7 +43,7 @@ pub(super) struct State {
     /// Counts states.
     pub(super) version: u64,
     pub(super) registry: Registry,
-    pub(super) plans: BTreeMap<u64, Plan>,
+    pub(super) plans: BTreeMap<u64, Box<Plan>>,
     pub(super) by_key: BTreeMap<u128, u64>,
     pub(super) last_plan: u64,
     /// Which plans cover an entity.

@@ -12,7 +12,7 @@ pub const SWEEP: Duration = Duration::from_secs(5);
 /// messages a second.
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// Sessions of a node. Each has some 1 KB, its stream some 20 KB.
+/// Sessions of a node. Each has some 1 KB, its stream some 12 KB.
 pub const SESSIONS_MAX: usize = 16_384;
 
 /// Sessions of one tenant on a node: one must not take all.

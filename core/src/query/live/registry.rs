@@ -83,7 +83,7 @@ pub struct Registry {
     by_type: HashMap<Arc<str>, ByObject>,
     by_field: HashMap<Arc<str>, ByObject>,
     by_any: ByObject,
-    held: BTreeMap<LiveId, BTreeSet<Slot>>,
+    held: BTreeMap<LiveId, Box<[Slot]>>,
 }
 
 impl Registry {
@@ -116,7 +116,7 @@ impl Registry {
                 }
             }
         }
-        self.held.insert(id, slots);
+        self.held.insert(id, slots.into_iter().collect());
     }
 
     /// Takes one away.

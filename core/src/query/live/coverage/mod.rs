@@ -65,7 +65,7 @@ pub struct Coverage {
     derived: Derived,
     of_rules: OfRules,
     supports: Supports,
-    window: Option<Window>,
+    window: Option<Box<Window>>,
     /// What each key rests on, ascending.
     keys: BTreeMap<Term, Box<[EntityNumber]>>,
     /// How many entities stand in all of these.
@@ -126,7 +126,7 @@ impl Coverage {
             triggers,
             budget,
             entities_max,
-            window,
+            window: window.map(Box::new),
             keys: BTreeMap::new(),
             listed: 0,
             counts: HashMap::new(),
