@@ -1,6 +1,21 @@
 //! See `server/tests/live.rs` for the whole way over the wire.
 
-use super::*;
+use std::time::Duration;
+
+use halcyon_core::{
+    change::{Change, ChangeSet},
+    clock::{ClientId, NTP64, timestamp},
+    id::{EntityId, NodeId, OriginId, Predicate, Seq, Tag},
+    value::Value,
+};
+use halcyon_proto::v1;
+use prost::Message;
+
+use super::{state::State, *};
+use crate::{
+    session::{Connected, Event, Next, Owner, Sessions},
+    storage::types::{Commit, Via},
+};
 
 #[test]
 fn queries_are_equal_whatever_their_variables_are_called() {
@@ -21,4 +36,137 @@ fn a_query_that_cannot_be_read_is_shown_with_the_place() {
     let shown = read("post where rank ~ 1").unwrap_err();
     assert!(shown.contains('^'), "{shown}");
     assert!(read("{").unwrap_err().contains("JSON"));
+}
+
+const OURS: u128 = 7;
+const THEIRS: u128 = 8;
+
+/// A tenant's state and one session of the client [`OURS`], without a task between them.
+struct World {
+    _directory: tempfile::TempDir,
+    state: State,
+    connected: Connected,
+    seq: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let env = crate::env::system(directory.path()).unwrap();
+        let owner = Owner {
+            tenant: TenantId::generate(|count| vec![1; count]),
+            key: [1; 32],
+        };
+        let client = Some(ClientId::from_random(OURS));
+        Self {
+            connected: Sessions::new(&env).connect(owner, client, None).unwrap(),
+            state: State::default(),
+            _directory: directory,
+            seq: 0,
+        }
+    }
+
+    fn subscribe(&mut self, number: u32, query: &str) {
+        let ask = Ask {
+            session: self.connected.session.clone(),
+            number,
+            query: read(query).unwrap(),
+            vector: VersionVector::EMPTY,
+            digest: None,
+            held: None,
+        };
+        self.state.subscribe(&ask, Duration::ZERO, usize::MAX).unwrap();
+        assert_eq!(self.heard().len(), 1, "its coverage");
+    }
+
+    /// Clients give posts ranks, all in one state.
+    fn write(&mut self, writes: &[(u128, &str, f64)]) {
+        let commits: Vec<Arc<Commit>> = writes.iter().map(|write| Arc::new(self.commit(*write))).collect();
+        let vector: VersionVector = commits.iter().map(|commit| commit.tag).collect();
+        for wake in self.state.take_commits(&commits, &vector) {
+            wake.now();
+        }
+    }
+
+    fn commit(&mut self, (client, subject, rank): (u128, &str, f64)) -> Commit {
+        self.seq += 1;
+        let subject = EntityId::new(subject).unwrap();
+        let rank = Change::Set {
+            subject,
+            predicate: Predicate::new("post/rank").unwrap(),
+            value: Value::number(rank).unwrap(),
+        };
+        let set = ChangeSet {
+            timestamp: timestamp(NTP64(self.seq), ClientId::from_random(client)),
+            number: self.seq,
+            changes: vec![rank],
+        };
+        let origin = OriginId {
+            node: NodeId(1),
+            incarnation: 1,
+        };
+        Commit {
+            tenant: self.connected.session.owner().tenant,
+            tag: Tag {
+                origin,
+                seq: Seq(self.seq),
+            },
+            encoded: set.encode().into(),
+            set: Arc::new(set),
+            content_hash: 0,
+            collection_epoch: 0,
+            via: Via::Client,
+        }
+    }
+
+    /// What the session has heard since: of each event the subscriptions with how many change sets.
+    fn heard(&mut self) -> Vec<Vec<(u32, usize)>> {
+        let mut heard = Vec::new();
+        while let Some(Next::Event(_, event)) = self.connected.events.ready() {
+            let Event::Commit(commit) = &*event else {
+                panic!("{event:?} is no commit");
+            };
+            let deltas = commit.deltas.iter().map(|delta| {
+                let coverage = v1::CoverageDelta::decode(delta.delta.clone()).unwrap();
+                (delta.subscription, coverage.change_sets.len())
+            });
+            heard.push(deltas.collect());
+        }
+        heard
+    }
+}
+
+#[test]
+fn whoever_wrote_hears_of_it_at_once_also_where_nothing_changed() {
+    let mut world = World::new();
+    world.subscribe(1, "post where rank > 10");
+    world.write(&[(OURS, "a", 1.0)]);
+    assert_eq!(world.heard(), [[]]);
+    world.write(&[(THEIRS, "b", 1.0)]);
+    assert!(world.heard().is_empty());
+    world.write(&[(THEIRS, "b", 11.0)]);
+    assert_eq!(world.heard().len(), 1);
+}
+
+#[test]
+fn what_was_overwritten_before_anybody_saw_it_is_not_told() {
+    let mut world = World::new();
+    world.write(&[(THEIRS, "a", 11.0)]);
+    world.subscribe(1, "post where rank > 10");
+    world.write(&[(THEIRS, "a", 12.0), (THEIRS, "a", 13.0)]);
+    assert_eq!(world.heard(), [[(1, 1)]]);
+}
+
+#[test]
+fn one_subscription_ends_and_the_others_of_the_session_go_on() {
+    let mut world = World::new();
+    world.subscribe(1, "post where rank > 10");
+    world.subscribe(2, "post where rank > 20");
+    world.write(&[(THEIRS, "a", 21.0)]);
+    assert_eq!(world.heard(), [[(1, 1), (2, 1)]]);
+    let follows = (world.connected.session.id(), 1);
+    assert!(world.state.unsubscribe(follows, Duration::ZERO));
+    assert!(!world.state.unsubscribe(follows, Duration::ZERO));
+    world.write(&[(THEIRS, "a", 22.0)]);
+    assert_eq!(world.heard(), [[(2, 1)]]);
 }

@@ -130,6 +130,18 @@ async fn a_session_without_a_stream_hears_nothing_and_one_with_a_stream_beats() 
     assert_eq!(sessions.send(id, event(1, 8)), Err(Gone));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_waits_hears_at_once_that_its_session_is_over() {
+    let (_directory, sessions) = sessions();
+    let mut connected = sessions.connect(owner(1), None, None).unwrap();
+    let id = connected.session.id();
+    let waiting = tokio::spawn(async move { connected.events.next().await });
+    tokio::task::yield_now().await;
+    sessions.end(id, End::NotServed);
+    let next = tokio::time::timeout(limits::HEARTBEAT / 2, waiting).await;
+    assert_eq!(next.unwrap().unwrap(), Next::Over(End::NotServed));
+}
+
 /// Time that passes when it is told to.
 struct Hands(std::sync::atomic::AtomicU64);
 
