@@ -23,38 +23,47 @@ use crate::{
     storage::types::{DeltaBatch, GossipOutcome, GossipSet},
 };
 
+/// Who goes on is whoever is known by then to have the rest: nearly always the other.
+const BREAKS_MAX: usize = 5;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_catch_up_that_breaks_off_goes_on_where_it_was_with_the_same_peer_or_another() {
-    for sources in [&[1][..], &[1, 2]] {
-        let replicas: Vec<_> = sources.iter().map(|&node| (node, Active)).collect();
-        let cluster = Cluster::start(&[1, 2, 3], &replicas).await;
-        cluster.serving(sources).await;
-        for at in 0..60 {
-            let changes = (0..25)
-                .flat_map(|entity| creation(&format!("e{at}x{entity}"), 40))
-                .collect();
-            cluster.push(1, vec![cluster.set(changes)]).await[0].as_ref().unwrap();
-        }
-        cluster.agree(sources).await;
-        // Whoever is asked first: the start of the stream and one batch of several come through.
-        cluster.break_catch_up(3, 2);
-        cluster.place(3, &[]);
-        cluster.serving(&[3]).await;
-        cluster.agree(&[&[3], sources].concat()).await;
-        let metrics = cluster.nodes[&3].replication.metrics();
-        assert_eq!(
-            (metrics.catch_ups_broken, metrics.catch_ups_resumed),
-            (1, 1),
-            "{metrics:?}"
-        );
-        assert_eq!(cluster.summary(3).unwrap().triples, 60_000);
-        // One batch is more than 5,000 facts: none came twice.
-        assert!((60_000..65_000).contains(&metrics.facts_pulled), "{metrics:?}");
-        for source in sources {
-            let served = cluster.nodes[source].replication.metrics().facts_served;
-            assert!(served > 0, "the other peer went on, {source} served nothing");
+    assert_eq!(who_served_a_broken_catch_up(&[1]).await, [1]);
+    for _ in 0..BREAKS_MAX {
+        if who_served_a_broken_catch_up(&[1, 2]).await == [1, 2] {
+            return;
         }
     }
+    panic!("of two peers the one whose stream broke always went on");
+}
+
+async fn who_served_a_broken_catch_up(sources: &[u64]) -> Vec<u64> {
+    let replicas: Vec<_> = sources.iter().map(|&node| (node, Active)).collect();
+    let cluster = Cluster::start(&[1, 2, 3], &replicas).await;
+    cluster.serving(sources).await;
+    for at in 0..60 {
+        let changes = (0..25)
+            .flat_map(|entity| creation(&format!("e{at}x{entity}"), 40))
+            .collect();
+        cluster.push(1, vec![cluster.set(changes)]).await[0].as_ref().unwrap();
+    }
+    cluster.agree(sources).await;
+    // Whoever is asked first: the start of the stream and one batch of several come through.
+    cluster.break_catch_up(3, 2);
+    cluster.place(3, &[]);
+    cluster.serving(&[3]).await;
+    cluster.agree(&[&[3], sources].concat()).await;
+    let metrics = cluster.nodes[&3].replication.metrics();
+    assert_eq!(
+        (metrics.catch_ups_broken, metrics.catch_ups_resumed),
+        (1, 1),
+        "{metrics:?}"
+    );
+    assert_eq!(cluster.summary(3).unwrap().triples, 60_000);
+    // One batch is more than 5,000 facts: none came twice.
+    assert!((60_000..65_000).contains(&metrics.facts_pulled), "{metrics:?}");
+    let served = |source: &u64| cluster.nodes[source].replication.metrics().facts_served > 0;
+    sources.iter().copied().filter(served).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
