@@ -49,7 +49,7 @@ pub(crate) fn measure(rows: &[Row], triples: usize) -> Vec<(Row, Found)> {
         storage.set_admitting(tenant, true).await.expect("the disk takes it");
         let mut load = Load {
             env,
-            storage,
+            storage: Some(storage),
             tenant,
             triples,
             next: Arc::new(AtomicUsize::new(0)),
@@ -64,7 +64,7 @@ pub(crate) fn measure(rows: &[Row], triples: usize) -> Vec<(Row, Found)> {
             };
             found.push((row, meter.stop(written, directory.path())));
         }
-        load.storage.close().await;
+        load.close().await;
         found
     })
 }
@@ -81,7 +81,8 @@ async fn open(env: &Env) -> Storage {
 /// What writes to one store.
 struct Load {
     env: Env,
-    storage: Storage,
+    /// None while it is closed and opened again.
+    storage: Option<Storage>,
     tenant: TenantId,
     triples: usize,
     /// The next set of one.
@@ -98,10 +99,11 @@ impl Load {
         }
         drop(writer);
         // What is still to be folded into the index counts here, and not in the row that comes next.
-        self.storage.close().await;
-        self.storage = open(&self.env).await;
-        let admitting = self.storage.set_admitting(self.tenant, true);
+        self.close().await;
+        let storage = open(&self.env).await;
+        let admitting = storage.set_admitting(self.tenant, true);
         admitting.await.expect("the disk takes it");
+        self.storage = Some(storage);
         self.triples
     }
 
@@ -126,7 +128,14 @@ impl Load {
 
     fn client(&mut self) -> Writer {
         self.clients += 1;
-        Writer::new(&self.storage, self.tenant, self.clients)
+        let storage = self.storage.as_ref().expect("it is open");
+        Writer::new(storage, self.tenant, self.clients)
+    }
+
+    async fn close(&mut self) {
+        if let Some(storage) = self.storage.take() {
+            storage.close().await;
+        }
     }
 }
 
