@@ -14,7 +14,7 @@ use halcyon_core::{
     id::{EntityId, NodeId, TenantId},
     version_vector::VersionVector,
 };
-use halcyon_node::rpc::Rooms;
+use halcyon_node::{metadata::state::ReplicaState, rpc::Rooms};
 
 pub use super::order::Order;
 use super::{outcome::Violation, releases::Releases};
@@ -220,7 +220,8 @@ impl Stage {
         let running = self.running();
         let mut held = running.values().filter(|rooms| {
             let placed = rooms.view.tenant(tenant);
-            placed.is_some_and(|placed| placed.replicas.contains_key(&rooms.me))
+            // One that leaves hears of nothing new.
+            placed.is_some_and(|placed| placed.replicas.get(&rooms.me) == Some(&ReplicaState::Active))
         });
         held.find_map(|rooms| rooms.storage.summary(tenant).ok().flatten())
             .map(|summary| summary.vector)
