@@ -108,6 +108,9 @@ pub(crate) const MEASURE_INTERVAL: Duration = Duration::from_secs(30);
 /// How often a client with kept sets asks whether a second replica holds them.
 pub(crate) const HELD_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The same for one that has no quiet moment. The question comes between two pushes, which wait for the answer.
+pub(crate) const HELD_INTERVAL_BUSY: Duration = Duration::from_secs(5);
+
 /// A kept set is pushed again when another replica has said so often that it has not heard of it: the questions come
 /// ever more rarely, so this is half a minute after the first.
 pub(crate) const UNHEARD_OF_MAX: u32 = 5;

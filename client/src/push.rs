@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use halcyon_core::{collections::BTreeSet, id::NodeId};
 use halcyon_proto::{
     convert::{self, Taken},
     error::Refusal,
@@ -10,7 +11,9 @@ use halcyon_proto::{
 use prost::bytes::Bytes;
 
 use crate::{
-    limits::{BACKOFF_MAX, BACKOFF_MIN, HELD_INTERVAL, MEASURE_INTERVAL, PUSH_DEADLINE, QUICK_DEADLINE},
+    limits::{
+        BACKOFF_MAX, BACKOFF_MIN, HELD_INTERVAL, HELD_INTERVAL_BUSY, MEASURE_INTERVAL, PUSH_DEADLINE, QUICK_DEADLINE,
+    },
     routing::Route,
     session::{Answer, Held, Next, Outcome, Push, backoff},
     shared::Shared,
@@ -107,8 +110,14 @@ async fn turn(shared: &Shared, asking: &mut Asking) {
     carry_out(shared, &mut outcome).await;
     asking.is_put_off = matches!(outcome.next, Next::Wait(_));
     follow(shared, route, outcome.next).await;
+    // Whoever never stops writing has no quiet moment, and may keep what only a lost node had.
+    let wait = if asking.is_put_off {
+        asking.quiet
+    } else {
+        HELD_INTERVAL_BUSY
+    };
     let now = shared.env.clock.monotonic();
-    if asking.is_put_off && now >= asking.asked + asking.quiet {
+    if now >= asking.asked + wait {
         asking.asked = now;
         asking.quiet = ask_held(shared, asking.quiet).await;
     }
@@ -146,11 +155,25 @@ async fn carry_out(shared: &Shared, outcome: &mut Outcome) {
     }
 }
 
+/// What was pushed is known to a later run, or it would stamp it again.
+async fn keep_floor(shared: &Shared) {
+    let Some(outbox) = &shared.outbox else { return };
+    let floor = shared.state().engine.floor();
+    while let Err(error) = outbox.keep_floor(&shared.env, floor).await {
+        tracing::error!(%error, "the outbox does not take how far was pushed");
+        tokio::time::sleep(BACKOFF_MAX).await;
+    }
+}
+
 async fn send(shared: &Shared, push: Push) -> (Answer, Option<Route>, Option<Held>) {
     let Some((route, mut client)) = shared.navigator.route() else {
         shared.navigator.look.notify_one();
         return (Answer::Unsent, None, None);
     };
+    let raises_floor = shared.state().engine.on_send();
+    if raises_floor {
+        keep_floor(shared).await;
+    }
     let message = v1::PushRequest {
         tenant: shared.navigator.tenant.clone(),
         change_sets: push.sets,
@@ -164,6 +187,7 @@ async fn send(shared: &Shared, push: Push) -> (Answer, Option<Route>, Option<Hel
     match answer.await {
         Ok(response) => {
             shared.navigator.on_worked(&route.address);
+            log_refusal(&route, &response);
             let second = convert::vector(&response.held).unwrap_or_default();
             let held = Held {
                 second,
@@ -177,6 +201,18 @@ async fn send(shared: &Shared, push: Push) -> (Answer, Option<Route>, Option<Hel
             tracing::debug!(address = route.address, reason, "a push has no answer");
             (Answer::Lost, Some(route), None)
         }
+    }
+}
+
+/// The first refusal: the others are mostly of the same kind.
+fn log_refusal(route: &Route, response: &v1::PushResponse) {
+    let refused = response.results.iter().find_map(|result| match &result.result {
+        Some(v1::push_result::Result::Refused(error)) => Some(error),
+        _ => None,
+    });
+    if let Some(error) = refused {
+        let (address, message) = (&route.address, &error.message);
+        tracing::debug!(address, message, "a set was refused");
     }
 }
 
@@ -233,12 +269,18 @@ async fn ask_held(shared: &Shared, quiet: Duration) -> Duration {
     let (Ok(own), Ok(second)) = (convert::vector(&answer.own), convert::vector(&answer.second)) else {
         return longer;
     };
-    let replicas = shared.navigator.replicas();
+    // A release that does not say who holds the tenant leaves what was located last.
+    let replicas: BTreeSet<NodeId> = match &answer.replicas[..] {
+        [] => shared.navigator.replicas(),
+        replicas => replicas.iter().copied().map(NodeId).collect(),
+    };
     let (places, floor) = {
         let mut state = shared.state();
         let places = state.engine.on_held(node, &Held { own, second }, &replicas);
         (places, state.engine.floor())
     };
+    let (let_go, kept) = (places.len(), shared.state().engine.kept());
+    tracing::debug!(%node, let_go, kept, "asked what a second replica holds");
     let progress = !places.is_empty();
     if let Some(outbox) = &shared.outbox {
         let tidied = match outbox.forget(&shared.env, places, floor).await {

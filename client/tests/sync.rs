@@ -253,6 +253,29 @@ async fn an_acknowledged_set_is_pushed_again_when_its_node_is_lost_for_good() {
 }
 
 #[tokio::test]
+async fn a_client_that_never_stops_writing_pushes_again_too_what_only_a_lost_node_had() {
+    let nodes = cluster_without_replication(2);
+    nodes[1].set(|faults| faults.delay = FAR);
+    let client = connect(&nodes).await;
+    write_many(&client, 10).await;
+    flush(&client).await;
+    nodes[1].set(|faults| faults.delay = Duration::ZERO);
+    nodes[0].remove_from_cluster();
+    nodes[0].set(|faults| faults.down = true);
+    let moved = async {
+        let mut number = 11;
+        while !in_order(10).iter().all(|kept| nodes[1].numbers().contains(kept)) {
+            client.write(titled("n", number)).await.unwrap();
+            number += 1;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, moved)
+        .await
+        .expect("the kept sets are pushed to the node that is left");
+}
+
+#[tokio::test]
 async fn sets_that_a_second_replica_holds_are_let_go() {
     let nodes = cluster(2);
     nodes[1].set(|faults| faults.delay = FAR);

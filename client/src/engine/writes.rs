@@ -85,6 +85,12 @@ impl Engine {
         self.session.next_push()
     }
 
+    /// The push under way is about to be sent. Whether the floor must be durable before.
+    #[cfg(any(test, feature = "native"))]
+    pub fn on_send(&mut self) -> bool {
+        self.session.on_send()
+    }
+
     /// The push under way ended like this.
     pub fn on_push_answer(&mut self, answer: Answer, moment: Moment) -> Outcome {
         let outcome = self.session.on_answer(answer, moment);

@@ -15,7 +15,10 @@ use std::{
 
 use halcyon_core::{change::ChangeSet, clock::NTP64, env::Env};
 use halcyon_system::RedbFile;
-use redb::{Builder, Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{
+    Builder, Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
+    WriteTransaction,
+};
 
 use self::tables::{COVERAGE, FACTS, NUMBERS, QUERIES, SETS, WRITTEN};
 use crate::{
@@ -115,12 +118,27 @@ impl OutboxFile {
         env.run_blocking(|| self.commit_here(&[], floor)).await
     }
 
+    /// Makes the floor durable.
+    pub(crate) async fn keep_floor(&self, env: &Env, floor: Floor) -> Result<(), OutboxError> {
+        env.run_blocking(|| self.write(&[], floor)).await
+    }
+
     fn commit_here(&self, sets: &[Stored], floor: Floor) -> Result<(), OutboxError> {
-        let forgotten = std::mem::take(&mut *self.forgotten.lock().unwrap_or_else(PoisonError::into_inner));
-        let staged = std::mem::take(&mut *self.staged.lock().unwrap_or_else(PoisonError::into_inner));
-        if sets.is_empty() && forgotten.is_empty() && staged.is_empty() {
+        if sets.is_empty() && self.is_tidy() {
             return Ok(());
         }
+        self.write(sets, floor)
+    }
+
+    fn is_tidy(&self) -> bool {
+        let forgotten = self.forgotten.lock().unwrap_or_else(PoisonError::into_inner);
+        let staged = self.staged.lock().unwrap_or_else(PoisonError::into_inner);
+        forgotten.is_empty() && staged.is_empty()
+    }
+
+    fn write(&self, sets: &[Stored], floor: Floor) -> Result<(), OutboxError> {
+        let forgotten = std::mem::take(&mut *self.forgotten.lock().unwrap_or_else(PoisonError::into_inner));
+        let staged = std::mem::take(&mut *self.staged.lock().unwrap_or_else(PoisonError::into_inner));
         let write = self.database.begin_write().map_err(disk)?;
         write_rows(&write, staged)?;
         {
@@ -134,6 +152,9 @@ impl OutboxFile {
             let mut numbers = write.open_table(NUMBERS).map_err(disk)?;
             numbers.insert("stamped", floor.stamped.0).map_err(disk)?;
             numbers.insert("accepted", floor.accepted.0).map_err(disk)?;
+            // Another commit, with a later floor, may have overtaken this one.
+            let pushed = numbers.get("pushed").map_err(disk)?.map_or(0, |guard| guard.value());
+            numbers.insert("pushed", floor.pushed.0.max(pushed)).map_err(disk)?;
             if let Some(last) = sets.iter().map(|set| set.place.0).max() {
                 let before = numbers.get("place").map_err(disk)?.map_or(0, |guard| guard.value());
                 numbers.insert("place", last.max(before)).map_err(disk)?;
@@ -179,34 +200,49 @@ fn read_rows(read: &ReadTransaction) -> Result<Vec<Record>, OutboxError> {
 fn read_left(database: &Database) -> Result<Left, OutboxError> {
     // Opening a table makes it where it is missing.
     let write = database.begin_write().map_err(disk)?;
-    write.open_table(SETS).map_err(disk)?;
-    write.open_table(NUMBERS).map_err(disk)?;
+    {
+        let sets = write.open_table(SETS).map_err(disk)?;
+        let mut numbers = write.open_table(NUMBERS).map_err(disk)?;
+        if sets.is_empty().map_err(disk)? {
+            // Nothing is left of what was pushed.
+            numbers.insert("pushed", 0).map_err(disk)?;
+        }
+    }
     for (_, definition) in ROWS {
         write.open_table(definition).map_err(disk)?;
     }
     write.commit().map_err(disk)?;
     let read = database.begin_read().map_err(disk)?;
     let numbers = read.open_table(NUMBERS).map_err(disk)?;
-    let number = |name: &str| numbers.get(name).map(|found| found.map_or(0, |guard| guard.value()));
-    let mut left = Left {
-        sets: Vec::new(),
-        floor: Floor {
-            stamped: NTP64(number("stamped").map_err(disk)?),
-            accepted: NTP64(number("accepted").map_err(disk)?),
-        },
-        place: Place(number("place").map_err(disk)?),
-        rows: read_rows(&read)?,
+    let number = |name: &str, absent| {
+        let found = numbers.get(name).map_err(disk)?;
+        Ok::<_, OutboxError>(found.map_or(absent, |guard| guard.value()))
     };
+    Ok(Left {
+        sets: read_sets(&read)?,
+        floor: Floor {
+            stamped: NTP64(number("stamped", 0)?),
+            accepted: NTP64(number("accepted", 0)?),
+            // An earlier release did not say how far it had pushed: all that it left.
+            pushed: NTP64(number("pushed", u64::MAX)?),
+        },
+        place: Place(number("place", 0)?),
+        rows: read_rows(&read)?,
+    })
+}
+
+fn read_sets(read: &ReadTransaction) -> Result<Vec<Stored>, OutboxError> {
+    let mut sets = Vec::new();
     for entry in read.open_table(SETS).map_err(disk)?.iter().map_err(disk)? {
         let (place, bytes) = entry.map_err(disk)?;
         let set = ChangeSet::decode(bytes.value())?;
-        left.sets.push(Stored {
+        sets.push(Stored {
             place: Place(place.value()),
             timestamp: set.timestamp,
             bytes: bytes.value().to_vec().into(),
         });
     }
-    Ok(left)
+    Ok(sets)
 }
 
 fn disk(error: impl fmt::Display) -> OutboxError {

@@ -9,8 +9,8 @@ pub(super) const SETS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("s
 
 /// Numbers about the outbox as a whole.
 ///
-/// Key: a name. `stamped` and `accepted`: what the clock of a later incarnation starts from. `place`: the last place
-/// given out. Value: the number. Format version 1.
+/// Key: a name. `stamped` and `accepted`: what the clock of a later incarnation starts from. `pushed`: the
+/// largest timestamp that may have been pushed. `place`: the last place given out. Value: the number. Format version 1.
 pub(super) const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers-1");
 
 /// What nodes have confirmed of the entities that queries cover. [`crate::engine::Table::Facts`] says what key and value

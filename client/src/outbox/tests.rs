@@ -41,6 +41,46 @@ async fn what_was_committed_is_there_after_a_restart_in_its_order_and_what_was_l
 }
 
 #[tokio::test]
+async fn how_far_was_pushed_never_falls_while_anything_is_left_and_is_forgotten_with_the_last_set() {
+    let env = crate::env::system(None).unwrap();
+    let (sets, floor) = sets(2);
+    let pushed = |time| Floor {
+        pushed: NTP64(time),
+        ..floor
+    };
+    let (outbox, left) = OutboxFile::open(&env, "outbox").await.unwrap();
+    assert_eq!(left.floor.pushed, NTP64(0));
+    outbox.commit(&env, &sets[..1], pushed(5)).await.unwrap();
+    outbox.keep_floor(&env, pushed(20)).await.unwrap();
+    outbox.commit(&env, &sets[1..], pushed(10)).await.unwrap();
+    drop(outbox);
+    let (outbox, left) = OutboxFile::open(&env, "outbox").await.unwrap();
+    assert_eq!(left.floor.pushed, NTP64(20));
+    outbox
+        .forget(&env, vec![sets[0].place, sets[1].place], floor)
+        .await
+        .unwrap();
+    outbox.tidy(&env, floor).await.unwrap();
+    drop(outbox);
+    let (_outbox, left) = OutboxFile::open(&env, "outbox").await.unwrap();
+    assert_eq!(left.floor.pushed, NTP64(0));
+}
+
+#[tokio::test]
+async fn of_what_an_earlier_release_left_all_may_have_been_pushed() {
+    let env = crate::env::system(None).unwrap();
+    let (sets, floor) = sets(1);
+    let (outbox, _) = OutboxFile::open(&env, "outbox").await.unwrap();
+    outbox.commit(&env, &sets, floor).await.unwrap();
+    let write = outbox.database.begin_write().unwrap();
+    write.open_table(NUMBERS).unwrap().remove("pushed").unwrap();
+    write.commit().unwrap();
+    drop(outbox);
+    let (_outbox, left) = OutboxFile::open(&env, "outbox").await.unwrap();
+    assert_eq!(left.floor.pushed, NTP64(u64::MAX));
+}
+
+#[tokio::test]
 async fn a_file_that_is_no_outbox_is_refused() {
     let env = crate::env::system(None).unwrap();
     env.disk.open("outbox").unwrap().write(0, &[7; 9_000]).unwrap();

@@ -161,12 +161,16 @@ impl Session {
     fn on_taken(&mut self, set: Waiting, taken: Taken, round: &mut Round) {
         self.stamps.accept(&set.timestamp);
         self.seen.raise(taken.tag);
+        if !taken.again {
+            self.takes = Some(taken.tag.origin);
+        }
         let forgotten = self.keep(Kept {
             place: set.place,
             timestamp: set.timestamp,
             tag: taken.tag,
             bytes: set.bytes,
             unheard_of: 0,
+            is_found: taken.again && set.settled,
         });
         round.outcome.forgotten.extend(forgotten);
         if !set.settled {

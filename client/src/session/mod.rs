@@ -24,7 +24,7 @@ use halcyon_core::{
     change::{Change, ChangeSet},
     clock::{ClientId, DRIFT_MAX_DEFAULT, Timestamp, WallTime},
     codec::DecodeError,
-    id::{NodeId, Tag},
+    id::{NodeId, OriginId, Tag},
     limits::{CHANGE_SET_BYTES_MAX, CHANGES_MAX},
     version_vector::VersionVector,
 };
@@ -111,6 +111,8 @@ struct Kept {
     bytes: Bytes,
     /// How often another replica said that it does not hold it, and knew of none that does.
     unheard_of: u32,
+    /// It was pushed again, and a node answered that it has it: vectors that cover it do hold it.
+    is_found: bool,
 }
 
 /// The state of pushing.
@@ -127,6 +129,8 @@ pub(crate) struct Session {
     one_by_one: usize,
     kept: VecDeque<Kept>,
     kept_bytes: usize,
+    /// Where the last set went that no node had before: an incarnation that takes sets has lost none of its own.
+    takes: Option<OriginId>,
     seen: VersionVector,
     /// How far ahead of a node's clock a timestamp may be, as the last node that was asked said.
     drift_max: Duration,
@@ -147,6 +151,7 @@ impl Session {
             one_by_one: 0,
             kept: VecDeque::new(),
             kept_bytes: 0,
+            takes: None,
             seen: VersionVector::EMPTY,
             drift_max: DRIFT_MAX_DEFAULT,
             failures: 0,
@@ -154,8 +159,8 @@ impl Session {
         };
         for stored in left {
             session.next_place = session.next_place.max(Place(stored.place.0 + 1));
-            // The run that left it may have pushed it.
-            session.push_back(stored, true);
+            let may_be_pushed = *stored.timestamp.get_time() <= floor.pushed;
+            session.push_back(stored, may_be_pushed);
         }
         session
     }
@@ -225,25 +230,51 @@ impl Session {
         Some(Push { sets, vector })
     }
 
+    /// The push under way is about to be sent. Whether the floor must be durable before: a later run takes for certain
+    /// that nobody has what it does not say.
+    #[cfg(any(test, feature = "native"))]
+    pub(crate) fn on_send(&mut self) -> bool {
+        let sent = self.waiting.iter().take(self.under_way);
+        let latest = sent.map(|waiting| *waiting.timestamp.get_time()).max();
+        latest.is_some_and(|latest| self.stamps.on_send(latest))
+    }
+
     /// A node told what it holds (`own`) and what a second replica is known to hold. Kept sets that two replicas hold
     /// are let go. Pushed again are those whose node is no longer among `replicas`, or does not hold them itself any more
     /// (its disk was put back), and those of which another replica has not heard for long (their node may be gone, and
     /// nobody has said so): to push a set twice does no harm.
+    ///
+    /// A vector that covers a set does not prove that it is there: what was lost with a node, or with its disk, is closed
+    /// in the end, and counts as covered. So vectors are believed of an incarnation that still takes sets, or where a node
+    /// has said of the set itself that it has it.
     pub(crate) fn on_held(&mut self, node: NodeId, held: &Held, replicas: &BTreeSet<NodeId>) -> Vec<Place> {
+        // Only an answer to the question itself comes with the replicas, and says what the node holds.
+        let is_answer = !replicas.is_empty();
+        let may_be_closed = |kept: &Kept| {
+            let origin = kept.tag.origin;
+            let is_later = |tag: Tag| tag.origin.node == origin.node && tag.origin.incarnation > origin.incarnation;
+            !kept.is_found && (!replicas.contains(&origin.node) || held.own.iter().any(is_later))
+        };
+        let takes = self.takes;
         let is_held = |kept: &Kept| {
-            held.second.covers_tag(kept.tag) || (kept.tag.origin.node != node && held.own.covers_tag(kept.tag))
+            let is_believed = if is_answer {
+                !may_be_closed(kept)
+            } else {
+                Some(kept.tag.origin) == takes
+            };
+            let is_elsewhere = kept.tag.origin.node != node && held.own.covers_tag(kept.tag);
+            is_believed && (is_elsewhere || held.second.covers_tag(kept.tag))
         };
         let (held_now, kept): (VecDeque<_>, VecDeque<_>) =
             std::mem::take(&mut self.kept).into_iter().partition(is_held);
-        // Only an answer to the question itself comes with the replicas, and says what the node holds.
-        let may_push_again = self.under_way == 0 && !replicas.is_empty();
+        let may_push_again = self.under_way == 0 && is_answer;
         let (mut lost, mut rest) = (VecDeque::new(), VecDeque::new());
         for mut kept in kept {
             let origin = kept.tag.origin.node;
             let is_there = origin == node && held.own.covers_tag(kept.tag);
             kept.unheard_of += u32::from(origin != node && may_push_again);
             let is_unheard_of = !is_there && (origin == node || kept.unheard_of >= UNHEARD_OF_MAX);
-            if may_push_again && (is_unheard_of || !replicas.contains(&origin)) {
+            if may_push_again && (is_unheard_of || may_be_closed(&kept)) {
                 lost.push_back(kept);
             } else {
                 rest.push_back(kept);

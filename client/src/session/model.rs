@@ -139,6 +139,9 @@ impl World {
 
     fn push(&mut self, node: usize, fault: Fault) {
         let Some(push) = self.session.next_push() else { return };
+        if self.session.on_send() {
+            self.floor = self.session.floor();
+        }
         let answer = match fault {
             Fault::None => Answer::Results(self.arrive(node, &push, usize::MAX)),
             Fault::RequestLost => Answer::Lost,

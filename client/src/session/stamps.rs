@@ -16,6 +16,10 @@ use prost::bytes::Bytes;
 /// ahead would wait for a year.
 pub(super) const NODES_APART_MAX: Duration = Duration::from_mins(10);
 
+/// How much later than what is pushed [`Floor::pushed`] says: so often at most it costs a write of its own.
+#[cfg(any(test, feature = "native"))]
+const PUSHED_AHEAD: Duration = Duration::from_secs(10);
+
 /// How far ahead of our clock another's timestamp may be and still move it. A node has admitted it; this only keeps a
 /// clock that stands in the past from being useless.
 const OBSERVED_AHEAD_MAX: Duration = Duration::from_hours(1);
@@ -29,6 +33,8 @@ pub(super) struct Stamps {
     correction: Correction,
     /// The largest timestamp of ours that a node took, or of others that we saw: new ones come after it.
     accepted: NTP64,
+    /// See [`Floor::pushed`].
+    pushed: NTP64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +50,8 @@ pub struct Floor {
     pub stamped: NTP64,
     /// The largest time that a node took, or that was seen. A correction never goes below it.
     pub accepted: NTP64,
+    /// No set with a later timestamp was ever pushed. What an earlier run left behind it can have been taken by nobody.
+    pub pushed: NTP64,
 }
 
 impl Stamps {
@@ -53,6 +61,7 @@ impl Stamps {
             client,
             correction: Correction { ahead: 0, behind: 0 },
             accepted: floor.accepted,
+            pushed: floor.pushed,
         }
     }
 
@@ -65,6 +74,7 @@ impl Stamps {
         Floor {
             stamped: self.clock.latest(),
             accepted: self.accepted,
+            pushed: self.pushed,
         }
     }
 
@@ -85,6 +95,18 @@ impl Stamps {
     /// A node took a set with this timestamp.
     pub(super) fn accept(&mut self, ours: &Timestamp) {
         self.accepted = self.accepted.max(*ours.get_time());
+    }
+
+    /// A set with this timestamp is about to be sent. Whether the floor said less.
+    #[cfg(any(test, feature = "native"))]
+    pub(super) fn on_send(&mut self, latest: NTP64) -> bool {
+        let is_beyond = latest > self.pushed;
+        if is_beyond {
+            // Some more, or every push would cost a write.
+            let more = NTP64::from(PUSHED_AHEAD).0;
+            self.pushed = NTP64(latest.0.saturating_add(more));
+        }
+        is_beyond
     }
 
     pub(super) const fn accepted(&self) -> NTP64 {

@@ -213,6 +213,42 @@ fn what_was_perhaps_taken_is_not_stamped_again_before_a_push_nor_is_what_waits_b
 }
 
 #[test]
+fn what_an_earlier_run_wrote_and_cannot_have_pushed_is_stamped_again() {
+    let mut offline = session();
+    // An hour ahead, and no node in sight.
+    let left = write(&mut offline, 2, at(4_600));
+    offline.next_push();
+    offline.on_answer(Answer::Unsent, at(4_600));
+    assert_eq!(restarted(&offline, left).len(), 2);
+
+    let mut pushed = session();
+    let left = write(&mut pushed, 2, at(1_500));
+    pushed.next_push();
+    assert!(pushed.on_send());
+    assert_eq!(restarted(&pushed, left).len(), 0);
+}
+
+/// What a run that begins after `before`, with what that left, stamps again for a node at 1,000 s.
+fn restarted(before: &Session, left: Vec<Stored>) -> Vec<Stored> {
+    let last = left.last().unwrap().place;
+    let mut session = Session::open(ClientId::from_random(8), before.floor(), last, left);
+    session.before_push(node_clock(1_000, 60), at(1_500))
+}
+
+#[test]
+fn the_floor_is_raised_by_a_push_now_and_then_not_by_each() {
+    let mut session = session();
+    let mut raised = 0;
+    for second in 0..30 {
+        write(&mut session, 1, at(1_000 + second));
+        session.next_push();
+        raised += usize::from(session.on_send());
+        session.on_answer(Answer::Lost, at(1_000 + second));
+    }
+    assert_eq!(raised, 3);
+}
+
+#[test]
 fn a_set_that_a_node_far_ahead_may_have_taken_keeps_its_bytes_however_large_its_drift_may_be() {
     //            ahead of the refusing node, drift_max, stamped again
     check_doubt(599, 60, false);
@@ -288,7 +324,9 @@ fn a_set_is_kept_until_a_second_replica_holds_it_and_pushed_again_if_its_node_is
     check_held(0, 0, &[1, 2], (0, 0));
     check_held(2, 0, &[1, 2], (2, 0));
     check_held(0, 1, &[1, 2], (1, 0));
-    check_held(0, 1, &[2, 3], (1, 2));
+    // What a vector covers of a node that is gone may have been closed without being there.
+    check_held(0, 1, &[2, 3], (0, 3));
+    check_held(3, 3, &[2, 3], (0, 3));
     check_held(0, 0, &[], (0, 0));
 }
 
@@ -313,6 +351,67 @@ fn check_held(second: u64, own: u64, replicas: &[u64], expected: (usize, usize))
     let again = session.next_push().map_or(0, |push| push.sets.len());
     assert_eq!((let_go.len(), again), expected);
     assert_eq!(session.waiting(), 0, "they count as acknowledged");
+}
+
+#[test]
+fn what_vectors_say_of_an_incarnation_that_ended_is_believed_once_a_node_has_found_the_set() {
+    let replicas = [NodeId(1), NodeId(2)].into();
+    let mut session = session();
+    write(&mut session, 1, at(100));
+    session.next_push();
+    session.on_answer(Answer::Results(vec![taken(1)]), at(100));
+    let Some(Ok(Taken { tag, .. })) = taken(1) else {
+        unreachable!()
+    };
+    let later = Tag {
+        origin: OriginId {
+            incarnation: tag.origin.incarnation + 1,
+            ..tag.origin
+        },
+        ..tag
+    };
+    let covered = Held {
+        own: [tag, later].into_iter().collect(),
+        second: [tag].into_iter().collect(),
+    };
+    // Its node runs anew, perhaps on an older disk, and the rest was closed.
+    assert!(session.on_held(NODE, &covered, &replicas).is_empty());
+    assert_eq!(session.next_push().unwrap().sets.len(), 1, "pushed again");
+    let found = Taken {
+        tag,
+        superseded: Vec::new(),
+        again: true,
+    };
+    session.on_answer(Answer::Results(vec![Some(Ok(found))]), at(100));
+    assert_eq!(session.on_held(NODE, &covered, &replicas).len(), 1, "let go");
+    assert_eq!(session.kept(), 0);
+}
+
+#[test]
+fn a_push_that_says_what_a_second_replica_holds_speaks_for_its_own_incarnation_only() {
+    let mut session = session();
+    write(&mut session, 1, at(100));
+    session.next_push();
+    session.on_answer(Answer::Results(vec![taken(1)]), at(100));
+    let Some(Ok(Taken { tag, .. })) = taken(1) else {
+        unreachable!()
+    };
+    let held = Held {
+        second: [tag].into_iter().collect(),
+        ..Held::default()
+    };
+    write(&mut session, 1, at(100));
+    session.next_push();
+    let mut anew = tag;
+    anew.origin.incarnation += 1;
+    let there = Taken {
+        tag: anew,
+        superseded: Vec::new(),
+        again: false,
+    };
+    session.on_answer(Answer::Results(vec![Some(Ok(there))]), at(100));
+    assert!(session.on_held(NODE, &held, &BTreeSet::new()).is_empty());
+    assert_eq!(session.kept(), 2);
 }
 
 #[test]

@@ -310,7 +310,11 @@ impl Client {
             own: convert::vector(&answer.own)?,
             second: convert::vector(&answer.second)?,
         };
-        let replicas = self.replicas.clone();
+        // A release that does not say who holds the tenant leaves what was located last.
+        let replicas = match &answer.replicas[..] {
+            [] => self.replicas.clone(),
+            replicas => replicas.iter().copied().map(NodeId).collect(),
+        };
         self.let_go(&held, &replicas);
         Ok(())
     }

@@ -109,7 +109,11 @@ impl sync_server::Sync for SyncService {
         }
         let held = self.rooms.tenants.held(tenant.id);
         let (own, second) = held.map_err(|error| self.rooms.read_refusal(&tenant, error))?;
-        Ok(Response::new(held_message(&own, &second)))
+        let replicas = tenant.replicas.keys().map(|node| node.0).collect();
+        Ok(Response::new(v1::HeldResponse {
+            replicas,
+            ..held_message(&own, &second)
+        }))
     }
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
@@ -382,5 +386,6 @@ pub(super) fn held_message(own: &VersionVector, second: &VersionVector) -> v1::H
     v1::HeldResponse {
         own: convert::vector_bytes(own),
         second: convert::vector_bytes(second),
+        replicas: Vec::new(),
     }
 }

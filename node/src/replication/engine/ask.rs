@@ -90,16 +90,17 @@ impl Engine {
         &self.around
     }
 
-    /// Of every origin, how far another replica is known to have it durable.
+    /// Of every origin, how far a replica is known to have it durable that is neither this one nor the origin's own: that
+    /// one held it first, and is no second.
     pub fn held(&self, tenant: TenantId) -> VersionVector {
+        let known = self.tenants.get(&tenant).into_iter().flat_map(|state| &state.known);
         let mut held = VersionVector::EMPTY;
-        for known in self
-            .tenants
-            .get(&tenant)
-            .into_iter()
-            .flat_map(|state| state.known.values())
-        {
-            held.join(&known.vector);
+        for (&peer, known) in known {
+            known
+                .vector
+                .iter()
+                .filter(|tag| tag.origin.node != peer)
+                .for_each(|tag| held.raise(tag));
         }
         held
     }
