@@ -133,11 +133,12 @@ async fn describe(shared: &Shared, tenant: TenantId, peer: NodeId) -> Option<v1:
     answer.ok().map(tonic::Response::into_inner)
 }
 
-/// Closes the origins of removed nodes. Every other replica must answer, know of the removal (so that it refuses what
-/// the removed node still had under way) and hand over all it holds; then this one holds what anybody holds.
+/// Closes the origins of removed nodes, and of this node's earlier incarnations. Every other replica must answer, know of
+/// the removal (so that it refuses what the removed node still had under way) and hand over all it holds; then this one
+/// holds what anybody holds.
 async fn close(shared: &Arc<Shared>, tenant: TenantId, peers: &[NodeId]) -> Done {
     let index = shared.control.index();
-    let removed = shared.engine(|engine| engine.around().removed.clone());
+    let around = shared.engine(|engine| engine.around().clone());
     let mut last: BTreeMap<_, Seq> = BTreeMap::new();
     for &peer in peers {
         let Some(answer) = describe(shared, tenant, peer).await else {
@@ -168,7 +169,7 @@ async fn close(shared: &Arc<Shared>, tenant: TenantId, peers: &[NodeId]) -> Done
     }
     let closed: VersionVector = last
         .into_iter()
-        .filter(|(origin, _)| removed.contains(&origin.node))
+        .filter(|&(origin, seq)| around.may_close(origin) && own.vector.get(origin) < seq)
         .map(|(origin, seq)| Tag { origin, seq })
         .collect();
     well(tenant, "close", shared.storage.raise_vector(tenant, closed).await)

@@ -88,7 +88,7 @@ pub enum Action {
     },
     /// Tell the control plane.
     Report(Report),
-    /// Close origins of removed nodes: pull all from each of these, then raise the vector.
+    /// Close origins that nobody writes to any more: pull all from each of these, then raise the vector.
     Close(Vec<NodeId>),
 }
 
@@ -137,6 +137,13 @@ pub struct Surroundings {
     pub unreachable: BTreeSet<NodeId>,
 }
 
+impl Surroundings {
+    /// Whether this replica may say that nothing more comes from an origin which it lacks something of.
+    pub fn may_close(&self, origin: OriginId) -> bool {
+        origin.node == self.me || self.removed.contains(&origin.node)
+    }
+}
+
 /// All that is known of one tenant.
 #[derive(Debug, Clone, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "facts that are independent of each other")]
@@ -177,7 +184,7 @@ pub struct TenantState {
     pub judged_by: Option<Duration>,
     /// What clients have seen, by origin, and this replica lacks.
     pub sought: BTreeMap<OriginId, Sought>,
-    /// Since when origins of removed nodes wait to be closed.
+    /// Since when origins that nobody writes to any more wait to be closed.
     pub closing_since: Option<Duration>,
     /// Where its sets go.
     pub plan: Arc<GossipPlan>,
@@ -420,10 +427,11 @@ impl TenantState {
         self.report(Report::Ready { placement_epoch }, now)
     }
 
-    /// What a removed node left half-received stays so until the survivors have swapped it.
+    /// What a removed node left half-received stays so until the survivors have swapped it. So does what an earlier
+    /// incarnation of this node left there and its disk has lost: what this one writes its own vector covers.
     fn step_closing(&mut self, around: &Surroundings, now: Duration) -> Step {
         let own = self.own.as_ref().expect("checked by the caller");
-        let is_open = |tag: &Tag| around.removed.contains(&tag.origin.node) && !own.vector.covers_tag(*tag);
+        let is_open = |tag: &Tag| around.may_close(tag.origin) && !own.vector.covers_tag(*tag);
         if !own.seen.iter().any(|tag| is_open(&tag)) {
             self.closing_since = None;
             return Step::Rest;

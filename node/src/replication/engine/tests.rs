@@ -278,6 +278,33 @@ fn a_removed_nodes_half_is_closed_after_a_while_with_all_others() {
 }
 
 #[test]
+fn a_half_that_an_earlier_incarnation_of_this_node_left_elsewhere_is_closed_by_this_node_alone() {
+    let mut half = own(&[(1, 4)], true);
+    half.seen.raise(tag(1, 6));
+    let mut mine = engine(&ALL_ACTIVE, Some(half));
+    assert_eq!(actions(&mut mine, AT), []);
+    assert_eq!(actions(&mut mine, AT + CLOSE_WAIT), [Action::Close(vec![TWO, THREE])]);
+
+    let mut half = own(&[(2, 4)], true);
+    half.seen.raise(tag(2, 6));
+    let mut anothers = engine(&ALL_ACTIVE, Some(half));
+    assert_eq!(actions(&mut anothers, AT + CLOSE_WAIT * 2), []);
+}
+
+#[test]
+fn the_replica_that_held_a_set_first_is_not_its_second() {
+    let mut engine = engine(&ALL_ACTIVE, Some(own(&[(1, 4)], true)));
+    let known = |vector: &[(u64, u64)]| Known {
+        vector: vector.iter().map(|&(node, seq)| tag(node, seq)).collect(),
+        ..Known::default()
+    };
+    engine.on_known(TWO, fixtures::tenant_id(), known(&[(1, 2), (2, 9)]), AT);
+    engine.on_known(THREE, fixtures::tenant_id(), known(&[(1, 3), (2, 5)]), AT);
+    let held = engine.held(fixtures::tenant_id());
+    assert_eq!(held, [tag(1, 3), tag(2, 5)].into_iter().collect());
+}
+
+#[test]
 fn one_copy_goes_to_each_region_and_around_a_node_that_is_down() {
     let replicas = [(1, Active), (20, Active), (21, Joining), (22, Leaving), (3, Active)];
     let mut engine = engine(&replicas, Some(own(&[], true)));
