@@ -2,14 +2,17 @@
 //!
 //! One disk alone may have held it, and be destroyed. Then the client has it: it keeps a set until it hears of a second
 //! replica, and pushes it again elsewhere once its node is removed. So it may be lacking only if the client's program has
-//! ended as well, or as long as nobody has removed the node.
+//! ended as well, or as long as nobody has removed the node. The bare page of `workload/web.rs` keeps nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use halcyon_core::id::{NodeId, Tag, TenantId};
 
 use super::{Event, Evidence, Moment, Oracle, ledger::Told};
-use crate::{plan::cluster::Client, run::Stage};
+use crate::{
+    plan::cluster::{Client, Transport},
+    run::Stage,
+};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -61,7 +64,8 @@ impl Oracle for Durable {
             let Some(set) = book.set(*tag) else { continue };
             let is_there = book.tags_of(set.client(), set.number).any(|tag| vector.covers_tag(tag));
             let is_kept = is_awaited(tag.origin.node, evidence.stage);
-            let may_be_lost = book.is_doubtful(*tag) && (is_kept || self.died.contains(&(*tenant, *tag)));
+            let is_forgotten = self.died.contains(&(*tenant, *tag)) || !keeps(*client, evidence.stage);
+            let may_be_lost = book.is_doubtful(*tag) && (is_kept || is_forgotten);
             if !is_there && !may_be_lost {
                 return Err(format!(
                     "{client} was told that its set {} of {tenant} is durable at {}; no replica holds it",
@@ -72,6 +76,11 @@ impl Oracle for Durable {
         }
         Ok(())
     }
+}
+
+/// Whether a client keeps what it was told of until a second replica holds it.
+fn keeps(client: Client, stage: &Stage) -> bool {
+    stage.plan.clients[client.0 as usize - 1].transport == Transport::Native
 }
 
 /// Whether a node is gone for good and still a member: for all that its clients know it may come back.
