@@ -1,21 +1,29 @@
-//! Live queries: which of 100,000 a changed triple may touch, and what following a change takes.
+//! Live queries: which of 100,000 a changed triple may touch, what following a change takes, and both together.
 //! `cargo bench -p halcyon-core --bench live`.
+//!
+//! `HALCYON_POSTS` (20000,200000) says of how many entities windows are followed: a change must cost the same.
 
-use std::hint::black_box;
+use std::{collections::BTreeSet, hint::black_box};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use halcyon_core::{
     change::{Change, ChangeSet},
     clock::{ClientId, NTP64, timestamp},
+    coverage::ENTITIES_MAX,
     graph::{Delta, Graph, Triple},
     id::{EntityId, NodeId, OriginId, Predicate, Seq, Tag},
     query::{
         eval::Budget,
         from_text,
-        live::{Live, LiveId, Registry},
+        live::{Coverage, Live, LiveId, Registry},
+        logic::Query,
     },
     value::Value,
 };
+
+/// As the command has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Queries that are registered.
 const QUERIES: u64 = 100_000;
@@ -23,20 +31,22 @@ const QUERIES: u64 = 100_000;
 /// Queries that share a category, so that a change to it touches as many.
 const MATCHING: u64 = 10;
 
+fn number(number: u64) -> f64 {
+    f64::from(u32::try_from(number).expect("few"))
+}
+
 fn post(graph: &mut Graph, seq: u64, at: u64, created: f64) -> Delta {
-    let field = |name: &str, value: Value| Change::Set {
+    let field = |name: &str, value: f64| Change::Set {
         subject: EntityId::new(&format!("p{at}")).expect("it is short and plain"),
         predicate: Predicate::new(name).expect("it is type/field"),
-        value,
+        value: Value::number(value).expect("a number"),
     };
-    let category = i32::try_from(at % (QUERIES / MATCHING)).expect("few");
+    let category = number(at % (QUERIES / MATCHING));
+    let changes = vec![field("post/category", category), field("post/created", created)];
     let set = ChangeSet {
         timestamp: timestamp(NTP64(seq), ClientId::from_random(1)),
         number: seq,
-        changes: vec![
-            field("post/category", Value::number(f64::from(category)).expect("a number")),
-            field("post/created", Value::number(created).expect("a number")),
-        ],
+        changes,
     };
     let origin = OriginId {
         node: NodeId(1),
@@ -48,14 +58,26 @@ fn post(graph: &mut Graph, seq: u64, at: u64, created: f64) -> Delta {
 fn graph(posts: u64) -> Graph {
     let mut graph = Graph::default();
     for at in 0..posts {
-        post(&mut graph, at + 1, at, f64::from(u32::try_from(at).expect("few")));
+        post(&mut graph, at + 1, at, number(at));
     }
     graph
 }
 
+fn read(source: &str) -> Query {
+    from_text(source).unwrap_or_else(|error| panic!("{}", error.render(source)))
+}
+
 fn open(source: &str, graph: &Graph) -> Live {
-    let query = from_text(source).unwrap_or_else(|error| panic!("{}", error.render(source)));
-    Live::open(&query, graph, Budget::default()).unwrap_or_else(|error| panic!("{error}"))
+    Live::open(&read(source), graph, Budget::default()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn cover(source: &str, graph: &Graph) -> Coverage {
+    let coverage = Coverage::open(&read(source), graph, Budget::default(), ENTITIES_MAX);
+    coverage.unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn of_category(category: u64) -> String {
+    format!("find ?p, ?t where ?p post/category {category}; ?p post/created ?t")
 }
 
 /// A change to which the index answers with ten of 100,000.
@@ -70,18 +92,13 @@ fn matching(c: &mut Criterion) {
     let delta: Vec<Triple> = (0..1_000)
         .flat_map(|at| post(&mut graph, 20_000 + at, 100_000 + at * 7, 1.0).added)
         .collect();
-    let mut group = c.benchmark_group("live");
-    group.throughput(Throughput::Elements(delta.len() as u64));
-    group.bench_function("match 2,000 triples against 100,000 queries", |b| {
-        b.iter(|| {
-            let mut sum = 0;
-            for triple in &delta {
-                registry.touched(black_box(triple), &graph, |id| sum += id.0);
-            }
-            sum
-        });
-    });
-    group.finish();
+    match_all(
+        c,
+        "match 2,000 triples against 100,000 queries",
+        &delta,
+        &registry,
+        &graph,
+    );
 }
 
 /// The same where each query asks for a range of values, of which ten hold a change's.
@@ -94,23 +111,40 @@ fn ranging(c: &mut Criterion) {
         registry.insert(LiveId(id), &live, &graph);
     }
     let delta: Vec<Triple> = (0..1_000)
-        .flat_map(|at| {
-            post(
-                &mut graph,
-                20_000 + at,
-                100_000 + at,
-                f64::from(u32::try_from(at * 97).expect("few")),
-            )
-            .added
-        })
+        .flat_map(|at| post(&mut graph, 20_000 + at, 100_000 + at, number(at * 97)).added)
         .collect();
+    match_all(
+        c,
+        "match 2,000 triples against 100,000 ranges",
+        &delta,
+        &registry,
+        &graph,
+    );
+}
+
+/// The same where each query asks for any value beside its category.
+fn beside(c: &mut Criterion) {
+    let mut graph = graph(10_000);
+    let mut registry = Registry::default();
+    for id in 0..QUERIES {
+        let live = open(&of_category(id % (QUERIES / MATCHING)), &graph);
+        registry.insert(LiveId(id), &live, &graph);
+    }
+    let delta: Vec<Triple> = (0..1_000)
+        .flat_map(|at| post(&mut graph, 20_000 + at, at * 7, number(at)).added)
+        .collect();
+    let name = "match triples against 100,000 queries with a category beside";
+    match_all(c, name, &delta, &registry, &graph);
+}
+
+fn match_all(c: &mut Criterion, name: &str, delta: &[Triple], registry: &Registry, graph: &Graph) {
     let mut group = c.benchmark_group("live");
     group.throughput(Throughput::Elements(delta.len() as u64));
-    group.bench_function("match 2,000 triples against 100,000 ranges", |b| {
+    group.bench_function(name, |b| {
         b.iter(|| {
             let mut sum = 0;
-            for triple in &delta {
-                registry.touched(black_box(triple), &graph, |id| sum += id.0);
+            for triple in delta {
+                registry.touched(black_box(triple), graph, |id| sum += id.0);
             }
             sum
         });
@@ -118,25 +152,73 @@ fn ranging(c: &mut Criterion) {
     group.finish();
 }
 
-/// The newest post becomes newer, in ten queries, and in the newest 50 of all.
+/// A change is written, matched against 100,000 queries that are all followed, and taken in by the ten that it concerns.
+fn end_to_end(c: &mut Criterion) {
+    const POSTS: u64 = 20_000;
+    let mut graph = graph(POSTS);
+    let mut registry = Registry::default();
+    let mut all = Vec::new();
+    for id in 0..QUERIES {
+        let live = open(&of_category(id % (QUERIES / MATCHING)), &graph);
+        registry.insert(LiveId(id), &live, &graph);
+        all.push(live);
+    }
+    let mut seq = POSTS;
+    // The same ten again and again; and others each time, whose state no cache has.
+    for (which, step) in [("the same", 0), ("other", 7)] {
+        let name = format!("live/a change, matched against 100,000 and followed by {which} ten");
+        c.bench_function(&name, |b| {
+            b.iter(|| {
+                seq += 1;
+                let delta = post(&mut graph, seq, 7 + seq * step % (POSTS - 7), number(seq));
+                let mut touched = BTreeSet::new();
+                for triple in delta.added.iter().chain(&delta.removed) {
+                    registry.touched(triple, &graph, |id| {
+                        touched.insert(id.0);
+                    });
+                }
+                let mut changed = 0;
+                for id in touched {
+                    let live = &mut all[usize::try_from(id).expect("few")];
+                    let delta = live.apply(&delta, &graph).expect("it fits the budget");
+                    changed += u64::from(!delta.is_empty());
+                }
+                assert_eq!(changed, MATCHING);
+            });
+        });
+    }
+}
+
+/// The newest post becomes newer, in the newest 50 of all, in what a node covers for them, and in ten queries.
 fn following(c: &mut Criterion) {
-    for posts in [20_000, 200_000] {
+    let sizes = std::env::var("HALCYON_POSTS").unwrap_or_else(|_| "20000,200000".to_owned());
+    for posts in sizes.split(',').map(|size| size.parse().expect("numbers")) {
         let mut graph = graph(posts);
         let mut seq = posts + 1;
-        let mut top = open("post order by created desc limit 50 { created }", &graph);
+        let source = "post order by created desc limit 50 { created }";
+        let mut top = open(source, &graph);
         c.bench_function(&format!("live/a change to a top 50 of {posts}"), |b| {
             b.iter(|| {
                 seq += 1;
-                let delta = post(&mut graph, seq, posts - 1, f64::from(u32::try_from(seq).expect("few")));
+                // From anywhere among them to the top.
+                let delta = post(&mut graph, seq, seq * 7_919 % posts, number(seq));
                 top.apply(&delta, &graph).expect("it fits the budget")
             });
         });
-        let source = "find ?p, ?t where ?p post/category 7; ?p post/created ?t";
-        let mut ten: Vec<Live> = (0..MATCHING).map(|_| open(source, &graph)).collect();
+        let mut covered = cover(source, &graph);
+        c.bench_function(&format!("live/a change to the coverage of a top 50 of {posts}"), |b| {
+            b.iter(|| {
+                seq += 1;
+                let delta = post(&mut graph, seq, seq * 7_919 % posts, number(seq));
+                covered.apply(&delta, &graph).expect("it fits the budget")
+            });
+        });
+        let source = of_category(7);
+        let mut ten: Vec<Live> = (0..MATCHING).map(|_| open(&source, &graph)).collect();
         c.bench_function(&format!("live/a change that ten follow, of {posts}"), |b| {
             b.iter(|| {
                 seq += 1;
-                let delta = post(&mut graph, seq, 7, f64::from(u32::try_from(seq).expect("few")));
+                let delta = post(&mut graph, seq, 7, number(seq));
                 let apply = |live: &mut Live| live.apply(&delta, &graph).expect("it fits the budget");
                 ten.iter_mut().map(apply).filter(|delta| !delta.is_empty()).count()
             });
@@ -144,5 +226,5 @@ fn following(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, matching, ranging, following);
+criterion_group!(benches, matching, ranging, beside, end_to_end, following);
 criterion_main!(benches);

@@ -3,14 +3,15 @@
 //!
 //! The plan starts from those values, and is kept. It may run against any state of a store, but it is good only for counts
 //! like those it was made for. So it is made anew once its runs have taken as many steps as some hundred plannings take:
-//! planning stays a small part of all, and a plan that has become bad does not stay for long.
+//! planning stays a small part of all, and a plan that has become bad does not stay for long. A body about nothing but its
+//! key needs no plan ([`Star`]).
 
 use std::sync::Arc;
 
-use super::{Budget, EvalError, batch::BATCH, context::Context, relation::Relation, select::SelectRun};
+use super::{Budget, EvalError, batch::BATCH, context::Context, relation::Relation, select::SelectRun, star::Star};
 use crate::collections::BTreeSet;
 use crate::query::{
-    answer::{Object, Row},
+    answer::{Datum, Object, Row},
     logic::{Query, Shape, Var},
     plan::{Column, Plan, plan, plan_from},
     triples::{EntityNumber, Term, Triples},
@@ -32,8 +33,10 @@ pub(in crate::query) struct Ground<'r> {
 /// found.
 #[derive(Debug)]
 pub(in crate::query) struct Keyed {
-    query: Arc<Query>,
-    keys: Vec<Column>,
+    /// None once it is never needed again.
+    query: Option<Arc<Query>>,
+    keys: Box<[Column]>,
+    star: Option<Box<Star>>,
     plan: Option<Box<Plan>>,
     /// Steps that its runs took.
     spent: u64,
@@ -63,12 +66,26 @@ impl Keyed {
 
     /// The same for tuples of values of several variables, one behind the other wherever values are given.
     pub(in crate::query) fn of_tuples(query: Query, keys: &[Var]) -> Self {
+        let keys: Box<[Column]> = keys.iter().map(|key| Column(key.0)).collect();
         Self {
-            query: Arc::new(query),
-            keys: keys.iter().map(|key| Column(key.0)).collect(),
+            star: Star::of(&query, &keys).map(Box::new),
+            query: Some(Arc::new(query)),
+            keys,
             plan: None,
             spent: 0,
         }
+    }
+
+    /// All rows, or objects, will not be asked for any more, only rows for given values: lets go of what that needs.
+    pub(in crate::query) fn narrow(&mut self) {
+        if self.star.is_some() {
+            self.query = None;
+        }
+    }
+
+    /// Whether it needs a plan for given values.
+    pub(in crate::query) const fn is_planned(&self) -> bool {
+        self.star.is_none()
     }
 
     /// The rows for some values, each of which is given once; or all rows.
@@ -78,6 +95,11 @@ impl Keyed {
         store: &T,
         ground: Ground<'_>,
     ) -> Result<Found, EvalError> {
+        if let (Some(star), Some(keys)) = (&mut self.star, keys) {
+            let terms = star.rows(keys, store, ground.budget)?;
+            let width = star.width();
+            return failed_or(Found { width, terms }, store);
+        }
         let mut found = Found::default();
         self.run(keys, store, ground, |select, cx, relations| {
             found.width = select.width();
@@ -98,6 +120,13 @@ impl Keyed {
         store: &T,
         ground: Ground<'_>,
     ) -> Result<Vec<(Term, Row)>, EvalError> {
+        if let (Some(star), Some(keys)) = (&mut self.star, keys) {
+            let terms = star.rows(keys, store, ground.budget)?;
+            let datum = |term: &Term| Datum::Value(store.value(*term));
+            let tuples = terms.chunks_exact(star.width().max(1));
+            let rows = tuples.map(|tuple| (tuple[column], tuple.iter().map(datum).collect()));
+            return failed_or(rows.collect(), store);
+        }
         let mut rows = Vec::new();
         self.run(keys, store, ground, |select, cx, relations| {
             let (width, mut seen, mut some) = (select.width(), None, Vec::new());
@@ -119,7 +148,7 @@ impl Keyed {
         store: &T,
         ground: Ground<'_>,
     ) -> Result<Vec<Object>, EvalError> {
-        let Shape::Entities { entity, .. } = self.query.select.shape else {
+        let Shape::Entities { entity, .. } = self.query().select.shape else {
             return Ok(Vec::new());
         };
         let mut objects = Vec::new();
@@ -142,12 +171,13 @@ impl Keyed {
             if self.spent > KEEP_STEPS {
                 (self.plan, self.spent) = (None, 0);
             }
-            let (query, seed) = (&self.query, self.keys.iter().copied().collect::<BTreeSet<_>>());
-            &**self
-                .plan
-                .get_or_insert_with(|| Box::new(plan_from(Arc::clone(query), &seed, store)))
+            if self.plan.is_none() {
+                let seed: BTreeSet<Column> = self.keys.iter().copied().collect();
+                self.plan = Some(Box::new(plan_from(Arc::clone(self.query()), &seed, store)));
+            }
+            self.plan.as_deref().expect("it was made")
         } else {
-            whole = plan(Arc::clone(&self.query), store);
+            whole = plan(Arc::clone(self.query()), store);
             &whole
         };
         let mut cx = Context::new(store, ground.budget, None, plan.steps);
@@ -167,9 +197,15 @@ impl Keyed {
             }
         }
         self.spent += cx.spent();
-        match store.failure() {
-            Some(failure) => Err(failure.into()),
-            None => Ok(()),
-        }
+        failed_or((), store)
     }
+
+    fn query(&self) -> &Arc<Query> {
+        self.query.as_ref().expect("who narrows it asks for no more")
+    }
+}
+
+/// What a store gave, if it did not fail meanwhile.
+fn failed_or<R, T: Triples + ?Sized>(found: R, store: &T) -> Result<R, EvalError> {
+    store.failure().map_or(Ok(found), |failure| Err(failure.into()))
 }

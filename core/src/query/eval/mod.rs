@@ -20,6 +20,7 @@ mod rules;
 mod run;
 mod select;
 mod sort;
+mod star;
 #[cfg(test)]
 mod tests;
 

@@ -125,6 +125,7 @@ impl Entities {
             Some(ahead) => ahead.read(None, ahead.full(), store, ground)?,
             None => (entities.members.find(None, store, ground)?.terms, true),
         };
+        entities.members.narrow();
         let come = entities.place(found, store);
         let (_, entered) = entities.window.shift(Vec::new(), come);
         entities.window.bind(is_all);

@@ -14,8 +14,8 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub(super) struct Group {
     bindings: u64,
-    /// For each column; plain ones stay empty.
-    parts: Vec<Part>,
+    /// For each column, plain ones too, which stay empty; none without aggregates.
+    parts: Box<[Part]>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -28,10 +28,16 @@ struct Part {
 }
 
 impl Group {
-    pub(super) fn new(columns: usize) -> Self {
+    pub(super) fn new(columns: &[Expression]) -> Self {
+        let is_of_values = |column: &Expression| matches!(column, Expression::Aggregate(..));
+        let parts = if columns.iter().any(is_of_values) {
+            columns.len()
+        } else {
+            0
+        };
         Self {
             bindings: 0,
-            parts: vec![Part::default(); columns],
+            parts: vec![Part::default(); parts].into(),
         }
     }
 
@@ -52,10 +58,10 @@ impl Group {
     /// The row, its plain columns from `plain`.
     pub(super) fn row(&self, columns: &[Expression], plain: &Row) -> Row {
         let mut plain = plain.iter().cloned();
-        let data = columns.iter().zip(&self.parts).map(|(column, part)| match column {
+        let data = columns.iter().enumerate().map(|(at, column)| match column {
             Expression::Var(_) => plain.next().unwrap_or(Datum::Null),
             Expression::CountAll => count(self.bindings),
-            Expression::Aggregate(aggregate, _) => part.datum(*aggregate),
+            Expression::Aggregate(aggregate, _) => self.parts[at].datum(*aggregate),
         });
         data.collect()
     }

@@ -2,7 +2,9 @@
 //!
 //! A pattern stands under its subject, or else under what it says of the predicate (the predicate itself, its type, its
 //! field, or nothing), and there under its object: a value, a range of values, or any. So a change to an age is shown to
-//! the queries whose `age = …` and `age > …` hold its value, and to no other. What the store has not met stands under its
+//! the queries whose `age = …` and `age > …` hold its value, and to no other. Where a query asks its subject for a field
+//! with a constant beside (`city = "Oslo" and age > 30`), the pattern stands under that, too: of a change to an age those
+//! queries hear whose city the subject has now. Those whose city it had before hear of the city. What the store has not met stands under its
 //! name; a text that it has not met under the narrowest range that such a text may lie in. Too many are asked now and
 //! then, never too few.
 
@@ -11,7 +13,7 @@ use std::{collections::HashMap, sync::Arc};
 use super::{
     Coverage, Live,
     ranges::Ranges,
-    trigger::{Trigger, Triggers, tested},
+    trigger::{Trigger, Triggers},
 };
 use crate::collections::{BTreeMap, BTreeSet};
 use crate::{
@@ -34,8 +36,11 @@ pub struct LiveId(pub u64);
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Slot {
     Subject(EntityNumber),
-    Predicate(Predicates, Objects),
+    Predicate(Predicates, Option<Beside>, Objects),
 }
+
+/// A field that the subject must have.
+type Beside = (PredicateNumber, Term);
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Predicates {
@@ -66,23 +71,30 @@ impl Slots {
     }
 }
 
-/// The queries that look at some predicates, by the objects that they look for.
+/// The queries that look at some predicates: those that ask for nothing beside, and the others.
+#[derive(Debug, Default)]
+struct Under {
+    plain: ByObject,
+    beside: BTreeMap<PredicateNumber, HashMap<Term, ByObject>>,
+}
+
+/// The same by the objects that they look for.
 #[derive(Debug, Default)]
 struct ByObject {
     any: BTreeSet<LiveId>,
     is: HashMap<Term, BTreeSet<LiveId>>,
-    between: Ranges,
+    between: Option<Box<Ranges>>,
 }
 
 /// The index.
 #[derive(Debug, Default)]
 pub struct Registry {
     by_subject: HashMap<EntityNumber, BTreeSet<LiveId>>,
-    by_predicate: HashMap<PredicateNumber, ByObject>,
-    by_name: HashMap<Predicate, ByObject>,
-    by_type: HashMap<Arc<str>, ByObject>,
-    by_field: HashMap<Arc<str>, ByObject>,
-    by_any: ByObject,
+    by_predicate: HashMap<PredicateNumber, Under>,
+    by_name: HashMap<Predicate, Under>,
+    by_type: HashMap<Arc<str>, Under>,
+    by_field: HashMap<Arc<str>, Under>,
+    by_any: Under,
     held: BTreeMap<LiveId, Box<[Slot]>>,
 }
 
@@ -104,7 +116,7 @@ impl Registry {
                 Slot::Subject(subject) => {
                     self.by_subject.entry(subject).or_default().insert(id);
                 }
-                Slot::Predicate(predicates, objects) => {
+                Slot::Predicate(predicates, beside, objects) => {
                     let under = match predicates {
                         Predicates::Is(number) => self.by_predicate.entry(number).or_default(),
                         Predicates::Named(name) => self.by_name.entry(name).or_default(),
@@ -112,7 +124,7 @@ impl Registry {
                         Predicates::OfField(name) => self.by_field.entry(name).or_default(),
                         Predicates::Any => &mut self.by_any,
                     };
-                    under.insert(objects, id);
+                    under.insert(beside, objects, id);
                 }
             }
         }
@@ -127,15 +139,15 @@ impl Registry {
                     ids.remove(&id);
                     ids.is_empty()
                 }),
-                Slot::Predicate(predicates, objects) => {
-                    let remove_from = |under: &mut ByObject| under.remove(objects, id);
+                Slot::Predicate(predicates, beside, objects) => {
+                    let remove_from = |under: &mut Under| under.remove(beside, objects, id);
                     match predicates {
                         Predicates::Is(number) => remove(&mut self.by_predicate, &number, remove_from),
                         Predicates::Named(name) => remove(&mut self.by_name, &name, remove_from),
                         Predicates::OfType(name) => remove(&mut self.by_type, &name, remove_from),
                         Predicates::OfField(name) => remove(&mut self.by_field, &name, remove_from),
                         Predicates::Any => {
-                            self.by_any.remove(objects, id);
+                            self.by_any.remove(beside, objects, id);
                         }
                     }
                 }
@@ -150,11 +162,10 @@ impl Registry {
                 show(*id);
             }
         }
-        let object = triple.object;
         if let Some(under) = self.by_predicate.get(&triple.predicate) {
-            under.show(object, &mut show);
+            under.show(triple, store, &mut show);
         }
-        self.by_any.show(object, &mut show);
+        self.by_any.show(triple, store, &mut show);
         if self.by_name.is_empty() && self.by_type.is_empty() && self.by_field.is_empty() {
             return;
         }
@@ -165,7 +176,47 @@ impl Registry {
             self.by_field.get(predicate.field()),
         ];
         for under in unders.into_iter().flatten() {
-            under.show(object, &mut show);
+            under.show(triple, store, &mut show);
+        }
+    }
+}
+
+impl Under {
+    fn insert(&mut self, beside: Option<Beside>, objects: Objects, id: LiveId) {
+        let by_object = match beside {
+            Some((predicate, value)) => self.beside.entry(predicate).or_default().entry(value).or_default(),
+            None => &mut self.plain,
+        };
+        by_object.insert(objects, id);
+    }
+
+    /// Whether it is empty then.
+    fn remove(&mut self, beside: Option<Beside>, objects: Objects, id: LiveId) -> bool {
+        match beside {
+            Some((predicate, value)) => {
+                if let Some(by_value) = self.beside.get_mut(&predicate) {
+                    remove(by_value, &value, |by_object| by_object.remove(objects, id));
+                    if by_value.is_empty() {
+                        self.beside.remove(&predicate);
+                    }
+                }
+            }
+            None => {
+                self.plain.remove(objects, id);
+            }
+        }
+        self.beside.is_empty() && self.plain.is_empty()
+    }
+
+    fn show<T: Triples + ?Sized>(&self, triple: &Triple, store: &T, show: &mut impl FnMut(LiveId)) {
+        self.plain.show(triple.object, show);
+        let mut values = Vec::new();
+        for (predicate, by_value) in &self.beside {
+            values.clear();
+            store.values(triple.subject, *predicate, &mut values);
+            for by_object in values.iter().filter_map(|value| by_value.get(value)) {
+                by_object.show(triple.object, show);
+            }
         }
     }
 }
@@ -179,7 +230,7 @@ impl ByObject {
             Objects::Is(term) => {
                 self.is.entry(term).or_default().insert(id);
             }
-            Objects::Between(first, last) => self.between.insert((first, last), id),
+            Objects::Between(first, last) => self.between.get_or_insert_default().insert((first, last), id),
         }
     }
 
@@ -193,9 +244,20 @@ impl ByObject {
                 ids.remove(&id);
                 ids.is_empty()
             }),
-            Objects::Between(first, last) => self.between.remove((first, last), id),
+            Objects::Between(first, last) => {
+                if let Some(between) = &mut self.between {
+                    between.remove((first, last), id);
+                    if between.is_empty() {
+                        self.between = None;
+                    }
+                }
+            }
         }
-        self.any.is_empty() && self.is.is_empty() && self.between.is_empty()
+        self.is_empty()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.any.is_empty() && self.is.is_empty() && self.between.is_none()
     }
 
     fn show(&self, object: Term, show: &mut impl FnMut(LiveId)) {
@@ -207,8 +269,8 @@ impl ByObject {
                 show(*id);
             }
         }
-        if !self.between.is_empty() {
-            self.between.show(object.order_key(), show);
+        if let Some(between) = &self.between {
+            between.show(object.order_key(), show);
         }
     }
 }
@@ -242,7 +304,14 @@ fn slots<T: Triples + ?Sized>(trigger: &Trigger, store: &T) -> Vec<Slot> {
         },
         Place::Any => vec![Objects::Any],
     };
-    let slot = |objects| Slot::Predicate(predicates.clone(), objects);
+    let beside = trigger.beside.as_ref().and_then(|(predicate, value)| {
+        // What the store does not know yet stands under the pattern alone.
+        Some((store.predicate_number(predicate)?, store.term(value)?))
+    });
+    let slot = |objects| {
+        let is_one = matches!(objects, Objects::Is(_));
+        Slot::Predicate(predicates.clone(), beside.filter(|_| !is_one), objects)
+    };
     objects.into_iter().map(slot).collect()
 }
 
@@ -282,7 +351,7 @@ fn objects_of<T: Triples + ?Sized>(value: &Value, store: &T) -> Objects {
 /// The range that tests leave to a variable; none if nothing passes.
 fn range(tests: &[Filter], var: Var) -> Option<Objects> {
     let (mut first, mut last) = (0, u128::MAX);
-    for test in tests.iter().filter(|test| tested(test) == Some(var)) {
+    for test in tests.iter().filter(|test| test.tested() == Some(var)) {
         let (from, to) = keys_of(test);
         first = first.max(from);
         last = last.min(to);

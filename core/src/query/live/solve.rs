@@ -104,6 +104,14 @@ impl<'a, T: Triples + ?Sized> Solver<'a, T> {
         if !trigger.takes(triple, self.store) {
             return Ok(());
         }
+        let Trigger { pattern, .. } = trigger;
+        if let [goal] = *triggers.goal
+            && pattern.subject.var() == Some(goal)
+            && pattern.object.var() != Some(goal)
+        {
+            self.found.insert(vec![Term::entity(triple.subject)]);
+            return Ok(());
+        }
         self.start(triggers);
         if self.bind(&trigger.pattern, triple.subject, triple.object).is_some() {
             let way: Vec<&Positive> = trigger.way.iter().collect();

@@ -22,6 +22,8 @@ pub(super) struct Table {
     columns: Vec<Expression>,
     /// Which column of a binding each column reads.
     reads: Vec<Option<usize>>,
+    /// Every binding is a row of its own: all its variables are columns.
+    is_row_each: bool,
     order: Vec<OrderKey>,
     bindings: BTreeMap<Term, Vec<Row>>,
     held: usize,
@@ -38,10 +40,13 @@ impl Table {
         let own = own_variables(&query.select.body);
         let place = |var: Var| own.iter().position(|own| *own == var);
         let columns: Vec<Expression> = columns.iter().map(|column| column.value).collect();
+        let reads: Vec<Option<usize>> = columns.iter().map(|column| column.var().and_then(place)).collect();
+        let is_plain = !columns.iter().any(|column| column.is_aggregate());
         let mut table = Self {
             probe: Keyed::new(bindings_of(query, &own), key),
             key_column: place(key).expect("the body binds its key"),
-            reads: columns.iter().map(|column| column.var().and_then(place)).collect(),
+            is_row_each: is_plain && (0..own.len()).all(|at| reads.contains(&Some(at))),
+            reads,
             order: query.select.order.clone(),
             bindings: BTreeMap::new(),
             held: 0,
@@ -51,12 +56,17 @@ impl Table {
         };
         let mut first = BTreeMap::new();
         if table.is_one_group() {
-            table.groups.insert(Row::new(), Group::new(table.columns.len()));
+            table.groups.insert(Row::new(), Group::new(&table.columns));
             first.insert(Row::new(), None);
         }
         let found = table.probe.rows(None, table.key_column, store, ground)?;
-        table.come(found, &mut first);
-        table.tell(first);
+        table.probe.narrow();
+        if table.is_row_each {
+            table.move_rows(Vec::new(), found);
+        } else {
+            table.come(found, &mut first);
+            table.tell(first);
+        }
         Ok(table)
     }
 
@@ -71,15 +81,40 @@ impl Table {
         ground: Ground<'_>,
     ) -> Result<AnswerDelta, EvalError> {
         let found = self.probe.rows(Some(keys), self.key_column, store, ground)?;
+        let gone = keys.iter().filter_map(|key| self.bindings.remove(key)).flatten();
+        let gone: Vec<Row> = gone.collect();
+        self.held -= gone.len();
+        if self.is_row_each {
+            return Ok(self.move_rows(gone, found));
+        }
         let mut before = BTreeMap::new();
-        for key in keys {
-            for binding in self.bindings.remove(key).unwrap_or_default() {
-                self.held -= 1;
-                self.put(&binding, false, &mut before);
-            }
+        for binding in gone {
+            self.put(&binding, false, &mut before);
         }
         self.come(found, &mut before);
         Ok(self.tell(before))
+    }
+
+    /// Bindings that are rows go and come. Most that go come back.
+    fn move_rows(&mut self, mut gone: Vec<Row>, found: Vec<(Term, Row)>) -> AnswerDelta {
+        gone.sort_unstable();
+        let (mut stays, mut come) = (vec![false; gone.len()], Vec::new());
+        for (key, binding) in found {
+            match gone.binary_search(&binding) {
+                Ok(at) => stays[at] = true,
+                Err(_) => come.push(self.row_of(&binding)),
+            }
+            self.held += 1;
+            self.bindings.entry(key).or_default().push(binding);
+        }
+        let gone = gone.iter().zip(stays).filter(|(_, stays)| !stays);
+        let gone: Vec<Row> = gone.map(|(binding, _)| self.row_of(binding)).collect();
+        self.shift(&gone, come)
+    }
+
+    fn row_of(&self, binding: &Row) -> Row {
+        let read = |at: &Option<usize>| at.map_or(Datum::Null, |at| binding[at].clone());
+        self.reads.iter().map(read).collect()
     }
 
     fn come(&mut self, found: Vec<(Term, Row)>, before: &mut BTreeMap<Row, Option<Row>>) {
@@ -92,19 +127,19 @@ impl Table {
 
     /// A binding comes or goes. `before` keeps the row that its group had at first.
     fn put(&mut self, binding: &Row, comes: bool, before: &mut BTreeMap<Row, Option<Row>>) {
-        let read = |at: &Option<usize>| at.map_or(Datum::Null, |at| binding[at].clone());
-        let values: Row = self.reads.iter().map(read).collect();
-        let plain = self
-            .columns
-            .iter()
-            .zip(&values)
-            .filter(|(column, _)| !column.is_aggregate());
-        let plain: Row = plain.map(|(_, datum)| datum.clone()).collect();
+        let mut values = self.row_of(binding);
+        let plain: Row = if self.columns.iter().any(|column| column.is_aggregate()) {
+            let all = self.columns.iter().zip(&values);
+            let plain = all.filter(|(column, _)| !column.is_aggregate());
+            plain.map(|(_, datum)| datum.clone()).collect()
+        } else {
+            std::mem::take(&mut values)
+        };
         if !before.contains_key(&plain) {
             before.insert(plain.clone(), self.row(&plain));
         }
         let group = self.groups.entry(plain);
-        let group = group.or_insert_with(|| Group::new(self.columns.len()));
+        let group = group.or_insert_with(|| Group::new(&self.columns));
         group.put(&self.columns, &values, comes);
     }
 
@@ -119,17 +154,25 @@ impl Table {
     }
 
     fn tell(&mut self, before: BTreeMap<Row, Option<Row>>) -> AnswerDelta {
-        let (mut gone, mut come) = (Vec::new(), BTreeMap::new());
+        let (mut gone, mut come) = (Vec::new(), Vec::new());
         for (plain, before) in before {
             let after = self.row(&plain);
             if after.is_none() {
                 self.groups.remove(&plain);
             }
             if before != after {
-                gone.extend(before.map(|row| Key::of_row(&self.order, &row)));
-                come.extend(after.map(|row| (Key::of_row(&self.order, &row), row)));
+                gone.extend(before);
+                come.extend(after);
             }
         }
+        self.shift(&gone, come)
+    }
+
+    /// Rows go and come.
+    fn shift(&mut self, gone: &[Row], come: Vec<Row>) -> AnswerDelta {
+        let key = |row: &Row| Key::of_row(&self.order, row);
+        let gone = gone.iter().map(key).collect();
+        let mut come: BTreeMap<Key, Row> = come.into_iter().map(|row| (key(&row), row)).collect();
         let (left, entered) = self.window.shift(gone, come.keys().cloned().collect());
         let mut changes: Vec<Change> = left.into_iter().map(Change::Removed).collect();
         for key in entered {

@@ -10,10 +10,11 @@ use super::{Filter, Query, Refused, Shape, Triples, Value, Var};
 use crate::{
     collections::{BTreeMap, BTreeSet},
     graph::Triple,
+    id::Predicate,
     query::{
         logic::{
-            Body, Definition, Expression, Field, FieldValue, Kind, Operand, OrderBy, OrderKey, Positive, PredicateTerm,
-            Rule, RuleId, Select, Term, TriplePattern,
+            Body, Definition, Expression, Field, FieldValue, Operand, OrderBy, OrderKey, Positive, PredicateTerm, Rule,
+            RuleId, Select, Term, TriplePattern,
         },
         triples::Term as Number,
     },
@@ -24,8 +25,11 @@ use crate::{
 pub(super) struct Trigger {
     pub(super) pattern: TriplePattern,
     /// What its subject and its object must pass, each by itself.
-    pub(super) tests: Vec<Filter>,
-    pub(super) way: Vec<Positive>,
+    pub(super) tests: Box<[Filter]>,
+    /// Empty where the pattern binds the goal itself.
+    pub(super) way: Box<[Positive]>,
+    /// A field that the subject must have beside, for the triple to matter.
+    pub(super) beside: Option<(Predicate, Value)>,
     /// It stands inside a `not`: what comes may take something away.
     pub(super) is_negated: bool,
     /// Nothing else looks at the object: which entities a binding rests on depends on there being such a triple, and not
@@ -38,19 +42,28 @@ pub(super) struct Trigger {
 pub(super) struct Called {
     pub(super) rule: RuleId,
     pub(super) arguments: Vec<Term>,
-    pub(super) way: Vec<Positive>,
+    pub(super) way: Box<[Positive]>,
     pub(super) is_negated: bool,
 }
 
-/// All triggers of a query, or of one definition of a rule.
+/// All triggers of a query, or of one definition of a rule. There is one of these for every query that is followed, so it
+/// has no room to grow.
 #[derive(Debug)]
 pub(super) struct Triggers {
-    pub(super) all: Vec<Trigger>,
-    pub(super) calls: Vec<Called>,
+    pub(super) all: Box<[Trigger]>,
+    pub(super) calls: Box<[Called]>,
     /// The variables whose values are looked for: the key, or those of the definition's head.
-    pub(super) goal: Vec<Var>,
+    pub(super) goal: Box<[Var]>,
     /// Variables of the query and of its paths.
     pub(super) width: usize,
+}
+
+/// Finds them.
+struct Builder {
+    all: Vec<Trigger>,
+    calls: Vec<Called>,
+    goal: Vec<Var>,
+    width: usize,
     /// How often each variable stands in clauses.
     mentions: BTreeMap<Var, usize>,
 }
@@ -69,10 +82,10 @@ impl Triggers {
             Shape::Entities { entity, .. } => *entity,
             Shape::Table(_) => key_of(&select.body)?,
         };
-        let mut triggers = Self::toward(vec![key], query.variables.len());
-        mention_select(select, &mut triggers.mentions);
-        triggers.select(select, &[]);
-        Ok(triggers)
+        let mut builder = Builder::toward(vec![key], query.variables.len());
+        mention_select(select, &mut builder.mentions);
+        builder.select(select, &[]);
+        Ok(builder.finish())
     }
 
     /// Of a definition of a rule: they lead to the tuples of its head.
@@ -89,13 +102,24 @@ impl Triggers {
         if !goal.iter().all(|var| is_found(&definition.body, *var)) {
             return Err(Refused::PredicateVariable);
         }
-        let mut triggers = Self::toward(goal, definition.variables.len());
-        mention(&definition.body, &mut triggers.mentions);
+        let mut builder = Builder::toward(goal, definition.variables.len());
+        mention(&definition.body, &mut builder.mentions);
         let (positives, is_negated) = (&[][..], false);
-        triggers.body(&definition.body, Around { positives, is_negated });
-        Ok(triggers)
+        builder.body(&definition.body, Around { positives, is_negated });
+        // Of a rule everything is covered that any of its patterns takes, whatever stands beside.
+        for trigger in &mut builder.all {
+            trigger.beside = None;
+        }
+        Ok(builder.finish())
     }
 
+    /// Of a query: its key.
+    pub(super) fn key(&self) -> Var {
+        self.goal[0]
+    }
+}
+
+impl Builder {
     fn toward(goal: Vec<Var>, width: usize) -> Self {
         Self {
             all: Vec::new(),
@@ -106,9 +130,13 @@ impl Triggers {
         }
     }
 
-    /// Of a query: its key.
-    pub(super) fn key(&self) -> Var {
-        self.goal[0]
+    fn finish(self) -> Triggers {
+        Triggers {
+            all: self.all.into(),
+            calls: self.calls.into(),
+            goal: self.goal.into(),
+            width: self.width,
+        }
     }
 
     fn select(&mut self, select: &Select, positives: &[Positive]) {
@@ -134,15 +162,16 @@ impl Triggers {
             let mut rest = way.clone();
             rest.remove(around.positives.len() + at);
             match positive {
-                Positive::Triple(pattern) if is_implied(pattern, &rest) => {}
+                Positive::Triple(pattern) if pattern.is_said_by(&rest) => {}
                 Positive::Triple(pattern) => {
                     let tests = body.filters.iter().filter(|filter| is_test_of(filter, pattern));
-                    let tests: Vec<Filter> = tests.cloned().collect();
+                    let tests: Box<[Filter]> = tests.cloned().collect();
                     self.all.push(Trigger {
                         is_presence: self.is_presence(pattern, &tests),
+                        beside: beside(pattern, &rest),
+                        way: self.way(pattern, rest),
                         tests,
                         pattern: pattern.clone(),
-                        way: rest,
                         is_negated,
                     });
                 }
@@ -154,7 +183,7 @@ impl Triggers {
                 Positive::Call { rule, arguments } => self.calls.push(Called {
                     rule: *rule,
                     arguments: arguments.clone(),
-                    way: rest,
+                    way: rest.into(),
                     is_negated,
                 }),
             }
@@ -206,12 +235,22 @@ impl Triggers {
 
     fn push(&mut self, pattern: TriplePattern, way: Vec<Positive>) {
         self.all.push(Trigger {
+            beside: beside(&pattern, &way),
+            way: self.way(&pattern, way),
             pattern,
-            tests: Vec::new(),
-            way,
+            tests: Box::default(),
             is_negated: false,
             is_presence: false,
         });
+    }
+
+    /// What leads on to the goal from a pattern.
+    fn way(&self, pattern: &TriplePattern, around: Vec<Positive>) -> Box<[Positive]> {
+        let is_bound = |var: &Var| [&pattern.subject, &pattern.object].contains(&&Term::Var(*var));
+        if self.goal.iter().all(is_bound) {
+            return Box::default();
+        }
+        around.into()
     }
 
     fn is_presence(&self, pattern: &TriplePattern, tests: &[Filter]) -> bool {
@@ -219,7 +258,7 @@ impl Triggers {
             Term::Any => true,
             Term::Constant(_) => false,
             Term::Var(var) => {
-                let own = tests.iter().filter(|filter| tested(filter) == Some(*var)).count();
+                let own = tests.iter().filter(|filter| filter.tested() == Some(*var)).count();
                 !self.goal.contains(var) && self.mentions.get(var) == Some(&(1 + own))
             }
         }
@@ -292,63 +331,36 @@ impl Trigger {
             Term::Constant(constant) => store.term(constant) == Some(value),
             Term::Var(_) | Term::Any => true,
         };
-        let is_of = |place: &Term, filter: &Filter| place.var().is_some() && place.var() == tested(filter);
+        let is_of = |place: &Term, filter: &Filter| place.var().is_some() && place.var() == filter.tested();
         is_at(&pattern.subject, Number::entity(triple.subject))
             && is_at(&pattern.object, triple.object)
             && self.tests.iter().all(|filter| {
-                (!is_of(&pattern.object, filter) || passes(filter, &store.value(triple.object)))
-                    && (!is_of(&pattern.subject, filter) || passes(filter, &subject()))
+                (!is_of(&pattern.object, filter) || filter.passes(&store.value(triple.object)))
+                    && (!is_of(&pattern.subject, filter) || filter.passes(&subject()))
             })
     }
 }
 
-/// Whether what stands around a pattern of a whole type says the same, and needs a triple of its own for it.
-fn is_implied(pattern: &TriplePattern, around: &[Positive]) -> bool {
-    let PredicateTerm::OfType(name) = &pattern.predicate else {
-        return false;
-    };
-    let says_it = |positive: &Positive| match positive {
-        Positive::Triple(other) => match &other.predicate {
-            PredicateTerm::Is(one) => other.subject == pattern.subject && one.entity_type() == &**name,
-            _ => false,
-        },
-        Positive::Or(_) | Positive::Call { .. } => false,
-    };
-    pattern.object == Term::Any && pattern.subject != Term::Any && around.iter().any(says_it)
+/// A field with a constant that a pattern's subject must have by what stands around it. Not for a pattern that names its
+/// own object, or its subject: few triples are like that anyway.
+fn beside(pattern: &TriplePattern, around: &[Positive]) -> Option<(Predicate, Value)> {
+    if pattern.subject.var().is_none() || matches!(pattern.object, Term::Constant(_)) {
+        return None;
+    }
+    around.iter().find_map(|positive| match positive {
+        Positive::Triple(TriplePattern {
+            subject,
+            predicate: PredicateTerm::Is(predicate),
+            object: Term::Constant(value),
+        }) if *subject == pattern.subject => Some((predicate.clone(), value.clone())),
+        _ => None,
+    })
 }
 
 /// Whether a filter looks at nothing but the pattern's subject, or at nothing but its object.
 fn is_test_of(filter: &Filter, pattern: &TriplePattern) -> bool {
-    let var = tested(filter);
+    let var = filter.tested();
     var.is_some() && (pattern.subject.var() == var || pattern.object.var() == var)
-}
-
-/// The one variable that a filter looks at.
-pub(super) const fn tested(filter: &Filter) -> Option<Var> {
-    match filter {
-        Filter::Compare {
-            left,
-            right: Operand::Constant(_),
-            ..
-        } => Some(*left),
-        Filter::In(var, _) | Filter::Text { var, .. } | Filter::Kind(var, _) => Some(*var),
-        Filter::Compare { .. } | Filter::Not(_) => None,
-    }
-}
-
-/// Whether the one variable's value passes.
-pub(super) fn passes(filter: &Filter, value: &Value) -> bool {
-    match filter {
-        Filter::Compare {
-            comparison,
-            right: Operand::Constant(right),
-            ..
-        } => comparison.holds(value, right),
-        Filter::In(_, values) => values.binary_search(value).is_ok(),
-        Filter::Text { test, text, .. } => test.holds(value, text),
-        Filter::Kind(_, kind) => Kind::of(value) == *kind,
-        Filter::Compare { .. } | Filter::Not(_) => true,
-    }
 }
 
 /// The variable that most patterns have as their subject, or else any that the body finds.

@@ -1,6 +1,9 @@
 //! What the small parts of the logical form mean by themselves: types, comparisons, tests, names.
 
-use super::{Aggregate, Comparison, Expression, Kind, Positive, PredicateTerm, Term, TextTest, Var};
+use super::{
+    Aggregate, Comparison, Expression, Filter, Kind, Operand, Positive, PredicateTerm, Term, TextTest, TriplePattern,
+    Var,
+};
 use crate::{id::Predicate, value::Value};
 
 impl Kind {
@@ -100,6 +103,36 @@ impl TextTest {
     }
 }
 
+impl Filter {
+    /// The one variable that it looks at.
+    pub const fn tested(&self) -> Option<Var> {
+        match self {
+            Self::Compare {
+                left,
+                right: Operand::Constant(_),
+                ..
+            } => Some(*left),
+            Self::In(var, _) | Self::Text { var, .. } | Self::Kind(var, _) => Some(*var),
+            Self::Compare { .. } | Self::Not(_) => None,
+        }
+    }
+
+    /// Whether the one variable's value passes.
+    pub fn passes(&self, value: &Value) -> bool {
+        match self {
+            Self::Compare {
+                comparison,
+                right: Operand::Constant(right),
+                ..
+            } => comparison.holds(value, right),
+            Self::In(_, values) => values.binary_search(value).is_ok(),
+            Self::Text { test, text, .. } => test.holds(value, text),
+            Self::Kind(_, kind) => Kind::of(value) == *kind,
+            Self::Compare { .. } | Self::Not(_) => true,
+        }
+    }
+}
+
 impl Aggregate {
     /// Its name, as both forms write it; a distinct count is `count` of `distinct`.
     pub const fn name(self) -> &'static str {
@@ -129,6 +162,24 @@ impl Positive {
             Self::Call { arguments, .. } => arguments.iter().filter_map(Term::var).collect(),
             Self::Or(or) => or.binds.clone(),
         }
+    }
+}
+
+impl TriplePattern {
+    /// Whether another pattern says the same, and needs a triple of its own for it: "is of a type" beside a field of that
+    /// type.
+    pub fn is_said_by(&self, around: &[Positive]) -> bool {
+        let PredicateTerm::OfType(name) = &self.predicate else {
+            return false;
+        };
+        let says_it = |positive: &Positive| match positive {
+            Positive::Triple(other) => match &other.predicate {
+                PredicateTerm::Is(one) => other.subject == self.subject && one.entity_type() == &**name,
+                _ => false,
+            },
+            Positive::Or(_) | Positive::Call { .. } => false,
+        };
+        self.object == Term::Any && self.subject != Term::Any && around.iter().any(says_it)
     }
 }
 

@@ -11,6 +11,10 @@ use crate::query::{
     triples::{EntityNumber, Term},
 };
 
+/// About what a query with its plan takes, and what one for objects in objects does.
+const PLAN_BYTES: usize = 2 << 10;
+const INCLUDES_BYTES: usize = 5 << 10;
+
 /// Entities by key.
 pub(super) type Found = BTreeMap<Term, BTreeSet<EntityNumber>>;
 
@@ -21,9 +25,9 @@ type Shown = BTreeSet<(Term, usize, Term)>;
 pub(super) struct Supports {
     is_table: bool,
     /// The outermost body's witnesses. A key without a row of theirs has no binding.
-    body: Vec<Asked>,
+    body: Box<[Asked]>,
     /// What the rows of such keys rest on besides.
-    rows: Vec<Asked>,
+    rows: Box<[Asked]>,
     /// The query's objects with nothing but their includes; the places of the includes go with the fields.
     objects: Option<(Keyed, Vec<Field>)>,
 }
@@ -61,6 +65,20 @@ impl Supports {
             rows: witnesses.rows.into_iter().map(asked).collect(),
             objects,
         }
+    }
+
+    /// Only given keys will be asked for from now on.
+    pub(super) fn narrow(&mut self) {
+        for asked in self.body.iter_mut().chain(&mut self.rows) {
+            asked.witness.narrow();
+        }
+    }
+
+    /// About how many bytes all of this takes.
+    pub(super) fn bytes(&self) -> usize {
+        let all = self.body.iter().chain(&self.rows);
+        let planned = all.filter(|asked| asked.witness.is_planned()).count();
+        planned * PLAN_BYTES + self.objects.as_ref().map_or(0, |_| INCLUDES_BYTES)
     }
 
     /// What all keys rest on, or those of `only`; keys without bindings are left out.
