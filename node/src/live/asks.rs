@@ -6,6 +6,7 @@ use std::{
 };
 
 use halcyon_core::{
+    collections::compact,
     coverage::ENTITIES_MAX,
     query::live::{Coverage, LiveId},
     version_vector::VersionVector,
@@ -123,7 +124,7 @@ impl State {
         let plan = Plan {
             key,
             coverage,
-            subscribers: BTreeMap::new(),
+            subscribers: compact::Map::new(),
             idle_since: now,
         };
         self.plans.insert(id, Box::new(plan));

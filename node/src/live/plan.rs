@@ -6,6 +6,7 @@ use std::{
 };
 
 use halcyon_core::{
+    collections::compact,
     coverage::{Digest, bucket_of},
     fingerprint::Fingerprint,
     graph::Graph,
@@ -27,7 +28,8 @@ pub(super) struct Plan {
     /// Tells equal queries.
     pub(super) key: u128,
     pub(super) coverage: Coverage,
-    pub(super) subscribers: BTreeMap<Follows, Subscriber>,
+    /// Mostly one: a B-tree has room for eleven at once.
+    pub(super) subscribers: compact::Map<Follows, Subscriber>,
     /// Since when nobody follows it.
     pub(super) idle_since: Duration,
 }

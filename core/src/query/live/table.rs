@@ -171,13 +171,26 @@ impl Table {
     /// Rows go and come.
     fn shift(&mut self, gone: &[Row], come: Vec<Row>) -> AnswerDelta {
         let key = |row: &Row| Key::of_row(&self.order, row);
-        let gone = gone.iter().map(key).collect();
-        let mut come: BTreeMap<Key, Row> = come.into_iter().map(|row| (key(&row), row)).collect();
-        let (left, entered) = self.window.shift(gone, come.keys().cloned().collect());
-        let mut changes: Vec<Change> = left.into_iter().map(Change::Removed).collect();
-        for key in entered {
-            let row = come.remove(&key).unwrap_or_else(|| key.row(self.columns.len()));
-            changes.push(Change::Added(key, Item::Row(row)));
+        let mut changes = Vec::with_capacity(gone.len() + come.len());
+        let gone: Vec<Key> = gone.iter().map(key).collect();
+        let mut come: Vec<(Key, Row)> = come.into_iter().map(|row| (key(&row), row)).collect();
+        come.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        if self.window.has_limit() {
+            let keys = come.iter().map(|(key, _)| key.clone()).collect();
+            let (left, entered) = self.window.shift(gone, keys);
+            changes.extend(left.into_iter().map(Change::Removed));
+            for key in entered {
+                let row = match come.binary_search_by(|(other, _)| other.cmp(&key)) {
+                    Ok(at) => std::mem::take(&mut come[at].1),
+                    Err(_) => key.row(self.columns.len()),
+                };
+                changes.push(Change::Added(key, Item::Row(row)));
+            }
+        } else {
+            let shows = |key: &Key| self.window.is_behind_cursor(key);
+            changes.extend(gone.into_iter().filter(shows).map(Change::Removed));
+            let come = come.into_iter().filter(|(key, _)| shows(key));
+            changes.extend(come.map(|(key, row)| Change::Added(key, Item::Row(row))));
         }
         self.window.tell(changes)
     }

@@ -86,11 +86,22 @@ impl Key {
 
     /// Of a table's row.
     pub(super) fn of_row(order: &[OrderKey], row: &Row) -> Self {
-        let first = order.iter().filter_map(|key| match key.by {
-            OrderBy::Column(column) => row.get(column).cloned(),
-            OrderBy::Path(_) | OrderBy::Id => None,
+        // Its length is known before, so that it is allocated once.
+        let parts = (0..order.len() + row.len()).map(|at| match order.get(at) {
+            None => Part::Up(row[at - order.len()].clone()),
+            Some(key) => {
+                let datum = match key.by {
+                    OrderBy::Column(column) => row[column].clone(),
+                    OrderBy::Path(_) | OrderBy::Id => unreachable!("a table is in the order of columns"),
+                };
+                if key.descending {
+                    Part::Down(Reverse(datum))
+                } else {
+                    Part::Up(datum)
+                }
+            }
         });
-        Self::new(order, first.chain(row.iter().cloned()))
+        Self(parts.collect())
     }
 
     /// The row of a table of so many columns: what the tie-break holds.
@@ -128,6 +139,20 @@ impl AnswerDelta {
 }
 
 impl Mirror {
+    /// The same, where the delta is still needed.
+    fn follow(&mut self, delta: &AnswerDelta) {
+        for change in &delta.0 {
+            if let Change::Removed(key) | Change::Changed { from: key, .. } = change {
+                self.items.remove(key);
+            }
+        }
+        for change in &delta.0 {
+            if let Change::Added(key, item) | Change::Changed { to: key, item, .. } = change {
+                self.items.insert(key.clone(), item.clone());
+            }
+        }
+    }
+
     /// Takes in what a change set did.
     pub fn apply(&mut self, delta: AnswerDelta) {
         let (mut gone, mut come) = (Vec::new(), Vec::new());
@@ -252,10 +277,19 @@ impl Window {
         self.index.len().max(self.mirror.items.len())
     }
 
+    pub(super) const fn has_limit(&self) -> bool {
+        self.mirror.limit.is_some()
+    }
+
+    /// Without a limit, whether it shows.
+    pub(super) fn is_behind_cursor(&self, key: &Key) -> bool {
+        self.after.as_ref().is_none_or(|after| after < key)
+    }
+
     /// Moves keys: those that show no more, and those that show now and did not. No key both goes and comes.
     pub(super) fn shift(&mut self, gone: Vec<Key>, come: Vec<Key>) -> (Vec<Key>, Vec<Key>) {
         if self.mirror.limit.is_none() {
-            let shows = |key: &Key| self.after.as_ref().is_none_or(|after| after < key);
+            let shows = |key: &Key| self.is_behind_cursor(key);
             let (left, entered) = (gone.into_iter().filter(shows), come.into_iter().filter(shows));
             return (left.collect(), entered.collect());
         }
@@ -296,7 +330,7 @@ impl Window {
 
     /// Whether the index has a place for a key, where it holds only a stretch of the order.
     pub(super) fn has_place(&self, key: &Key) -> bool {
-        self.after.as_ref().is_none_or(|after| after < key) && self.bound.as_ref().is_none_or(|bound| key <= bound)
+        self.is_behind_cursor(key) && self.bound.as_ref().is_none_or(|bound| key <= bound)
     }
 
     /// How many more keys fill the index up to so many; none if it has what shows, or all there are.
@@ -329,7 +363,7 @@ impl Window {
     /// Shows what changed, to the consumer too.
     pub(super) fn tell(&mut self, changes: Vec<Change>) -> AnswerDelta {
         let delta = AnswerDelta(changes);
-        self.mirror.apply(delta.clone());
+        self.mirror.follow(&delta);
         delta
     }
 }

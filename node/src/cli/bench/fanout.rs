@@ -28,6 +28,9 @@ const ENTITIES: u64 = 100;
 /// Between two changes, so that each meets an idle node.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// Before memory is read: what so many calls at once took for the moment goes back to the system.
+const SETTLE: Duration = Duration::from_secs(5);
+
 /// Changes before the first that counts.
 const WARM_UP: u64 = 3;
 
@@ -125,9 +128,9 @@ async fn different(args: &FanoutArgs, place: &Place, mut writer: Writer<'_>) -> 
     let mut clients = Vec::new();
     // As many again, which no change reaches: they pay for what so many calls at once take and give back.
     let others = follow_all(args, place, &writer.items, 2, &mut clients).await?;
-    let before = place.node_bytes();
+    let before = settled(place).await;
     let lives = follow_all(args, place, &writer.items, 1, &mut clients).await?;
-    let after = place.node_bytes();
+    let after = settled(place).await;
     let (times, _) = rounds(args, &mut writer, lives).await?;
     drop(others);
     for client in clients.into_iter().chain([first]) {
@@ -148,6 +151,11 @@ async fn different(args: &FanoutArgs, place: &Place, mut writer: Writer<'_>) -> 
         figures.push(figure.reaching(Some(10.0)));
     }
     Ok(figures)
+}
+
+async fn settled(place: &Place) -> Option<u64> {
+    tokio::time::sleep(SETTLE).await;
+    place.node_bytes()
 }
 
 async fn follow_all(
