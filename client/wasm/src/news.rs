@@ -6,8 +6,12 @@
 //! {"rows": […],                                               all of it, and after that
 //!  "edits": [[0, at], [1, at, object], [2, at, object]],      taken out, put in, changed, one after the other
 //!  "status": "synced",                                        local | syncing | synced | stale | offline
-//!  "error": {"code", "message"}}                              it moves no more
+//!  "error": {"code", "message"},                              it moves no more
+//!  "shared": [object…]}                                       see below
 //! ```
+//!
+//! What several objects include is written once, in `shared`: where they include it stands its number there, and so in
+//! `shared` itself, where all numbers lead to the left. A page makes one row of it.
 //!
 //! Frames, because news go to several pages: whoever passes them on need not read them. Only the status concerns it too:
 //! the place of its name in the list above, or 255 where it is what it was.
@@ -16,6 +20,7 @@ use std::sync::Arc;
 
 use halcyon_client::engine::{FollowerId, QueryError, QueryStatus, Update};
 use halcyon_core::{
+    collections::BTreeMap,
     query::{
         answer::{Datum, Member, Object},
         live::{AnswerDelta, Change, Item, Key},
@@ -51,6 +56,14 @@ pub(crate) struct Told {
 #[derive(Debug, Default)]
 struct Text(Vec<u8>);
 
+/// What several objects include, by the place where each lies in memory. While one step is told, none of them moves and no
+/// other one comes into its place: all that is told of is there from the beginning.
+#[derive(Debug, Default)]
+struct Shared {
+    objects: Text,
+    numbers: BTreeMap<usize, usize>,
+}
+
 /// What a page shows of a query.
 #[derive(Debug)]
 pub(crate) struct Shown {
@@ -67,7 +80,7 @@ impl Shown {
 
     /// The updates of one step as news; none if they tell nothing.
     pub(crate) fn tell(&mut self, updates: Vec<Update>) -> Option<Told> {
-        let (mut rows, mut edits) = (None, Text::default());
+        let (mut rows, mut edits, mut shared) = (None, Text::default(), Shared::default());
         let (mut status, mut failed) = (None, None);
         for update in updates {
             match update {
@@ -75,10 +88,10 @@ impl Shown {
                     edits.0.clear();
                     self.keys = mirror.keys().cloned().collect();
                     let mut text = Text::default();
-                    text.list(mirror.items(), |text, (_, item)| text.item(item));
+                    text.list(mirror.items(), |text, (_, item)| text.item(item, &mut shared));
                     rows = Some(text);
                 }
-                Update::Delta(delta) => self.edit(delta, &mut edits),
+                Update::Delta(delta) => self.edit(delta, &mut edits, &mut shared),
                 Update::Status(now) => status = Some(now),
                 Update::Failed(error) => failed = Some(error),
             }
@@ -96,6 +109,10 @@ impl Shown {
             edits.0.push(b']');
             news.member(b"edits", Some(&edits.0));
         }
+        if !shared.objects.0.is_empty() {
+            shared.objects.0.push(b']');
+            news.member(b"shared", Some(&shared.objects.0));
+        }
         if news.0.is_empty() {
             return None;
         }
@@ -103,7 +120,7 @@ impl Shown {
         Some(Told { news, status })
     }
 
-    fn edit(&mut self, delta: AnswerDelta, edits: &mut Text) {
+    fn edit(&mut self, delta: AnswerDelta, edits: &mut Text, shared: &mut Shared) {
         let mut come = Vec::new();
         for change in delta.0 {
             match change {
@@ -111,7 +128,7 @@ impl Shown {
                 Change::Added(key, item) => come.push((key, item)),
                 Change::Changed { from, to, item } if from == to => {
                     if let Ok(at) = self.keys.binary_search(&to) {
-                        edits.edit(CHANGED, at, Some(&item));
+                        edits.edit(CHANGED, at, Some((&item, shared)));
                     }
                 }
                 Change::Changed { from, to, item } => {
@@ -124,22 +141,22 @@ impl Shown {
             for (key, item) in come {
                 let at = self.keys.binary_search(&key).unwrap_or_else(|at| at);
                 self.keys.insert(at, key);
-                edits.edit(ADDED, at, Some(&item));
+                edits.edit(ADDED, at, Some((&item, shared)));
             }
         } else {
-            self.merge(come, edits);
+            self.merge(come, edits, shared);
         }
     }
 
     /// Puts in many, in the order of the answer.
-    fn merge(&mut self, mut come: Vec<(Key, Item)>, edits: &mut Text) {
+    fn merge(&mut self, mut come: Vec<(Key, Item)>, edits: &mut Text, shared: &mut Shared) {
         come.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let mut there = std::mem::take(&mut self.keys).into_iter().peekable();
         for (key, item) in come {
             while let Some(before) = there.next_if(|before| *before < key) {
                 self.keys.push(before);
             }
-            edits.edit(ADDED, self.keys.len(), Some(&item));
+            edits.edit(ADDED, self.keys.len(), Some((&item, shared)));
             self.keys.push(key);
         }
         self.keys.extend(there);
@@ -165,13 +182,13 @@ impl Text {
     }
 
     /// One of the list of edits, which nobody has closed yet.
-    fn edit(&mut self, kind: u8, at: usize, item: Option<&Item>) {
+    fn edit(&mut self, kind: u8, at: usize, item: Option<(&Item, &mut Shared)>) {
         self.0.push(if self.0.is_empty() { b'[' } else { b',' });
         self.0.extend_from_slice(&[b'[', b'0' + kind, b',']);
-        self.0.extend_from_slice(at.to_string().as_bytes());
-        if let Some(item) = item {
+        self.number(at);
+        if let Some((item, shared)) = item {
             self.0.push(b',');
-            self.item(item);
+            self.item(item, shared);
         }
         self.0.push(b']');
     }
@@ -187,15 +204,19 @@ impl Text {
         self.0.push(b']');
     }
 
-    fn item(&mut self, item: &Item) {
+    fn number(&mut self, number: usize) {
+        self.0.extend_from_slice(number.to_string().as_bytes());
+    }
+
+    fn item(&mut self, item: &Item, shared: &mut Shared) {
         match item {
             Item::Row(row) => self.list(row.iter(), Self::datum),
-            Item::Object(object) => self.object(object),
+            Item::Object(object) => self.object(object, shared),
         }
     }
 
-    /// As [`Object::to_json`] has it.
-    fn object(&mut self, object: &Object) {
+    /// As [`Object::to_json`] has it, but for what is shared.
+    fn object(&mut self, object: &Object, shared: &mut Shared) {
         self.0.extend_from_slice(b"{\"id\":");
         self.string(object.id.as_str());
         for (name, member) in &object.members {
@@ -204,11 +225,19 @@ impl Text {
             self.0.push(b':');
             match member {
                 Member::Datum(datum) => self.datum(datum),
-                Member::Object(object) => self.object(object),
-                Member::Objects(objects) => self.list(objects.iter().map(Arc::as_ref), Self::object),
+                Member::Object(object) => self.included(object, shared),
+                Member::Objects(objects) => self.list(objects.iter(), |text, object| text.included(object, shared)),
             }
         }
         self.0.push(b'}');
+    }
+
+    fn included(&mut self, object: &Arc<Object>, shared: &mut Shared) {
+        if Arc::strong_count(object) == 1 {
+            self.object(object, shared);
+        } else {
+            self.number(shared.number(object));
+        }
     }
 
     fn datum(&mut self, datum: &Datum) {
@@ -228,12 +257,38 @@ impl Text {
                 self.string(entity.as_str());
                 self.0.push(b'}');
             }
+            Value::Boolean(is_true) => self.0.extend_from_slice(if *is_true { b"true" } else { b"false" }),
             other => serde_json::to_writer(&mut self.0, &other.to_typed_json()).expect(WRITES),
         }
     }
 
     fn string(&mut self, text: &str) {
-        serde_json::to_writer(&mut self.0, text).expect(WRITES);
+        // Nearly every text is one, and all names are.
+        let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+        if text.bytes().all(is_plain) {
+            self.0.reserve(text.len() + 2);
+            self.0.push(b'"');
+            self.0.extend_from_slice(text.as_bytes());
+            self.0.push(b'"');
+        } else {
+            serde_json::to_writer(&mut self.0, text).expect(WRITES);
+        }
+    }
+}
+
+impl Shared {
+    fn number(&mut self, object: &Arc<Object>) -> usize {
+        let place = Arc::as_ptr(object).addr();
+        if let Some(number) = self.numbers.get(&place) {
+            return *number;
+        }
+        let mut text = Text::default();
+        text.object(object, self);
+        self.objects.0.push(if self.numbers.is_empty() { b'[' } else { b',' });
+        self.objects.0.extend_from_slice(&text.0);
+        let number = self.numbers.len();
+        self.numbers.insert(place, number);
+        number
     }
 }
 

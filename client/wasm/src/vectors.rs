@@ -59,8 +59,8 @@ fn events(sets: &[Bytes], queries: usize) -> Vec<Vec<u8>> {
     events.map(|event| event.encode_to_vec()).collect()
 }
 
-/// What a client shows that hears of these events.
-fn shown(events: &[Vec<u8>], queries: &[JsonValue]) -> (String, Vec<JsonValue>) {
+/// What a client shows that hears of these events: of each answer its rows, and what they share.
+fn shown(events: &[Vec<u8>], queries: &[JsonValue]) -> (String, Vec<(JsonValue, JsonValue)>) {
     let mut client = client(99);
     for (number, query) in (1..).zip(queries) {
         client.follow(number, &query.to_string()).expect("a query");
@@ -76,7 +76,7 @@ fn shown(events: &[Vec<u8>], queries: &[JsonValue]) -> (String, Vec<JsonValue>) 
         let news = client.take_news();
         client.unfollow(0);
         let news: JsonValue = serde_json::from_slice(&news[9..]).expect("one frame of JSON");
-        news["rows"].clone()
+        (news["rows"].clone(), news["shared"].clone())
     };
     let answers = queries.iter().map(answer).collect();
     (client.fingerprint(), answers)
@@ -108,7 +108,10 @@ fn recorded(case: &JsonValue) -> JsonValue {
     assert_eq!(shown(&reversed, &queries), (fingerprint.clone(), rows.clone()));
     let answers = queries.iter().zip(rows);
     let answers: JsonValue = answers
-        .map(|(query, rows)| json!({ "query": query, "rows": rows }))
+        .map(|(query, (rows, shared))| match shared {
+            JsonValue::Null => json!({ "query": query, "rows": rows }),
+            shared => json!({ "query": query, "rows": rows, "shared": shared }),
+        })
         .collect();
     json!({
         "name": case["name"],

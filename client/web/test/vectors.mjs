@@ -28,11 +28,12 @@ export async function run(Engine, module, cases) {
       }
       engine.takeNews();
       check(name, "fingerprint", engine.fingerprint(), fingerprint);
-      for (const [at, { query, rows }] of answers.entries()) {
+      for (const [at, { query, rows, shared }] of answers.entries()) {
         engine.follow(0, JSON.stringify(query));
         const [frame] = engine.takeNews();
         engine.unfollow(0);
-        check(name, `answer ${at}`, JSON.parse(frame?.text ?? "null").rows, rows);
+        const news = JSON.parse(frame?.text ?? "null");
+        check(name, `answer ${at}`, [news.rows, news.shared], [rows, shared]);
       }
     }
   }

@@ -157,7 +157,9 @@ export function placeOf(
   const id = typeof row.id === "string" ? row.id : fail("a place in a list is a row of it, with its id");
   const places = order.map(([name]): Json => {
     if (name === "id") return { $ref: id };
-    if (raw && name in raw) return (raw[name] ?? null) as Json;
+    const isRef = fields[name]?.kind === "ref";
+    // What is included stands in the place of its reference.
+    if (raw && name in raw && !(isRef && row[name])) return (raw[name] ?? null) as Json;
     if (!(name in row)) fail(`the list is in the order of "${name}", which the row does not have`);
     const value = row[name];
     const field = fields[name] ?? fail(`"${type}" has no "${name}"`);

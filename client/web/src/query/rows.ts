@@ -10,22 +10,50 @@ import type { IncludeBag, Parts } from "./lower";
 export type Plain = Readonly<Record<string, unknown>>;
 
 /** Makes a row of an object that the engine gave. */
-export type Shaper = (object: Plain) => Plain;
+export type Shaper = (object: Plain, shared: Shared) => Plain;
+
+interface Link {
+  readonly name: string;
+  readonly isOne: boolean;
+  readonly shape: Shaper;
+}
+
+/** What several objects include, and the one row that each link makes of it. */
+class Shared {
+  readonly #objects: readonly Plain[];
+  readonly #rows = new Map<Link, Plain[]>();
+  /** Whether a row says all that its object says. */
+  isExact = true;
+
+  constructor(objects: readonly Plain[]) {
+    this.#objects = objects;
+  }
+
+  /** The row of what an object includes: it stands there itself, or its number. */
+  row(link: Link, there: unknown): Plain {
+    if (typeof there !== "number") return link.shape(there as Plain, this);
+    let rows = this.#rows.get(link);
+    if (!rows) this.#rows.set(link, (rows = []));
+    return (rows[there] ??= link.shape(this.#objects[there] ?? {}, this));
+  }
+}
 
 export function shaper(entities: Entities, type: string, parts: Parts, report: Report): Shaper {
   return shape(entities, type, parts.include, parts.select, report);
 }
 
-/** What the engine gave for a row: there a value that is missing has no fallback. */
+/** What the engine gave for a row, if that says more: there a value that is missing has no fallback. */
 const raws = new WeakMap<object, Plain>();
 
 export function rawOf(row: object): Plain | undefined {
   return raws.get(row);
 }
 
-function shapeAgain(shaped: Shaper, before: unknown, object: Plain): Plain {
-  const row = share(before, shaped(object)) as Plain;
-  raws.set(row, object);
+function shapeAgain(shaper: Shaper, shared: Shared, before: unknown, object: Plain): Plain {
+  shared.isExact = true;
+  const row = share(before, shaper(object, shared)) as Plain;
+  if (!shared.isExact) raws.set(row, object);
+  else if (row === before) raws.delete(row);
   return row;
 }
 
@@ -42,24 +70,31 @@ function shape(
     .map(([name, field]) => ({
       name,
       field,
+      isExact: field.kind !== "json" && field.kind !== "refMany",
       report: () => {
         report(`${type}.${name} of ${String(id)}`);
       },
     }));
-  const links = Object.entries(include).map(([name, options]) => {
+  const links = Object.entries(include).map(([name, options]): Link => {
     const field: AnyField | undefined = entities[type]?.fields[name];
     const target = field ? field.target : (inverseField(entities, type, name)?.type ?? "");
     const inner = options === true ? {} : (options.include ?? {});
     return { name, isOne: field?.kind === "ref", shape: shape(entities, target, inner, undefined, report) };
   });
-  return (object) => {
+  return (object, shared) => {
     id = object.id;
     const row: Record<string, unknown> = { id };
-    for (const { name, field, report } of fields) row[name] = decode(field, object[name], report);
+    for (const { name, field, isExact, report } of fields) {
+      const there = object[name];
+      const here = decode(field, there, report);
+      row[name] = here;
+      const isThere = there !== null && there !== undefined && here !== null && here !== undefined;
+      if (!isExact || !isThere) shared.isExact = false;
+    }
     for (const link of links) {
       const there = object[link.name];
-      if (link.isOne) row[link.name] = there ? link.shape(there as Plain) : null;
-      else row[link.name] = Array.isArray(there) ? there.map((one) => link.shape(one as Plain)) : [];
+      if (link.isOne) row[link.name] = there === null || there === undefined ? null : shared.row(link, there);
+      else row[link.name] = Array.isArray(there) ? there.map((one) => shared.row(link, one)) : [];
     }
     return row;
   };
@@ -104,11 +139,13 @@ export interface News {
   readonly edits?: readonly (readonly [0 | 1 | 2, number, Plain?])[];
   readonly status?: Status;
   readonly error?: ErrorShape;
+  readonly shared?: readonly Plain[];
 }
 
 /** The next list. The one before stays as it is, and so does every row that did not change. */
-export function applyNews(before: readonly Plain[], news: News, shaped: Shaper): readonly Plain[] {
-  const rows = news.rows ? anew(before, news.rows, shaped) : [...before];
+export function applyNews(before: readonly Plain[], news: News, shaper: Shaper): readonly Plain[] {
+  const shared = new Shared(news.shared ?? []);
+  const rows = news.rows ? anew(before, news.rows, shaper, shared) : [...before];
   const gone = new Map<unknown, Plain>();
   for (const [kind, at, object] of news.edits ?? []) {
     if (kind === 0) {
@@ -116,13 +153,13 @@ export function applyNews(before: readonly Plain[], news: News, shaped: Shaper):
       if (row) gone.set(row.id, row);
     } else if (object) {
       const old = kind === 2 ? rows[at] : gone.get(object.id);
-      rows.splice(at, kind === 2 ? 1 : 0, shapeAgain(shaped, old, object));
+      rows.splice(at, kind === 2 ? 1 : 0, shapeAgain(shaper, shared, old, object));
     }
   }
   return rows;
 }
 
-function anew(before: readonly Plain[], objects: readonly Plain[], shaped: Shaper): Plain[] {
+function anew(before: readonly Plain[], objects: readonly Plain[], shaper: Shaper, shared: Shared): Plain[] {
   const byId = new Map(before.map((row) => [row.id, row]));
-  return objects.map((object) => shapeAgain(shaped, byId.get(object.id), object));
+  return objects.map((object) => shapeAgain(shaper, shared, byId.get(object.id), object));
 }

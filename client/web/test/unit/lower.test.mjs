@@ -112,14 +112,17 @@ test("rows have the schema's types, fallbacks for what is missing, and undefined
   const reported = [];
   const query = issues.include({ author: true });
   const shaped = shaper(entities, "issues", query.parts, (where) => reported.push(where));
-  const row = shaped({
-    id: "i",
-    title: 3,
-    open: null,
-    due: { $date: 5 },
-    author: null,
-    labels: [{ $ref: "l" }],
-  });
+  const rows = [
+    {
+      id: "i",
+      title: 3,
+      open: null,
+      due: { $date: 5 },
+      author: null,
+      labels: [{ $ref: "l" }],
+    },
+  ];
+  const [row] = applyNews([], { rows }, shaped);
   assert.deepEqual(row, {
     id: "i",
     title: undefined,
@@ -129,6 +132,26 @@ test("rows have the schema's types, fallbacks for what is missing, and undefined
     labels: ["l"],
   });
   assert.deepEqual(reported, ["issues.title of i"]);
+});
+
+test("what several rows include is one object on the page, by whatever way it is reached", () => {
+  const query = issues.include({ author: true, labels: true });
+  const shaped = shaper(entities, "issues", query.parts, () => undefined);
+  const ann = { id: "u", name: "Ann" };
+  const rows = [
+    { id: "i", author: 1, labels: [0, { id: "l", name: "bug" }] },
+    { id: "j", author: 1, labels: [0] },
+    { id: "k", author: null, labels: [] },
+  ];
+  const [i, j, k] = applyNews([], { rows, shared: [{ id: "m", name: "new" }, ann] }, shaped);
+  assert.deepEqual(
+    [i.author.name, i.labels.map(({ name }) => name), k.author],
+    ["Ann", ["new", "bug"], null],
+  );
+  assert.equal(i.author, j.author);
+  assert.equal(i.labels[0], j.labels[0]);
+  // A place behind such a row is a reference still.
+  assert.deepEqual(issues.orderBy("author").after(i).parts.after, [{ $ref: "u" }, { $ref: "i" }]);
 });
 
 test("an edit keeps every object that it does not touch", () => {

@@ -1,5 +1,7 @@
 //! Two clients, and what a node would pass between them.
 
+mod told;
+
 use halcyon_core::collections::BTreeMap;
 use halcyon_core::{
     change::ChangeSet,
@@ -348,55 +350,6 @@ fn a_write_that_cannot_be_read_is_refused_and_leaves_no_trace() {
     }
     assert_eq!(a.waiting(), 0);
     assert!(a.take_records().is_empty());
-}
-
-/// Carries edits out as a page does.
-fn carry_out(rows: &mut Vec<JsonValue>, told: &str) {
-    let news: JsonValue = serde_json::from_str(told).unwrap();
-    if let Some(all) = news["rows"].as_array() {
-        rows.clone_from(all);
-    }
-    for edit in news["edits"].as_array().into_iter().flatten() {
-        let at = usize::try_from(edit[1].as_u64().unwrap()).unwrap();
-        match edit[0].as_u64().unwrap() {
-            0 => drop(rows.remove(at)),
-            1 => rows.insert(at, edit[2].clone()),
-            _ => rows[at] = edit[2].clone(),
-        }
-    }
-}
-
-#[test]
-fn edits_lead_to_the_answer_that_a_new_follower_is_told_however_many_come_at_once() {
-    let mut a = client(1);
-    a.follow(1, QUERY).unwrap();
-    let mut rows = Vec::new();
-    for (round, count) in [3, 100, 2, 200].into_iter().enumerate() {
-        // Titles that fall between those that are there.
-        let changes: Vec<JsonValue> = (0..count)
-            .map(|at| {
-                json!([
-                    "set",
-                    format!("i{round}-{at}"),
-                    "issue/title",
-                    format!("{:03}", at * 7 % 100)
-                ])
-            })
-            .chain([json!(["delete", format!("i{}-1", round.max(1) - 1)])])
-            .collect();
-        write(&mut a, &JsonValue::from(changes).to_string());
-        for told in news(&mut a) {
-            carry_out(&mut rows, &told);
-        }
-        a.follow(2, QUERY).unwrap();
-        let mut fresh = Vec::new();
-        for told in news(&mut a) {
-            carry_out(&mut fresh, &told);
-        }
-        a.unfollow(2);
-        assert_eq!(rows, fresh);
-    }
-    assert!(rows.len() > 290);
 }
 
 #[test]
