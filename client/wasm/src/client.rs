@@ -9,14 +9,14 @@ use std::{collections::VecDeque, time::Duration};
 
 use halcyon_client::{
     engine::{
-        Call, CallFailure, Engine, FollowError, FollowerId, Held, Moment, Notice, Outcome, Place, Push, PushAnswer,
-        Start, Stored, backoff,
+        Call, CallFailure, Engine, FollowError, FollowerId, Held, Moment, NodeClock, Notice, Outcome, Place, Push,
+        PushAnswer, Start, Stored, backoff,
     },
     v1::{self, connect_response::Event},
 };
 use halcyon_core::collections::{BTreeMap, BTreeSet};
 use halcyon_core::{
-    clock::{ClientId, WallTime},
+    clock::{ClientId, NTP64, WallTime},
     id::NodeId,
 };
 use halcyon_proto::convert;
@@ -56,6 +56,8 @@ pub struct Client {
     unreadable: usize,
     /// The node that the client speaks to.
     node: Option<NodeId>,
+    /// That node's clock when it was greeted, if it said what it shows.
+    clock: Option<NodeClock>,
     /// All that hold the tenant.
     replicas: BTreeSet<NodeId>,
     rooms: Rooms,
@@ -105,6 +107,7 @@ impl Client {
             unsaved,
             unreadable,
             node: None,
+            clock: None,
             replicas: BTreeSet::new(),
             rooms: Rooms::default(),
         })
@@ -173,6 +176,20 @@ impl Client {
     pub fn take_records(&mut self) -> Vec<u8> {
         let rows = self.engine.take_rows();
         self.unsaved.take(self.engine.floor(), rows)
+    }
+
+    /// Stamps again what was never pushed and the node would refuse, by its clock as it was when it was greeted, so long
+    /// ago at the most. To be called while no push is under way. Says whether anything changed: then the disk must have
+    /// it before the next.
+    pub fn before_push(&mut self, since: Duration, moment: Moment) -> bool {
+        let Some(clock) = self.clock else { return false };
+        let wall = WallTime(NTP64(clock.wall.0.0.saturating_add(NTP64::from(since).0)));
+        let rewritten = self.engine.before_push(NodeClock { wall, ..clock }, moment);
+        let is_rewritten = !rewritten.is_empty();
+        for stored in rewritten {
+            self.unsaved.put(stored);
+        }
+        is_rewritten
     }
 
     /// The body of the next `Push`; empty where there is nothing to push, or one is under way.
@@ -289,9 +306,10 @@ impl Client {
         Ok(wire::replicas_json(&answer.replicas))
     }
 
-    /// From here on the client speaks to this node.
-    pub const fn at_node(&mut self, node: u64) {
+    /// From here on the client speaks to this node, which said this of its clock when it was greeted.
+    pub const fn at_node(&mut self, node: u64, clock: Option<NodeClock>) {
         self.node = Some(NodeId(node));
+        self.clock = clock;
     }
 
     /// The body of a `Held`; empty while nothing waits for a second replica.

@@ -9,7 +9,7 @@
     reason = "a name that is exported as it is counts as unsafe; nothing else here is"
 )]
 
-use std::{cell::RefCell, fmt::Display};
+use std::{cell::RefCell, fmt::Display, time::Duration};
 
 use crate::{
     Client,
@@ -152,6 +152,16 @@ pub(crate) extern "C" fn halcyon_take_records() -> i32 {
     with(|client, _| Ok(client.take_records()))
 }
 
+/// See [`Client::before_push`]. Gives one byte if something changed.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn halcyon_before_push(since_millis: u64, wall_millis: u64, jitter: u32) -> i32 {
+    with(|client, _| {
+        let since = Duration::from_millis(since_millis);
+        let is_rewritten = client.before_push(since, moment(wall_millis, jitter));
+        Ok(vec![1; usize::from(is_rewritten)])
+    })
+}
+
 /// See [`Client::next_push`].
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn halcyon_next_push() -> i32 {
@@ -227,10 +237,10 @@ pub(crate) extern "C" fn halcyon_on_held() -> i32 {
     with(|client, input| client.on_held(input).map(|()| Vec::new()).map_err(said))
 }
 
-/// See [`Client::at_node`].
+/// See [`Client::at_node`]; the clock is what [`halcyon_on_hello`] gave, two zeros where that was nothing.
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn halcyon_at_node(node: u64) -> i32 {
-    tell(|client, _| client.at_node(node))
+pub(crate) extern "C" fn halcyon_at_node(node: u64, wall: u64, drift_max_millis: u64) -> i32 {
+    tell(|client, _| client.at_node(node, wire::node_clock(wall, Some(drift_max_millis))))
 }
 
 /// See [`Client::waiting`].

@@ -1,7 +1,12 @@
 //! Bodies of calls, and what their answers say. Frames, headers and time belong to whoever makes the calls.
 
-use halcyon_client::engine::{Field, Next, Place};
-use halcyon_core::version_vector::VersionVector;
+use std::time::Duration;
+
+use halcyon_client::engine::{Field, Next, NodeClock, Place};
+use halcyon_core::{
+    clock::{DRIFT_MAX_DEFAULT, NTP64, WallTime},
+    version_vector::VersionVector,
+};
 use halcyon_proto::{
     convert::{self, ConvertError, Taken},
     error::Refusal,
@@ -34,10 +39,26 @@ pub(crate) fn hello() -> Vec<u8> {
     message.encode_to_vec()
 }
 
-/// What `Hello` answered: `{"node": "1", "region": "eu-west", "agent": …}`.
+/// What `Hello` answered: `{"node": "1", "region": "eu-west", "agent": …, "wall": "…", "driftMaxMs": 60000}`. `wall` is the
+/// node's clock, 64-bit NTP time; "0" where it did not say.
 pub(crate) fn hello_json(body: &[u8]) -> Result<JsonValue, WireError> {
     let answer = v1::HelloResponse::decode(body)?;
-    Ok(json!({ "node": answer.node.to_string(), "region": answer.region, "agent": answer.agent }))
+    let clock = node_clock(answer.wall, answer.drift_max_ms);
+    Ok(json!({
+        "node": answer.node.to_string(),
+        "region": answer.region,
+        "agent": answer.agent,
+        "wall": answer.wall.to_string(),
+        "driftMaxMs": clock.map_or(0, |clock| millis(clock.drift_max)),
+    }))
+}
+
+/// What a node said of its clock, if it said anything.
+pub(crate) fn node_clock(wall: u64, drift_max_millis: Option<u64>) -> Option<NodeClock> {
+    (wall != 0).then(|| NodeClock {
+        wall: WallTime(NTP64(wall)),
+        drift_max: drift_max_millis.map_or(DRIFT_MAX_DEFAULT, Duration::from_millis),
+    })
 }
 
 /// The body of `Locate`.
@@ -129,6 +150,6 @@ pub(crate) fn entered(body: &[u8]) -> Result<String, WireError> {
     Ok(v1::EnterRoomResponse::decode(body)?.connection)
 }
 
-fn millis(duration: std::time::Duration) -> u64 {
+fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -2,9 +2,12 @@
 
 mod told;
 
+use std::time::Duration;
+
 use halcyon_core::collections::BTreeMap;
 use halcyon_core::{
     change::ChangeSet,
+    clock::{NTP64, WallTime, check_drift},
     id::{NodeId, OriginId, Seq, Tag},
     version_vector::VersionVector,
 };
@@ -79,7 +82,7 @@ fn event(client: &mut Client, number: u64, event: Event) -> u8 {
 /// A session is open, and every query that is followed is asked for.
 pub(crate) fn connect(client: &mut Client) -> Vec<v1::SubscribeRequest> {
     client.connect();
-    client.at_node(1);
+    client.at_node(1, None);
     let opened = v1::SessionOpened {
         session: Bytes::from_static(b"0123456789abcdef"),
         ..v1::SessionOpened::default()
@@ -215,6 +218,47 @@ fn nothing_is_pushed_before_the_disk_has_it() {
     let told = a.on_push_failed(&[], moment(NOW, 0));
     assert!(told.contains(r#""do":"leave""#), "{told}");
     assert_eq!(a.next_push(), first);
+}
+
+#[test]
+fn what_the_greeted_node_would_refuse_is_stamped_again_before_the_first_push() {
+    //           device ahead, drift_max, greeted so long ago, stamped again; all in seconds
+    check_stamped_again(300, 60, 0, true);
+    check_stamped_again(50, 60, 0, false);
+    check_stamped_again(300, 600, 0, false);
+    // The node's clock has gone on since.
+    check_stamped_again(300, 60, 270, false);
+}
+
+#[track_caller]
+fn check_stamped_again(ahead: u64, drift_max: u64, since: u64, is_stamped_again: bool) {
+    let (mut a, mut disk) = (client(1), Disk::default());
+    let theirs = moment(NOW - 1_000 * ahead, 0).wall;
+    let greeting = v1::HelloResponse {
+        node: 1,
+        wall: theirs.0.0,
+        drift_max_ms: Some(1_000 * drift_max),
+        ..v1::HelloResponse::default()
+    };
+    let told = crate::wire::hello_json(&greeting.encode_to_vec()).unwrap();
+    let wall = told["wall"].as_str().unwrap().parse().unwrap();
+    a.at_node(1, crate::wire::node_clock(wall, told["driftMaxMs"].as_u64()));
+    let place = write(&mut a, r#"[["set", "i1", "issue/title", "x"]]"#);
+    disk.keep(&mut a);
+    a.durable(place);
+    let since = Duration::from_secs(since);
+    assert_eq!(a.before_push(since, moment(NOW, 0)), is_stamped_again);
+    // The disk hears of it before a node does, and what was pushed once keeps its bytes.
+    disk.keep(&mut a);
+    let mut again = Client::open("app", 2, &disk.records(), true).unwrap();
+    let sets = pushed(&mut a);
+    assert_eq!(sets, pushed(&mut again));
+    let time = ChangeSet::decode(&sets[0]).unwrap().timestamp;
+    let clock = WallTime(theirs.0 + NTP64::from(since));
+    assert!(check_drift(&time, clock, Duration::from_secs(drift_max)).is_ok());
+    a.on_push_failed(&[], moment(NOW, 0));
+    assert!(!a.before_push(since, moment(NOW, 0)));
+    assert_eq!(pushed(&mut a), sets);
 }
 
 #[test]

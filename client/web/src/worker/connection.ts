@@ -3,7 +3,7 @@
 
 import type { ErrorShape } from "../errors";
 import type { Connection, ConnectionState, Settings } from "../protocol";
-import type { Call, Engine, Pushed, RoomCall } from "./engine";
+import type { Call, Engine, Greeting, Pushed, RoomCall } from "./engine";
 import { call, CallError, stream, type Caller } from "./transport";
 import { sleep } from "./wait";
 
@@ -29,6 +29,8 @@ interface Listener {
   onChange(): void;
   /** Resolves when what must be on the disk before the next push is there. */
   onPushed(pushed: Pushed): Promise<void>;
+  /** The same, after sets were stamped again. */
+  onStamped(): Promise<void>;
   onConnection(): void;
   /** Whether every query that is followed has the node's state. */
   isSynced(): boolean;
@@ -38,10 +40,23 @@ interface Listener {
   onRooms(): void;
 }
 
-interface Route {
+interface Route extends Greeting {
   readonly base: string;
-  readonly node: string;
-  readonly region: string;
+  /** When the node was asked what its clock shows. */
+  readonly asked: Instant;
+}
+
+interface Instant {
+  readonly wall: number;
+  readonly steady: number;
+}
+
+const instant = (): Instant => ({ wall: Date.now(), steady: performance.now() });
+
+/** How long ago that was, at the most: the one clock stands still while a machine sleeps, the other one may be set. */
+function since(then: Instant): number {
+  const now = instant();
+  return Math.max(now.wall - then.wall, now.steady - then.steady);
 }
 
 /** A room's call has no session to go by. */
@@ -123,6 +138,9 @@ export class Connector {
     this.#isPushing = true;
     try {
       while (this.#stop && this.#route) {
+        // What is on its way to the disk with its old timestamp is not pushed in the meantime.
+        if (this.#engine.beforePush(since(this.#route.asked))) await this.#listener.onStamped();
+        if (!this.#stop || !this.#route) break;
         const body = this.#engine.nextPush();
         if (body.length === 0) break;
         const pushed = await this.#pushOnce(this.#route, body, this.#stop.signal);
@@ -188,7 +206,7 @@ export class Connector {
         const route = await this.#find(signal);
         signal.throwIfAborted();
         this.#route = route;
-        this.#engine.atNode(route.node);
+        this.#engine.atNode(route);
         // What waits need not wait for what was missed.
         void this.push();
         await this.#follow(route, signal);
@@ -252,8 +270,9 @@ export class Connector {
         const failedAt = this.#failedAt.get(node);
         if (failedAt !== undefined && Date.now() - failedAt < DETOUR_FOR_MS) await sleep(DETOUR_MS, signal);
         const base = baseOf(address.includes("://") ? address : scheme + address);
+        const asked = instant();
         const hello = await call(base, "Sync/Hello", this.#engine.hello(), undefined, QUICK_MS, signal);
-        return { base, ...this.#engine.onHello(hello) };
+        return { base, asked, ...this.#engine.onHello(hello) };
       }),
     ).catch(() => {
       throw new CallError(`none of the ${serving.length} nodes that serve the tenant can be reached`);

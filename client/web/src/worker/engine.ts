@@ -16,6 +16,7 @@ interface Door {
   halcyon_unfollow(id: number): number;
   halcyon_take_news(): number;
   halcyon_take_records(): number;
+  halcyon_before_push(since: bigint, wall: bigint, jitter: number): number;
   halcyon_next_push(): number;
   halcyon_on_pushed(wall: bigint, jitter: number): number;
   halcyon_on_push_failed(wall: bigint, jitter: number): number;
@@ -27,7 +28,7 @@ interface Door {
   halcyon_on_subscribe_failed(number: number): number;
   halcyon_held(): number;
   halcyon_on_held(): number;
-  halcyon_at_node(node: bigint): number;
+  halcyon_at_node(node: bigint, wall: bigint, driftMaxMs: bigint): number;
   halcyon_waiting(): number;
   halcyon_fingerprint(): number;
   halcyon_room_call(kind: number): number;
@@ -61,6 +62,15 @@ export interface Replica {
   readonly region: string;
   readonly address: string;
   readonly serving: boolean;
+}
+
+/** What a node said when it was greeted. */
+export interface Greeting {
+  readonly node: string;
+  readonly region: string;
+  /** Its clock, 64-bit NTP time in decimal; "0" where it did not say. */
+  readonly wall: string;
+  readonly driftMaxMs: number;
 }
 
 /** What a push came to. */
@@ -255,6 +265,15 @@ export class Engine {
     return unpackRecords(this.#take(this.#door.halcyon_take_records()));
   }
 
+  /**
+   * Stamps again what was never pushed and the node would refuse by its clock, as it was when it was greeted so long
+   * ago. Says whether anything changed: then it must be on the disk before the next push.
+   */
+  beforePush(sinceMs: number): boolean {
+    const since = BigInt(Math.max(0, Math.floor(sinceMs)));
+    return this.#take(this.#door.halcyon_before_push(since, this.#now(), jitter())).length > 0;
+  }
+
   nextPush(): Uint8Array {
     return this.#take(this.#door.halcyon_next_push());
   }
@@ -317,8 +336,8 @@ export class Engine {
     this.#take(this.#door.halcyon_on_held());
   }
 
-  atNode(node: string): void {
-    this.#take(this.#door.halcyon_at_node(BigInt(node)));
+  atNode({ node, wall, driftMaxMs }: Greeting): void {
+    this.#take(this.#door.halcyon_at_node(BigInt(node), BigInt(wall), BigInt(driftMaxMs)));
   }
 
   waiting(): number {
@@ -354,9 +373,9 @@ export class Engine {
     return this.#take(this.#door.halcyon_hello());
   }
 
-  onHello(body: Uint8Array): { readonly node: string; readonly region: string } {
+  onHello(body: Uint8Array): Greeting {
     this.#put(body);
-    return this.#json(this.#door.halcyon_on_hello()) as { node: string; region: string };
+    return this.#json(this.#door.halcyon_on_hello()) as Greeting;
   }
 
   locate(): Uint8Array {

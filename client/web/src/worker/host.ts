@@ -123,6 +123,10 @@ export class Host {
         this.#step();
       },
       onPushed: (pushed) => this.#onPushed(pushed),
+      onStamped: () => {
+        this.#step();
+        return this.#kept();
+      },
       onConnection: () => {
         this.#tell();
       },

@@ -5,6 +5,9 @@ const [last, end] = [Number(options.get("write")), Number(options.get("close"))]
 const instantiate = WebAssembly.instantiate.bind(WebAssembly);
 let writes = 0;
 
+const rightTime = Date.now;
+Date.now = () => rightTime() + Number(options.get("ahead"));
+
 WebAssembly.instantiate = async (module) => {
   const { exports } = await instantiate(module);
   const halcyon_write = (...args) => {

@@ -1,5 +1,5 @@
-// Life of an app that is out in the world: a captive portal, a machine that sleeps, a way that dies in silence, and tabs
-// that hold an older version of the app.
+// Life of an app that is out in the world: a captive portal, a machine that sleeps, a way that dies in silence, a clock
+// that is wrong, and tabs that hold an older version of the app.
 //
 //   HALCYON=target/release/halcyon node test/browser/network.mjs
 
@@ -85,6 +85,21 @@ test("a way that dies without a word is noticed, and another one is made", async
   await shows(home, "into the dead way");
   await idle(page);
   await Promise.all([page, home].map(once));
+  await Promise.all([page.context().close(), home.context().close()]);
+});
+
+test("a device whose clock is minutes ahead goes by the node's from its first push on", async () => {
+  const home = await atHome();
+  const page = await open(await browser(), { breaks: "ahead=300000" });
+  await Promise.all([is(page, "synced"), is(home, "synced")]);
+  // Of a set that was pushed with a time to come, and then not heard of, nobody knows who has taken it: it would wait
+  // until that time has come, and all behind it.
+  way.lose("Sync/Push");
+  await page.evaluate(() => window.test.insert("from the future"));
+  await page.evaluate(() => window.test.confirmed("right behind it"));
+  for (const title of ["from the future", "right behind it"]) await shows(home, title);
+  await Promise.all([page, home].map(once));
+  assert.deepEqual(await errors(page), []);
   await Promise.all([page.context().close(), home.context().close()]);
 });
 

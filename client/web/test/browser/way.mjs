@@ -10,6 +10,8 @@ export async function wayTo(node, port) {
   /** "open"; "portal": every request is answered with a page; "dead": nothing comes through any more, nobody says so. */
   let mode = "open";
   const sockets = new Set();
+  /** How the path of a call ends whose answer is to be lost. */
+  let losing;
   /** What is on its way, and would still come if the way had not died meanwhile. */
   let alive = new Set();
   const portal = (request, response) => {
@@ -25,6 +27,13 @@ export async function wayTo(node, port) {
     const target = new URL(request.url ?? "/", node);
     const { method, headers } = request;
     const onward = ask(target, { method, headers: { ...headers, host: theirs } }, (answer) => {
+      if (losing && method === "POST" && request.url?.endsWith(losing)) {
+        losing = undefined;
+        // A browser asks again by itself where not even the head of an answer came.
+        response.writeHead(answer.statusCode ?? 502, answer.headers);
+        response.flushHeaders();
+        return setTimeout(() => response.destroy(), 20);
+      }
       response.writeHead(answer.statusCode ?? 502, answer.headers);
       answer.on("data", (bytes) => {
         if (mode !== "dead" && alive.has(response))
@@ -52,6 +61,10 @@ export async function wayTo(node, port) {
       mode = next;
       if (mode === "dead") alive = new Set();
       if (cut) for (const socket of sockets) socket.destroy();
+    },
+    /** The next answer to a call whose path ends so is lost, when the node has made it. */
+    lose: (path) => {
+      losing = path;
     },
     stop: () => {
       for (const socket of sockets) socket.destroy();
