@@ -190,7 +190,7 @@ impl Value {
             Self::String(text) => serde_json::Value::from(&**text),
             Self::Boolean(boolean) => (*boolean).into(),
             Self::Number(number) if number.get().is_finite() => json_number(number.get()),
-            Self::Number(number) => tagged("$number", number.get().to_string().into()),
+            Self::Number(number) => tagged("$number", if number.get() > 0.0 { "inf" } else { "-inf" }.into()),
             Self::Date(millis) => tagged("$date", (*millis).into()),
             Self::Ref(entity) => tagged("$ref", entity.as_str().into()),
             Self::Bytes(bytes) => tagged("$bytes", bytes_to_hex(bytes).into()),

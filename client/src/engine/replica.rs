@@ -164,8 +164,21 @@ impl Replica {
         }
     }
 
+    /// Begins to take in what subscriptions were sent: up to [`Self::end_arrivals`] nothing is read here.
+    pub(super) fn begin_arrivals(&mut self, arrivals: &[Arrival]) {
+        let entered: usize = arrivals.iter().map(|arrival| arrival.entered.len()).sum();
+        if entered >= LOAD_FROM {
+            self.graph.begin_load();
+        }
+    }
+
+    /// Ends what [`Self::begin_arrivals`] began.
+    pub(super) fn end_arrivals(&mut self) {
+        self.graph.end_load();
+    }
+
     /// Takes in what a subscription was sent. What enters takes the place of what was here of it. If another has just
-    /// been sent the same sets, they are in already.
+    /// been sent the same sets, they are in already. Between [`Self::begin_arrivals`] and [`Self::end_arrivals`].
     pub(super) fn arrive(&mut self, arrival: &Arrival, is_in: bool) {
         if is_in && arrival.entered.is_empty() && arrival.left.is_empty() {
             return;
@@ -174,13 +187,9 @@ impl Replica {
             let delta = self.graph.forget(entity, None);
             self.moves.delta.extend(delta);
         }
-        if arrival.entered.len() >= LOAD_FROM {
-            self.graph.begin_load();
-        }
         for set in &*arrival.sets {
             self.confirm(set);
         }
-        self.graph.end_load();
         for entity in &arrival.entered {
             self.cover(arrival.query, entity);
         }
@@ -292,8 +301,12 @@ impl Replica {
     pub(super) fn take_moves(&mut self) -> Moves {
         let mut moves = std::mem::take(&mut self.moves);
         let mut delta = moves.delta.net();
-        delta.added.sort_unstable();
-        delta.removed.sort_unstable();
+        // Most of it comes in order.
+        for triples in [&mut delta.added, &mut delta.removed] {
+            if !triples.is_sorted() {
+                triples.sort_unstable();
+            }
+        }
         moves.delta = delta;
         moves
     }

@@ -36,8 +36,8 @@ getrandom::register_custom_getrandom!(no_chance);
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn halcyon_input(length: usize) -> *mut u8 {
     INPUT.with_borrow_mut(|input| {
-        input.clear();
-        input.resize(length, 0);
+        // A disk gives megabytes: zeroed at once, not byte by byte.
+        *input = vec![0; length];
         input.as_mut_ptr()
     })
 }

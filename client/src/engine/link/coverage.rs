@@ -43,7 +43,9 @@ impl Engine {
             self.link.parts.entry(number).or_default().push(arrival);
             if is_last {
                 came.insert(query, (number, is_stale));
-                for arrival in self.link.parts.remove(&number).unwrap_or_default() {
+                let arrivals = self.link.parts.remove(&number).unwrap_or_default();
+                self.replica.begin_arrivals(&arrivals);
+                for arrival in arrivals {
                     if let Some(entities) = self.link.anew.get_mut(&query) {
                         entities.extend(arrival.entered.iter().cloned());
                     }
@@ -51,6 +53,7 @@ impl Engine {
                     self.replica.arrive(&arrival, is_in);
                     before = Some(arrival.sets);
                 }
+                self.replica.end_arrivals();
             }
         }
         self.show(&shows, came);
@@ -138,10 +141,13 @@ fn arrival(delta: &Bytes) -> Result<Arrival, ConvertError> {
         let ids = names.iter().map(|name| EntityId::new(name));
         ids.collect::<Result<Vec<_>, _>>()
     };
-    let sets = coverage.change_sets.iter().map(|bytes| convert::change_set(bytes));
+    let mut sets = Vec::with_capacity(coverage.change_sets.len());
+    for bytes in &coverage.change_sets {
+        sets.push(convert::change_set(bytes)?);
+    }
     Ok(Arrival {
         query: QueryId(0),
-        sets: sets.collect::<Result<_, _>>()?,
+        sets: sets.into(),
         entered: entities(coverage.entered)?,
         left: entities(coverage.left)?,
         is_stale: false,

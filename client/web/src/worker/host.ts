@@ -334,10 +334,10 @@ export class Host {
       if (write.settled) page.send(write.settled);
     });
     this.#step();
-    void this.#keep();
-    // On its way to the disk and to a node at once. Were it lost here now, the node's would be the one that is kept.
+    // On its way to a node and to the disk at once. Were it lost here now, the node's would be the one that is kept.
     this.#engine.durable(place);
     void this.#connector.push();
+    void this.#keep();
   }
 
   /** Another engine took this write in. What a node has answered for is settled. */

@@ -166,10 +166,11 @@ impl<'p> SelectRun<'p> {
         let Some(fields) = &mut self.fields else {
             return Ok(Vec::new());
         };
-        let objects = entities
-            .iter()
-            .map(|entity| fields.object(column, *entity, cx, relations));
-        objects.collect()
+        let mut objects = Vec::with_capacity(entities.len());
+        for entity in entities {
+            objects.push(fields.object(column, *entity, cx, relations)?);
+        }
+        Ok(objects)
     }
 
     fn sorter<T: Triples + ?Sized>(&self, cx: &mut Context<'_, T>) -> Sorter {

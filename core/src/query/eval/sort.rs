@@ -82,7 +82,7 @@ impl Sorter {
 
     fn places<T: Triples + ?Sized>(&self, cx: &Context<'_, T>) -> Vec<usize> {
         let mut places: Vec<usize> = (0..self.len()).collect();
-        places.sort_unstable_by(|a, b| order(&self.keys, self.tuple(*a), self.tuple(*b), cx));
+        places.sort_by(|a, b| order(&self.keys, self.tuple(*a), self.tuple(*b), cx));
         places
     }
 

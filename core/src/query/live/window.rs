@@ -74,14 +74,15 @@ pub(super) struct Window {
 impl Key {
     /// Of data, as many of the first as the order has going its way, the rest ascending.
     pub(super) fn new(order: &[OrderKey], data: impl IntoIterator<Item = Datum>) -> Self {
-        let parts = data.into_iter().enumerate().map(|(at, datum)| {
+        let mut parts = Vec::with_capacity(order.len() + 1);
+        parts.extend(data.into_iter().enumerate().map(|(at, datum)| {
             if order.get(at).is_some_and(|key| key.descending) {
                 Part::Down(Reverse(datum))
             } else {
                 Part::Up(datum)
             }
-        });
-        Self(parts.collect())
+        }));
+        Self(parts.into())
     }
 
     /// Of a table's row.
