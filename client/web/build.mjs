@@ -20,8 +20,8 @@ const dist = join(here, "dist");
 const TARGET = "wasm32-unknown-unknown";
 
 // Small, because the module is loaded before anything shows; but not at any price: "z" leaves a call where a vector grows
-// by one, and then a reload of 20,000 entities takes three times as long and a query over all of them ten times, for 57 KB
-// less in gzip. No unwinding, because nothing could catch it.
+// by one, and then a reload of 20,000 entities takes three times as long and a query over all of them ten times.
+// README.md has what each step weighs and takes. No unwinding, because nothing could catch it.
 const SMALL = {
   CARGO_PROFILE_RELEASE_OPT_LEVEL: "s",
   CARGO_PROFILE_RELEASE_LTO: "fat",
@@ -33,8 +33,11 @@ const SMALL = {
   CARGO_INCREMENTAL: "0",
 };
 
-/** Nothing here draws a random number; without the flag getrandom does not compile for a browser. */
-const CHANCE = '--cfg getrandom_backend="unsupported"';
+/**
+ * Nothing here draws a random number; without the flag getrandom does not compile for a browser. What is marked for
+ * inlining is inlined where it is short: elsewhere that costs a tenth of the module, and no query is faster for it.
+ */
+const FLAGS = '--cfg getrandom_backend="unsupported" -Cllvm-args=-inlinehint-threshold=30';
 
 function output(command, args, options = {}) {
   const run = spawnSync(command, args, { encoding: "utf8", cwd: top, ...options });
@@ -45,7 +48,7 @@ function output(command, args, options = {}) {
 function toolchain() {
   const sysroot = output("rustc", ["--print", "sysroot"]);
   if (sysroot && existsSync(join(sysroot, "lib/rustlib", TARGET))) {
-    const env = { RUSTFLAGS: CHANCE };
+    const env = { RUSTFLAGS: FLAGS };
     return { cargo: "cargo", env, args: [], name: output("rustc", ["--version"]) };
   }
   const debian = output("/usr/bin/rustc", ["--version"]);
@@ -59,9 +62,10 @@ function toolchain() {
       PATH: `/usr/bin:${process.env.PATH}`,
       // A panic says nothing here, because nobody could hear it: its words need not be fetched.
       CARGO_PROFILE_RELEASE_PANIC: "immediate-abort",
-      RUSTFLAGS: `${CHANCE} -Zlocation-detail=none`,
+      RUSTFLAGS: `${FLAGS} -Zlocation-detail=none`,
     };
-    const own = ["panic-immediate-abort", "build-std=std"];
+    // Its sorts come in their small forms: there are two dozen of them.
+    const own = ["panic-immediate-abort", "build-std=std", "build-std-features=optimize_for_size"];
     const args = own.flatMap((flag) => ["-Z", flag]);
     return { cargo: "/usr/bin/cargo", env, args, name: `${debian} of Debian, with its own std` };
   }

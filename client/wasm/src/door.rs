@@ -32,6 +32,10 @@ fn no_chance(_: &mut [u8]) -> Result<(), getrandom::Error> {
 #[cfg(target_arch = "wasm32")]
 getrandom::register_custom_getrandom!(no_chance);
 
+#[cfg(target_arch = "wasm32")]
+#[global_allocator]
+static ALLOCATOR: talc::wasm::WasmDynamicTalc = talc::wasm::new_wasm_dynamic_allocator();
+
 /// Room for what goes in.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn halcyon_input(length: usize) -> *mut u8 {
