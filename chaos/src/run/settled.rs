@@ -95,7 +95,11 @@ fn replicas(stage: &Stage, tenant: Tenant, id: halcyon_core::id::TenantId) -> Re
     for (host, other) in &found {
         // Half of what a host had sent that is gone waits for its removal.
         let waits = |tag: Tag| stage.host_of(tag.origin.node).is_some_and(|host| lost.contains(&host));
-        if other.seen.iter().any(|tag| !other.vector.covers_tag(tag) && !waits(tag)) {
+        if other
+            .seen
+            .iter()
+            .any(|tag| !other.vector.covers_tag(tag) && !waits(tag))
+        {
             return Err(format!("{host} is not exact in {tenant}"));
         }
         if other.vector != one.vector {
