@@ -223,8 +223,8 @@ async fn concurrent_writes_to_an_outbox_on_disk_are_all_taken() {
     client.close().await;
 }
 
-#[tokio::test]
-async fn an_acknowledged_set_is_pushed_again_when_its_node_is_lost_for_good() {
+/// Two nodes, and a client of which the first, which is gone for good, alone had ten sets.
+async fn with_what_only_a_lost_node_had() -> (Vec<Node>, Client) {
     let nodes = cluster_without_replication(2);
     nodes[1].set(|faults| faults.delay = FAR);
     let client = connect(&nodes).await;
@@ -235,33 +235,26 @@ async fn an_acknowledged_set_is_pushed_again_when_its_node_is_lost_for_good() {
     assert!(nodes[1].numbers().is_empty());
     nodes[0].remove_from_cluster();
     nodes[0].set(|faults| faults.down = true);
-    client
-        .write(titled("n", 11))
-        .await
-        .unwrap()
-        .acknowledged()
-        .await
-        .unwrap();
+    (nodes, client)
+}
+
+#[tokio::test]
+async fn an_acknowledged_set_is_pushed_again_when_its_node_is_lost_for_good() {
+    let (nodes, client) = with_what_only_a_lost_node_had().await;
+    let written = client.write(titled("n", 11)).await.unwrap();
+    written.acknowledged().await.unwrap();
     let moved = async {
         while nodes[1].held().log.len() < 11 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, moved)
-        .await
-        .expect("the kept sets are pushed to the node that is left");
+    let moved = tokio::time::timeout(PATIENCE, moved).await;
+    moved.expect("the kept sets are pushed to the node that is left");
 }
 
 #[tokio::test]
 async fn a_client_that_never_stops_writing_pushes_again_too_what_only_a_lost_node_had() {
-    let nodes = cluster_without_replication(2);
-    nodes[1].set(|faults| faults.delay = FAR);
-    let client = connect(&nodes).await;
-    write_many(&client, 10).await;
-    flush(&client).await;
-    nodes[1].set(|faults| faults.delay = Duration::ZERO);
-    nodes[0].remove_from_cluster();
-    nodes[0].set(|faults| faults.down = true);
+    let (nodes, client) = with_what_only_a_lost_node_had().await;
     let moved = async {
         let mut number = 11;
         while !in_order(10).iter().all(|kept| nodes[1].numbers().contains(kept)) {
@@ -270,9 +263,8 @@ async fn a_client_that_never_stops_writing_pushes_again_too_what_only_a_lost_nod
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, moved)
-        .await
-        .expect("the kept sets are pushed to the node that is left");
+    let moved = tokio::time::timeout(PATIENCE, moved).await;
+    moved.expect("the kept sets are pushed to the node that is left");
 }
 
 #[tokio::test]
