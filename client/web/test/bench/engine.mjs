@@ -14,7 +14,7 @@ import { bundled, wasm } from "../unit/bundle.mjs";
 import { issueAt, schemaOf, teamAt, TEAMS, userAt, USERS } from "./schema.js";
 
 const MANY = 20_000;
-const ROUNDS = 5;
+const ROUNDS = 9;
 const CALL_MS = 60_000;
 
 const sources = await bundled(
