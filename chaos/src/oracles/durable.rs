@@ -64,8 +64,12 @@ impl Oracle for Durable {
             let Some(set) = book.set(*tag) else { continue };
             let is_there = book.tags_of(set.client(), set.number).any(|tag| vector.covers_tag(tag));
             let is_kept = is_awaited(tag.origin.node, evidence.stage);
-            let is_forgotten = self.died.contains(&(*tenant, *tag)) || !keeps(*client, evidence.stage);
-            let may_be_lost = book.is_doubtful(*tag) && (is_kept || is_forgotten);
+            let node = tag.origin.node;
+            let is_page = !keeps(*client, evidence.stage);
+            let is_forgotten = is_page || self.died.contains(&(*tenant, *tag));
+            // A node that is removed while it runs takes what nobody else hears of.
+            let may_be_lost =
+                book.is_doubtful(*tag) && (is_kept || is_forgotten) || is_page && !is_member(node, evidence.stage);
             if !is_there && !may_be_lost {
                 return Err(format!(
                     "{client} was told that its set {} of {tenant} is durable at {}; no replica holds it",
@@ -86,6 +90,13 @@ fn keeps(client: Client, stage: &Stage) -> bool {
 /// Whether a node is gone for good and still a member: for all that its clients know it may come back.
 fn is_awaited(node: NodeId, stage: &Stage) -> bool {
     let is_lost = stage.host_of(node).is_some_and(|host| stage.lost().contains(&host));
-    let mut running = stage.running().into_values();
-    is_lost && running.any(|rooms| rooms.view.node(node).is_some())
+    is_lost && is_member(node, stage)
+}
+
+/// Whether any running node has it as one of the cluster's.
+fn is_member(node: NodeId, stage: &Stage) -> bool {
+    stage
+        .running()
+        .into_values()
+        .any(|rooms| rooms.view.node(node).is_some())
 }
