@@ -68,8 +68,9 @@ impl Oracle for Durable {
             let is_page = !keeps(*client, evidence.stage);
             let is_forgotten = is_page || self.died.contains(&(*tenant, *tag));
             // A node that is removed while it runs takes what nobody else hears of.
-            let may_be_lost =
-                book.is_doubtful(*tag) && (is_kept || is_forgotten) || is_page && !is_member(node, evidence.stage);
+            let went_with_disk = book.is_doubtful(*tag) && (is_kept || is_forgotten);
+            let went_with_node = is_page && !is_member(node, evidence.stage);
+            let may_be_lost = went_with_disk || went_with_node;
             if !is_there && !may_be_lost {
                 return Err(format!(
                     "{client} was told that its set {} of {tenant} is durable at {}; no replica holds it",
