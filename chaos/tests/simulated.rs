@@ -162,6 +162,13 @@ fn half_of_what_a_rolled_back_disk_lost_is_closed_by_its_node() {
     clean(&["run", "--seed", "10003"]);
 }
 
+/// Found by this seed: a set was on its way to the disk while those before it were stamped again, and the next one got the
+/// timestamp that it had.
+#[test]
+fn no_set_is_between_its_stamp_and_the_queue_while_others_are_stamped_again() {
+    clean(&["run", "--seed", "40100"]);
+}
+
 #[test]
 fn a_plan_is_shown_without_being_carried_out() {
     let output = chaos(&["run", "--seed", "1", "--scenario", "region-lost", "--dry"]);

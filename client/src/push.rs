@@ -24,10 +24,17 @@ use crate::{
 struct Asking {
     /// How long it waits for that.
     quiet: Duration,
-    /// When it last asked.
+    /// When it last asked, or had nothing to ask about.
     asked: Duration,
     /// The last push was put off: what is kept may have to be pushed again before a node takes what waits.
     is_put_off: bool,
+}
+
+impl Asking {
+    async fn ask(&mut self, shared: &Shared) {
+        self.asked = shared.env.clock.monotonic();
+        self.quiet = ask_held(shared, self.quiet).await;
+    }
 }
 
 /// Pushes until the client is closed.
@@ -88,14 +95,23 @@ async fn turn(shared: &Shared, asking: &mut Asking) {
             .await
             .is_err()
         {
-            asking.quiet = ask_held(shared, asking.quiet).await;
+            asking.ask(shared).await;
         }
         return;
     };
+    if shared.state().engine.kept() == 0 {
+        // What is pushed from now on has to get to a second replica first.
+        asking.asked = shared.env.clock.monotonic();
+    }
     if !asking.is_put_off {
         asking.quiet = HELD_INTERVAL;
     }
     let (answer, route, held) = send(shared, push).await;
+    let stamping = if answer.is_drift() {
+        Some(shared.stamping.lock().await)
+    } else {
+        None
+    };
     let moment = shared.moment();
     let mut outcome = {
         let mut state = shared.state();
@@ -107,6 +123,7 @@ async fn turn(shared: &Shared, asking: &mut Asking) {
         state.wake();
         outcome
     };
+    drop(stamping);
     carry_out(shared, &mut outcome).await;
     asking.is_put_off = matches!(outcome.next, Next::Wait(_));
     follow(shared, route, outcome.next).await;
@@ -116,10 +133,8 @@ async fn turn(shared: &Shared, asking: &mut Asking) {
     } else {
         HELD_INTERVAL_BUSY
     };
-    let now = shared.env.clock.monotonic();
-    if now >= asking.asked + wait {
-        asking.asked = now;
-        asking.quiet = ask_held(shared, asking.quiet).await;
+    if shared.env.clock.monotonic() >= asking.asked + wait {
+        asking.ask(shared).await;
     }
 }
 
@@ -131,6 +146,10 @@ async fn stamp_first(shared: &Shared) {
     let Some(clock) = shared.navigator.clock().await else {
         return;
     };
+    if !shared.state().engine.must_stamp(clock) {
+        return;
+    }
+    let stamping = shared.stamping.lock().await;
     let moment = shared.moment();
     let rewritten = {
         let mut state = shared.state();
@@ -138,6 +157,7 @@ async fn stamp_first(shared: &Shared) {
         state.wake();
         rewritten
     };
+    drop(stamping);
     if !rewritten.is_empty() {
         let mut outcome = Outcome {
             rewritten,
@@ -156,10 +176,10 @@ async fn carry_out(shared: &Shared, outcome: &mut Outcome) {
 }
 
 /// What was pushed is known to a later run, or it would stamp it again.
-async fn keep_floor(shared: &Shared) {
+async fn keep_pushed(shared: &Shared) {
     let Some(outbox) = &shared.outbox else { return };
-    let floor = shared.state().engine.floor();
-    while let Err(error) = outbox.keep_floor(&shared.env, floor).await {
+    let pushed = shared.state().engine.floor().pushed;
+    while let Err(error) = outbox.keep_pushed(&shared.env, pushed).await {
         tracing::error!(%error, "the outbox does not take how far was pushed");
         tokio::time::sleep(BACKOFF_MAX).await;
     }
@@ -172,7 +192,7 @@ async fn send(shared: &Shared, push: Push) -> (Answer, Option<Route>, Option<Hel
     };
     let raises_floor = shared.state().engine.on_send();
     if raises_floor {
-        keep_floor(shared).await;
+        keep_pushed(shared).await;
     }
     let message = v1::PushRequest {
         tenant: shared.navigator.tenant.clone(),

@@ -60,6 +60,8 @@ pub(crate) struct Shared {
     /// For a read with all its attempts.
     pub(crate) read_deadline: Duration,
     state: Mutex<State>,
+    /// Held from a set's stamp until it is in the queue, and while sets are stamped again.
+    pub(crate) stamping: tokio::sync::Mutex<()>,
     /// There may be something to push.
     pub(crate) work: Notify,
     /// Sets were settled: there is room, and perhaps nothing left to wait for.
@@ -93,6 +95,7 @@ impl Shared {
                 waiters,
                 followers: BTreeMap::new(),
             }),
+            stamping: tokio::sync::Mutex::default(),
             work: Notify::new(),
             settled: Notify::new(),
             closed: watch::Sender::new(false),

@@ -43,6 +43,7 @@ pub(crate) async fn run(shared: Arc<Shared>, outbox: Arc<OutboxFile>, mut reques
 }
 
 async fn commit(shared: &Shared, outbox: &OutboxFile, batch: Vec<WriteRequest>) {
+    let _stamping = shared.stamping.lock().await;
     let (stamped, sets) = stamp(shared, batch);
     let floor = shared.state().engine.floor();
     if let Err(error) = outbox.commit(&shared.env, &sets, floor).await {

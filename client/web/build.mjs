@@ -19,23 +19,23 @@ const top = join(here, "../..");
 const dist = join(here, "dist");
 const TARGET = "wasm32-unknown-unknown";
 
-// Small, because the module is loaded before anything shows; but not at any price: "z" leaves a call where a vector grows
-// by one, and then a reload of 20,000 entities takes three times as long and a query over all of them ten times.
-// README.md has what each step weighs and takes. No unwinding, because nothing could catch it.
+// Small, because the module is loaded before anything shows. "z" comes to the same size and the same times where inlining is
+// bounded as below; docs/decisions/0001 has what each step weighs and takes. No unwinding, because nothing could catch it.
 const SMALL = {
   CARGO_PROFILE_RELEASE_OPT_LEVEL: "s",
   CARGO_PROFILE_RELEASE_LTO: "fat",
   CARGO_PROFILE_RELEASE_CODEGEN_UNITS: "1",
   CARGO_PROFILE_RELEASE_PANIC: "abort",
   CARGO_PROFILE_RELEASE_DEBUG: "false",
-  CARGO_PROFILE_RELEASE_STRIP: "symbols",
+  // Names stay for tools that say what weighs how much; `pack` drops them.
+  CARGO_PROFILE_RELEASE_STRIP: "none",
   CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS: "false",
   CARGO_INCREMENTAL: "0",
 };
 
 /**
  * Nothing here draws a random number; without the flag getrandom does not compile for a browser. What is marked for
- * inlining is inlined where it is short: elsewhere that costs a tenth of the module, and no query is faster for it.
+ * inlining is inlined where it is short: more makes the module larger, and nothing faster by more than the noise.
  */
 const FLAGS = '--cfg getrandom_backend="unsupported" -Cllvm-args=-inlinehint-threshold=30';
 

@@ -1,5 +1,6 @@
-// Makes the module smaller on the wire: names are dropped, and functions that are alike lie side by side. Compilers write
-// one function for each pair of types; gzip sees that they are nearly the same only where they are near each other.
+// Makes the module smaller on the wire: names are dropped, of functions that are the same one stays, and functions that are
+// alike lie side by side. Compilers write one function for each pair of types; gzip sees that they are nearly the same only
+// where they are near each other.
 
 /** What `gzip` can look back to is small, and so is what tells two functions apart. */
 const SHINGLE = 5;
@@ -189,14 +190,41 @@ function elements(content, numbers) {
   return Buffer.concat(out);
 }
 
-/** The same module without names, its functions in another order. It must import no function. */
+/**
+ * For each function the first that does the same: its type and its body are equal, once the functions that it calls are
+ * replaced by the first of theirs. Each round may make others equal.
+ */
+function firsts(bodies, types) {
+  let numbers = Uint32Array.from(bodies.keys());
+  for (;;) {
+    const seen = new Map();
+    const next = numbers.map((_, at) => {
+      const key = `${types[at]} ${renumbered(bodies[at], numbers).toString("latin1")}`;
+      if (!seen.has(key)) seen.set(key, at);
+      return seen.get(key);
+    });
+    if (next.every((first, at) => first === numbers[at])) return numbers;
+    numbers = next;
+  }
+}
+
+function typesOf(content) {
+  const reader = new Reader(content);
+  return Array.from({ length: reader.number() }, () => reader.number());
+}
+
+/** The same module without names and without functions twice, in another order. It must import no function. */
 export function pack(module) {
   const all = sections(module);
-  const bodies = bodiesOf(all.find(({ id }) => id === CODE).content);
+  const contentOf = (wanted) => all.find(({ id }) => id === wanted).content;
+  const [bodies, types] = [bodiesOf(contentOf(CODE)), typesOf(contentOf(FUNCTION))];
   if (all.some(({ id }) => id === 2)) throw new Error("the module has imports");
-  const ordered = order(bodies);
+  const first = firsts(bodies, types);
+  const kept = bodies.flatMap((_, at) => (first[at] === at ? [at] : []));
+  const ordered = order(kept.map((at) => bodies[at])).map((at) => kept[at]);
   const numbers = new Uint32Array(bodies.length);
   for (const [at, number] of ordered.entries()) numbers[number] = at;
+  for (const at of bodies.keys()) numbers[at] = numbers[first[at]];
   const packed = all.map(({ id, content }) => ({ id, content: rewritten(id, content) }));
   return Buffer.concat([
     module.subarray(0, 8),
@@ -207,11 +235,8 @@ export function pack(module) {
     if (id === EXPORT) return exported(content, numbers);
     if (id === ELEMENT) return elements(content, numbers);
     if (id === START) return Uint8Array.from(leb(numbers[new Reader(content).number()]));
-    if (id === FUNCTION) {
-      const reader = new Reader(content);
-      const types = Array.from({ length: reader.number() }, () => reader.number());
-      return Uint8Array.from([...leb(types.length), ...ordered.flatMap((number) => leb(types[number]))]);
-    }
+    if (id === FUNCTION)
+      return Uint8Array.from([...leb(ordered.length), ...ordered.flatMap((number) => leb(types[number]))]);
     if (id !== CODE) return content;
     const moved = ordered.map((number) => renumbered(bodies[number], numbers));
     return Buffer.concat([

@@ -157,6 +157,7 @@ fn match_all(c: &mut Criterion, name: &str, delta: &[Triple], registry: &Registr
 }
 
 /// A change is written, matched against 100,000 queries that are all followed, and taken in by the ten that it concerns.
+/// What the write takes by itself is told, too.
 fn end_to_end(c: &mut Criterion) {
     const POSTS: u64 = 20_000;
     let mut graph = graph(POSTS);
@@ -170,20 +171,29 @@ fn end_to_end(c: &mut Criterion) {
     let mut seq = POSTS;
     // The same ten again and again; and others each time, whose state no cache has.
     for (which, step) in [("the same", 0), ("other", 7)] {
+        let at = |seq: u64| 7 + seq * step % (POSTS - 7);
+        c.bench_function(&format!("live/a change of {which} post, written alone"), |b| {
+            b.iter(|| {
+                seq += 1;
+                post(&mut graph, seq, at(seq), number(seq))
+            });
+        });
         let name = format!("live/a change, matched against 100,000 and followed by {which} ten");
         c.bench_function(&name, |b| {
             b.iter(|| {
                 seq += 1;
-                let delta = post(&mut graph, seq, 7 + seq * step % (POSTS - 7), number(seq));
+                let delta = post(&mut graph, seq, at(seq), number(seq));
                 let mut touched = BTreeSet::new();
                 for triple in delta.added.iter().chain(&delta.removed) {
                     registry.touched(triple, &graph, |id| {
                         touched.insert(id.0);
                     });
                 }
+                let place = |id: u64| usize::try_from(id).expect("few");
+                black_box(touched.iter().map(|id| all[place(*id)].warm()).sum::<usize>());
                 let mut changed = 0;
                 for id in touched {
-                    let live = &mut all[usize::try_from(id).expect("few")];
+                    let live = &mut all[place(id)];
                     let delta = live.apply(&delta, &graph).expect("it fits the budget");
                     changed += u64::from(!delta.is_empty());
                 }

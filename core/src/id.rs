@@ -273,7 +273,8 @@ impl FromStr for NodeId {
 pub struct OriginId {
     /// The node.
     pub node: NodeId,
-    /// Drawn from clock and chance at every start and every entry into a placement, so that no disk can repeat it.
+    /// Drawn from clock and chance when it first takes a set after a start, or after it entered a placement, so that no
+    /// disk can repeat it.
     pub incarnation: u64,
 }
 
@@ -287,6 +288,11 @@ impl OriginId {
             node,
             incarnation: wall_millis << 20 | random >> 44,
         }
+    }
+
+    /// An incarnation that is later than another, whatever a clock says.
+    pub const fn draw_after(incarnation: u64, node: NodeId, random: u64) -> Self {
+        Self::draw(node, (incarnation >> 20) + 1, random)
     }
 
     /// Bytes that sort like the ids.

@@ -33,6 +33,18 @@ const _: () = assert!(VALUE_BYTES_MAX < CHANGE_SET_BYTES_MAX);
 const _: () = assert!(CHANGE_SET_BYTES_MAX < BATCH_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX < MESSAGE_BYTES_MAX);
 
-/// Whether all forms of a query are read here, and dates as text. A browser's module is fetched before anything shows: it
-/// reads what its package writes, entities in JSON.
+/// Whether all forms of a query are read here, and dates and numbers as text. A browser's module is fetched before anything
+/// shows: it reads what its package writes, entities in JSON.
 pub const READS_ALL_FORMS: bool = cfg!(not(target_arch = "wasm32"));
+
+/// Stands where only the other forms lead: to rules, and to rows of bindings. A browser's module has nothing behind it.
+#[expect(
+    clippy::inline_always,
+    reason = "as a call it would leave all that stands behind it in a browser's module"
+)]
+#[inline(always)]
+pub(crate) fn needs_all_forms() {
+    if !READS_ALL_FORMS {
+        unreachable!("a query of entities, without rules, does not come here");
+    }
+}

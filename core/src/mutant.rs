@@ -45,11 +45,13 @@ pub enum Mutant {
     LagNotNoticed,
     /// A command of the control plane that is proposed again is carried out again.
     CommandRepeated,
+    /// A leader that restarts leads on, whatever of what it had sent its disk has lost.
+    LeadsAgain,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::AcknowledgeBeforeSync,
         Self::VoteWithoutSync,
         Self::GossipBeforeSync,
@@ -69,6 +71,7 @@ impl Mutant {
         Self::TieByArrival,
         Self::LagNotNoticed,
         Self::CommandRepeated,
+        Self::LeadsAgain,
     ];
 
     /// Its name on the command line.
@@ -93,6 +96,7 @@ impl Mutant {
             Self::TieByArrival => "tie-by-arrival",
             Self::LagNotNoticed => "lag-not-noticed",
             Self::CommandRepeated => "command-repeated",
+            Self::LeadsAgain => "leads-again",
         }
     }
 }

@@ -219,9 +219,7 @@ impl Value {
             .ok_or(DecodeError::invalid("a value", "the tagged value is not text"));
         Some(match tag {
             "$number" => as_text.and_then(|text| {
-                let number = text
-                    .parse()
-                    .map_err(|_| DecodeError::invalid("a number", "not a number"))?;
+                let number = number_from_text(text).ok_or(DecodeError::invalid("a number", "not a number"))?;
                 Self::number(number)
             }),
             "$date" => match (inner.as_i64(), inner.as_str().and_then(date_from_text)) {
@@ -233,6 +231,16 @@ impl Value {
             "$json" => as_text.map(|text| Self::Json(text.into())),
             _ => return None,
         })
+    }
+}
+
+/// A number in text. Where not all forms are read, only those that JSON has no number for.
+fn number_from_text(text: &str) -> Option<f64> {
+    match text {
+        "inf" => Some(f64::INFINITY),
+        "-inf" => Some(f64::NEG_INFINITY),
+        _ if READS_ALL_FORMS => text.parse().ok(),
+        _ => None,
     }
 }
 

@@ -110,6 +110,7 @@ const fn scenarios(mutant: Mutant) -> &'static [&'static str] {
         Mutant::PlacementNotChecked => &["forwarded"],
         Mutant::CollectedEarly => &["written-while-away"],
         Mutant::CommandRepeated => &["answers-lost"],
+        Mutant::LeadsAgain => &["rolling-upgrade"],
         Mutant::TombstoneLoses => &["client-offline-week"],
         Mutant::LagNotNoticed => &["lagging-node"],
         Mutant::TieByArrival => &["copied-page"],

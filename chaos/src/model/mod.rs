@@ -11,12 +11,16 @@
 mod answer;
 mod state;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use halcyon_core::{
     change::{Change, ChangeSet},
     clock::Timestamp,
-    id::{EntityId, Tag},
+    id::{EntityId, Predicate, Tag},
+    value::Value,
 };
 
 pub use self::{
@@ -28,7 +32,7 @@ pub use self::{
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
     /// As replicated: without what the origin answered as superseded.
-    sets: BTreeMap<Tag, ChangeSet>,
+    sets: BTreeMap<Tag, Arc<ChangeSet>>,
     /// Entities whose tombstones were collected: gone, and forgotten.
     collected: BTreeSet<EntityId>,
 }
@@ -43,7 +47,8 @@ pub struct TagReused {
 
 impl History {
     /// Adds a set; adding it again changes nothing.
-    pub fn add(&mut self, tag: Tag, set: ChangeSet) -> Result<(), TagReused> {
+    pub fn add(&mut self, tag: Tag, set: impl Into<Arc<ChangeSet>>) -> Result<(), TagReused> {
+        let set = set.into();
         match self.sets.get(&tag) {
             Some(held) if *held != set => Err(TagReused { tag }),
             Some(_) => Ok(()),
@@ -61,7 +66,7 @@ impl History {
 
     /// The sets in the order of their tags.
     pub fn sets(&self) -> impl Iterator<Item = (Tag, &ChangeSet)> {
-        self.sets.iter().map(|(tag, set)| (*tag, set))
+        self.sets.iter().map(|(tag, set)| (*tag, &**set))
     }
 
     /// What must show once all of it has arrived.
@@ -72,23 +77,42 @@ impl History {
     /// All changes that count: of several of one set to the same register or element the last.
     fn changes(&self) -> impl Iterator<Item = (Tag, Timestamp, &Change)> {
         self.sets.iter().flat_map(|(tag, set)| {
-            let counting = set.changes.iter().enumerate().filter(|(place, change)| {
-                let replaced = set.changes[place + 1..].iter().any(|later| same_target(change, later));
-                !replaced
-            });
-            counting.map(|(_, change)| (*tag, set.timestamp, change))
+            let counting = counting(&set.changes).into_iter();
+            counting.map(|change| (*tag, set.timestamp, change))
         })
     }
 }
 
 /// "Within a set the later change to a register or an element replaces the earlier."
-fn same_target(earlier: &Change, later: &Change) -> bool {
-    let same_cell = earlier.subject() == later.subject() && earlier.predicate() == later.predicate();
-    let is_register = |change: &Change| matches!(change, Change::Set { .. } | Change::Unset { .. });
-    let is_element = |change: &Change| matches!(change, Change::Add { .. } | Change::Remove { .. });
-    let registers = is_register(earlier) && is_register(later);
-    let elements = is_element(earlier) && is_element(later) && earlier.value() == later.value();
-    same_cell && (registers || elements)
+fn counting(changes: &[Change]) -> Vec<&Change> {
+    let (mut later, mut counting) = (BTreeSet::new(), Vec::new());
+    for change in changes.iter().rev() {
+        if target(change).is_none_or(|target| later.insert(target)) {
+            counting.push(change);
+        }
+    }
+    counting.reverse();
+    counting
+}
+
+/// The register (without a value) or the element that a change writes.
+fn target(change: &Change) -> Option<(&EntityId, &Predicate, Option<&Value>)> {
+    match change {
+        Change::Set { subject, predicate, .. } | Change::Unset { subject, predicate } => {
+            Some((subject, predicate, None))
+        }
+        Change::Add {
+            subject,
+            predicate,
+            value,
+        }
+        | Change::Remove {
+            subject,
+            predicate,
+            value,
+        } => Some((subject, predicate, Some(value))),
+        Change::Create { .. } | Change::Delete { .. } | Change::Opaque { .. } => None,
+    }
 }
 
 #[cfg(test)]

@@ -169,25 +169,32 @@ fn entity(changes: &[(Tag, Timestamp, &Change)]) -> Entity {
     Entity::Live(cells)
 }
 
+/// A write of an element, in the order in which they win: when, whether it removes, by which set.
+type InOrder = (Timestamp, bool, Reverse<Tag>);
+
 /// "Largest timestamp wins; equal timestamps with different values: the larger encoded value"; unset is the smallest.
 /// Per element the largest timestamp wins, and at equal ones removal. "A register write hides every element with a
 /// smaller timestamp, for good."
 fn cell(writes: &[(Tag, Timestamp, Write<'_>)]) -> Cell {
     let registers = writes.iter().filter_map(|(tag, timestamp, write)| match write {
-        Write::Register(value) => Some((*timestamp, value.map(Value::encode), Reverse(*tag), *value)),
+        Write::Register(value) => Some((*timestamp, *value, *tag)),
         Write::Element(..) => None,
     });
-    let register = registers.max_by(|a, b| (a.0, &a.1, a.2).cmp(&(b.0, &b.1, b.2)));
+    // Encoded only where that decides: oracles ask this of everything, every other second.
+    let register = registers.max_by(|a, b| {
+        let by_value = || a.1.map(Value::encode).cmp(&b.1.map(Value::encode));
+        a.0.cmp(&b.0).then_with(by_value).then_with(|| b.2.cmp(&a.2))
+    });
     let last_register = register.as_ref().map(|(timestamp, ..)| *timestamp);
-    let mut elements: BTreeMap<Value, Vec<(Timestamp, bool, Reverse<Tag>)>> = BTreeMap::new();
+    let mut elements: BTreeMap<&Value, Vec<InOrder>> = BTreeMap::new();
     for (tag, timestamp, write) in writes {
         if let Write::Element(value, present) = write {
-            let of_value = elements.entry((*value).clone()).or_default();
+            let of_value = elements.entry(*value).or_default();
             of_value.push((*timestamp, !present, Reverse(*tag)));
         }
     }
     let mut cell = Cell {
-        register: register.map(|(timestamp, _, Reverse(tag), value)| Written {
+        register: register.map(|(timestamp, value, tag)| Written {
             content: value.cloned(),
             timestamp,
             tag,
@@ -205,7 +212,7 @@ fn cell(writes: &[(Tag, Timestamp, Write<'_>)]) -> Cell {
                 timestamp,
                 tag,
             };
-            cell.elements.insert(value, written);
+            cell.elements.insert(value.clone(), written);
         }
     }
     cell

@@ -9,7 +9,7 @@ const QUEUED_MAX: u64 = 1 << 16;
 /// What one message may exceed an outbox's bound by.
 const OUTBOX_SLACK_BYTES: usize = 4 << 20;
 
-/// Bytes of a host's disk. Logs and indexes of the largest workload take a tenth.
+/// Bytes of a host's disk. What the largest workload commits, in the log and in indexes, takes half.
 const DISK_BYTES_MAX: u64 = 512 << 20;
 
 /// See the module.

@@ -7,6 +7,7 @@ use halcyon_core::{
     value::Value,
 };
 
+use super::vote::{LeaderId, Placed, Vote};
 use crate::{
     lin::{
         Operation,
@@ -38,29 +39,14 @@ pub enum Event {
     },
     /// A host erased a tenant.
     Erased(Host, TenantId),
+    /// A host put an entry at the end of its log of the control plane. It is not durable yet.
+    Appended(Host, Placed),
     /// A host applied an entry of the control plane's log.
-    Applied {
-        /// Where.
-        host: Host,
-        /// Its place in the log.
-        index: u64,
-        /// Of its content.
-        hash: String,
-    },
+    Applied(Host, Placed),
     /// A host's vote is durable.
-    Voted {
-        /// Where.
-        host: Host,
-        /// In which term.
-        term: u64,
-    },
-    /// A host's control plane starts with this vote, as its disk has it.
-    VoteFound {
-        /// Where.
-        host: Host,
-        /// In which term.
-        term: u64,
-    },
+    Voted(Host, Vote),
+    /// A host's control plane starts with this vote, as its disk has it, or with none.
+    VoteFound(Host, Option<Vote>),
     /// A host agreed with a peer on a wire version, on a new connection.
     Speaks {
         /// Where.
@@ -70,6 +56,8 @@ pub enum Event {
         /// On which.
         version: u32,
     },
+    /// A host shows the incarnation that it runs in by a first seq that stands for nothing.
+    Began(TenantId, OriginId),
     /// A client begins to write: from here on its set may be stamped.
     Writing(Client),
     /// A client put a set into its outbox.
@@ -140,24 +128,19 @@ pub fn understand(machine: Machine, kind: &str, detail: &str) -> Option<Event> {
     let mut words = detail.split(' ');
     match kind {
         "storage.committed" => committed(host, &mut words),
+        "storage.began" => Some(Event::Began(
+            words.next()?.parse().ok()?,
+            OriginId::from_bytes(bytes_of(words.next()?)?.try_into().ok()?),
+        )),
         "storage.erased" => Some(Event::Erased(host, detail.parse().ok()?)),
-        "metadata.entry" => Some(Event::Applied {
-            host,
-            index: words.next()?.parse().ok()?,
-            hash: words.next()?.to_owned(),
-        }),
-        "metadata.vote" => Some(Event::Voted {
-            host,
-            term: first_number(detail)?,
-        }),
+        "metadata.appended" => Some(Event::Appended(host, placed(&mut words)?)),
+        "metadata.entry" => Some(Event::Applied(host, placed(&mut words)?)),
+        "metadata.vote" => Some(Event::Voted(host, Vote::read(detail)?)),
+        "metadata.vote-found" => Some(Event::VoteFound(host, Vote::read(detail))),
         "peer.speaks" => Some(Event::Speaks {
             host,
             node: NodeId(words.next()?.parse().ok()?),
             version: words.next()?.parse().ok()?,
-        }),
-        "metadata.vote-found" => Some(Event::VoteFound {
-            host,
-            term: first_number(detail).unwrap_or(0),
         }),
         _ => None,
     }
@@ -187,11 +170,15 @@ fn bytes_of(text: &str) -> Option<Vec<u8>> {
     pairs.map(byte).collect()
 }
 
-/// The first number in a text: the term of a vote.
-fn first_number(text: &str) -> Option<u64> {
-    let from = text.find(|c: char| c.is_ascii_digit())?;
-    let digits = text[from..].split(|c: char| !c.is_ascii_digit()).next()?;
-    digits.parse().ok()
+fn placed<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Placed> {
+    let mut number = || words.next()?.parse().ok();
+    let (index, term, node) = (number()?, number()?, number()?);
+    let leader = LeaderId {
+        term,
+        node: NodeId(node),
+    };
+    let hash = u32::from_str_radix(words.next()?, 16).ok()?;
+    Some(Placed { index, leader, hash })
 }
 
 #[cfg(test)]
@@ -199,9 +186,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_and_bytes_are_read_from_text() {
-        assert_eq!(first_number("<T12-N3:Q>"), Some(12));
-        assert_eq!(first_number("none"), None);
+    fn entries_and_bytes_are_read_from_text() {
+        let leader = LeaderId {
+            term: 4,
+            node: NodeId(2),
+        };
+        let entry = Placed {
+            index: 17,
+            leader,
+            hash: 0xff,
+        };
+        assert_eq!(placed(&mut "17 4 2 000000ff".split(' ')), Some(entry));
+        assert_eq!(placed(&mut "17 4 2".split(' ')), None);
         assert_eq!(bytes_of("00ff7a"), Some(vec![0, 255, 122]));
         assert_eq!(bytes_of("0x"), None);
     }

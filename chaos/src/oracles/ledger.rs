@@ -1,6 +1,9 @@
 //! Everything that was ever committed, by tenant: the oracles' common knowledge.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use halcyon_core::{
     change::ChangeSet,
@@ -15,7 +18,7 @@ use crate::{model::History, plan::cluster::Host, run::Stage};
 /// What was committed to one tenant.
 #[derive(Debug, Default)]
 pub struct Book {
-    sets: BTreeMap<Tag, (u64, ChangeSet)>,
+    sets: BTreeMap<Tag, (u64, Arc<ChangeSet>)>,
     /// The same sets by client and number: one that was pushed again has several tags.
     by_number: BTreeMap<(ClientId, u64), BTreeSet<Tag>>,
     /// The last seq of each origin.
@@ -27,12 +30,12 @@ pub struct Book {
 impl Book {
     /// A set, by its tag.
     pub fn set(&self, tag: Tag) -> Option<&ChangeSet> {
-        self.sets.get(&tag).map(|(_, set)| set)
+        self.sets.get(&tag).map(|(_, set)| &**set)
     }
 
     /// All sets, by tag.
     pub fn sets(&self) -> impl Iterator<Item = (Tag, &ChangeSet)> {
-        self.sets.iter().map(|(tag, (_, set))| (*tag, set))
+        self.sets.iter().map(|(tag, (_, set))| (*tag, &**set))
     }
 
     /// The sets that a client was told of by the number of its own and a tag. A set that was taken long ago, and is
@@ -61,6 +64,11 @@ impl Book {
     /// Whether only a disk held it that is gone or went back.
     pub fn is_doubtful(&self, tag: Tag) -> bool {
         self.doubtful.contains(&tag)
+    }
+
+    /// How many sets there are and how many of them are in doubt: both only grow.
+    pub fn size(&self) -> (usize, usize) {
+        (self.sets.len(), self.doubtful.len())
     }
 
     /// What a replica with this vector holds, and whether that can be said for sure.
@@ -105,6 +113,11 @@ impl Ledger {
                 hash,
                 set,
             } => self.commit(*host, *tenant, *tag, (*hash, set)),
+            Event::Began(tenant, origin) => {
+                let last = &mut self.books.entry(*tenant).or_default().last;
+                last.entry(*origin).or_insert(Seq(1));
+                Ok(())
+            }
             Event::DiskChanged(host) => {
                 self.doubt(*host, stage);
                 Ok(())
@@ -116,7 +129,7 @@ impl Ledger {
     fn commit(&mut self, host: Host, tenant: TenantId, tag: Tag, (hash, set): (u64, &ChangeSet)) -> Result<(), String> {
         let book = self.books.entry(tenant).or_default();
         if let Some((held_hash, held)) = book.sets.get(&tag) {
-            if (*held_hash, held) != (hash, set) {
+            if (*held_hash, &**held) != (hash, set) {
                 return Err(format!(
                     "{} of {tenant} stands for two contents: {host} took {set:?} and {held:?} was there",
                     Told(tag)
@@ -124,7 +137,7 @@ impl Ledger {
             }
             return Ok(());
         }
-        book.sets.insert(tag, (hash, set.clone()));
+        book.sets.insert(tag, (hash, Arc::new(set.clone())));
         book.by_number
             .entry((set.client(), set.number))
             .or_default()

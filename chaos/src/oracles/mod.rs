@@ -23,11 +23,13 @@ mod region;
 mod stamps;
 mod upgrade;
 mod vectors;
+mod vote;
 mod watch;
 
 pub use event::{Event, understand};
 pub use ledger::Ledger;
 pub(crate) use linear::PRESENT;
+pub use vote::{LeaderId, Placed, Vote};
 
 use crate::run::Stage;
 
@@ -102,7 +104,7 @@ impl Court {
                 Box::new(durable::Durable::default()),
                 Box::new(left_out::LeftOut::default()),
                 Box::new(linear::Linear::default()),
-                Box::new(model::Model),
+                Box::new(model::Model::default()),
                 Box::new(opaque::Opaque::default()),
                 Box::new(placement::Placement::default()),
                 Box::new(raft::Raft::default()),

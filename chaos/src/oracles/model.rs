@@ -1,7 +1,10 @@
 //! What a replica shows is what the definition says of the sets that its vector covers, whatever the order in which
 //! they came and the way: for every exact replica, at any time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+};
 
 use halcyon_core::{fingerprint::Fingerprint, id::TenantId};
 use halcyon_node::{rpc::Rooms, storage::types::ScanQuery};
@@ -9,9 +12,15 @@ use halcyon_node::{rpc::Rooms, storage::types::ScanQuery};
 use super::{Evidence, Moment, Oracle};
 use crate::model::History;
 
+/// A tenant, a vector, and how much is known of the tenant.
+type Key = (TenantId, Vec<u8>, (usize, usize));
+
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Model;
+pub(super) struct Model {
+    /// What replicas with these vectors must show, if that can be said: most hold the same, and at the end for long.
+    computed: BTreeMap<Key, Option<Fingerprint>>,
+}
 
 impl Oracle for Model {
     fn name(&self) -> &'static str {
@@ -22,8 +31,7 @@ impl Oracle for Model {
         if moment == Moment::Quickly {
             return Ok(());
         }
-        // Most replicas hold the same: what that must show is computed once.
-        let mut computed: BTreeMap<(TenantId, Vec<u8>), Option<Fingerprint>> = BTreeMap::new();
+        let before = mem::take(&mut self.computed);
         for (host, rooms) in evidence.stage.running() {
             for (tenant, book) in evidence.ledger.books() {
                 let Ok(Some(summary)) = rooms.storage.summary(tenant) else {
@@ -32,10 +40,13 @@ impl Oracle for Model {
                 if !summary.is_exact() {
                     continue;
                 }
-                let key = (tenant, summary.vector.encode());
-                let must = computed.entry(key).or_insert_with(|| {
-                    let (history, is_sure) = book.covered_by(&summary.vector);
-                    is_sure.then(|| history.state().fingerprint())
+                let key = (tenant, summary.vector.encode(), book.size());
+                let known = before.get(&key).copied();
+                let must = self.computed.entry(key).or_insert_with(|| {
+                    known.unwrap_or_else(|| {
+                        let (history, is_sure) = book.covered_by(&summary.vector);
+                        is_sure.then(|| history.state().fingerprint())
+                    })
                 });
                 if must.is_some_and(|must| must != summary.fingerprint) {
                     let (history, _) = book.covered_by(&summary.vector);

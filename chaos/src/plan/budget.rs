@@ -13,6 +13,7 @@
 //!    network is at work, so that all others know what it knew. (Raft promises nothing else.)
 //! 4. **A host is harmed or moved out once**: of harm, drain, remove and replace it meets one. A drained host leaves a
 //!    host behind in its region that is neither harmed nor drained; a tenant is placed only into such regions.
+//!    Nobody joins a region that is lost for good: who joins may vote as soon as it is there.
 //! 5. **Time.** Faults start after the warm-up and end, if they end, before the healing; snapshots to go back to are
 //!    taken after half the warm-up, when there is something in them. One rolling upgrade a run.
 //!
@@ -58,6 +59,9 @@ pub enum OverBudget {
     /// Rule 4.
     #[error("{0} has no host left that is neither harmed nor drained")]
     EmptyRegion(Region),
+    /// Rule 4.
+    #[error("a host joins {0}, which is lost for good")]
+    JoinsLost(Region),
     /// Rule 5.
     #[error("fault #{0} starts or ends outside the run, or before what it goes back to")]
     OutOfTime(FaultId),
@@ -184,10 +188,20 @@ fn check_regions(plan: &Plan, harmed: &BTreeSet<Host>) -> Result<(), OverBudget>
         Kind::Place { regions, .. } => regions.clone(),
         _ => Vec::new(),
     });
-    match left.chain(placed).find(|region| !well(*region)) {
-        Some(region) => Err(OverBudget::EmptyRegion(region)),
-        None => Ok(()),
+    if let Some(region) = left.chain(placed).find(|region| !well(*region)) {
+        return Err(OverBudget::EmptyRegion(region));
     }
+    let is_lost = |region: Region| {
+        let mut for_good = plan.faults.iter().filter(|fault| fault.end.is_none());
+        for_good.any(|fault| fault.kind == Kind::RegionLost { region })
+    };
+    let mut joined = plan.faults.iter().filter_map(|fault| match fault.kind {
+        Kind::Join { region, .. } => Some(region),
+        _ => None,
+    });
+    joined
+        .find(|region| is_lost(*region))
+        .map_or(Ok(()), |region| Err(OverBudget::JoinsLost(region)))
 }
 
 const fn drained_by(fault: &Fault) -> Option<Host> {
@@ -371,6 +385,21 @@ mod tests {
         refused(
             vec![(10, None, drain(3)), (20, None, Kind::HostLost { host: Host(1) })],
             &OverBudget::EmptyRegion(Region::EuDe),
+        );
+    }
+
+    #[test]
+    fn nobody_joins_a_region_that_is_lost_for_good() {
+        let region = Region::EuGb;
+        let join = Kind::Join { host: Host(4), region };
+        let lost = || Kind::RegionLost { region };
+        assert_eq!(
+            check(&plan(vec![(10, None, join.clone()), (20, Some(22), lost())])),
+            Ok(())
+        );
+        refused(
+            vec![(10, None, join), (20, None, lost())],
+            &OverBudget::JoinsLost(region),
         );
     }
 

@@ -188,6 +188,9 @@ pub struct WorkPlan {
     /// Pages now and then write as a copy of themselves as well, with the same identity, number and stamp, elsewhere.
     #[serde(default)]
     pub copied_pages: bool,
+    /// Beside pages now and then a program writes that takes the device's clock for right, whatever nodes say of it.
+    #[serde(default)]
+    pub heedless_pages: bool,
 }
 
 impl fmt::Display for Transport {

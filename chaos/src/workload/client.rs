@@ -36,7 +36,7 @@ const SECOND_REPLICA_PATIENCE: Duration = Duration::from_secs(30);
 /// A kind of change that no release has.
 const OPAQUE_KIND: u8 = 200;
 
-/// How often a page whose copies write as well has a copy write.
+/// How often a page beside which others write has one write.
 const COPIED: f64 = 0.3;
 
 /// A read that takes longer is of no interest.
@@ -270,12 +270,10 @@ impl Program {
         let created = created(&changes);
         let changed = changes.clone();
         if self.stage.plan.work.copied_pages && self.chance.random_bool(COPIED) {
-            let mut copy = web.copied();
-            let others = self.other_values(&changed);
-            tokio::task::spawn_local(async move {
-                let told = copy.write_once(others).await;
-                trace::tell(me, "client.copy", format!("{told:?}"));
-            });
+            self.write_beside(web.copied(), "client.copy", &changed);
+        }
+        if self.stage.plan.work.heedless_pages && self.chance.random_bool(COPIED) {
+            self.write_beside(web.heedless(), "client.heedless", &changed);
         }
         let written = web.write(changes, |why| trace::tell(me, "client.again", why)).await;
         let Some((number, tag)) = written else { return };
@@ -287,6 +285,16 @@ impl Program {
         acknowledged(&self.stage, self.number, (self.tenant, number, tag));
         self.stage
             .add_entities(self.plan.tenant, created, self.mix.entities as usize);
+    }
+
+    /// Another page pushes the same changes with other values.
+    fn write_beside(&mut self, mut page: Web, what: &'static str, changes: &[Change]) {
+        let me = Machine::Client(self.number.0);
+        let others = self.other_values(changes);
+        tokio::task::spawn_local(async move {
+            let told = page.write_once(others).await;
+            trace::tell(me, what, format!("{told:?}"));
+        });
     }
 
     async fn read(&mut self, speaker: &mut Speaker) {

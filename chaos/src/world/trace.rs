@@ -19,6 +19,9 @@ use super::{clock::now, machine::Machine};
 /// Told events that are kept: a run of ten minutes has a tenth of it. More move the hash and are forgotten.
 const TOLD_MAX: usize = 2_000_000;
 
+/// Bytes of an event's text that are kept: of a set its tag and its beginning. Oracles hear all of it, and so does a file.
+const DETAIL_BYTES_MAX: usize = 1_000;
+
 /// An event with its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
@@ -73,7 +76,7 @@ pub fn mark(host: Machine, kind: &'static str, value: u64) {
 }
 
 /// Something happened that a person may read.
-pub fn tell(host: Machine, kind: &'static str, detail: String) {
+pub fn tell(host: Machine, kind: &'static str, mut detail: String) {
     record(host, kind, [0, detail.len() as u64, xxh3_64(detail.as_bytes())]);
     tracing::debug!(at_ms = now() / 1_000_000, %host, kind, "{detail}");
     RECORDER.with_borrow_mut(|recorder| {
@@ -82,6 +85,8 @@ pub fn tell(host: Machine, kind: &'static str, detail: String) {
         }
         if recorder.trace.told.len() < TOLD_MAX {
             let at = now();
+            detail.truncate(detail.floor_char_boundary(DETAIL_BYTES_MAX));
+            detail.shrink_to_fit();
             recorder.trace.told.push(Told {
                 at,
                 machine: host,

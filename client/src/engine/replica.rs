@@ -83,6 +83,8 @@ pub(super) struct Replica {
     places: BTreeMap<Place, SetId>,
     moves: Moves,
     unsaved: Unsaved,
+    /// Much arrives: the indexes take it in at once, at the end.
+    is_load: bool,
 }
 
 impl Replica {
@@ -167,13 +169,12 @@ impl Replica {
     /// Begins to take in what subscriptions were sent: up to [`Self::end_arrivals`] nothing is read here.
     pub(super) fn begin_arrivals(&mut self, arrivals: &[Arrival]) {
         let entered: usize = arrivals.iter().map(|arrival| arrival.entered.len()).sum();
-        if entered >= LOAD_FROM {
-            self.graph.begin_load();
-        }
+        self.is_load = entered >= LOAD_FROM;
     }
 
     /// Ends what [`Self::begin_arrivals`] began.
     pub(super) fn end_arrivals(&mut self) {
+        self.is_load = false;
         self.graph.end_load();
     }
 
@@ -186,6 +187,10 @@ impl Replica {
         for entity in arrival.entered.iter().filter(|_| !arrival.is_stale) {
             let delta = self.graph.forget(entity, None);
             self.moves.delta.extend(delta);
+        }
+        // To forget what was here ends a load: it comes first, and the load goes on behind it.
+        if self.is_load {
+            self.graph.begin_load();
         }
         for set in &*arrival.sets {
             self.confirm(set);

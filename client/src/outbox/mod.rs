@@ -118,9 +118,14 @@ impl OutboxFile {
         env.run_blocking(|| self.commit_here(&[], floor)).await
     }
 
-    /// Makes the floor durable.
-    pub(crate) async fn keep_floor(&self, env: &Env, floor: Floor) -> Result<(), OutboxError> {
-        env.run_blocking(|| self.write(&[], floor)).await
+    /// Makes durable how far was pushed, and nothing else: what a later commit says of the rest stays.
+    pub(crate) async fn keep_pushed(&self, env: &Env, pushed: NTP64) -> Result<(), OutboxError> {
+        env.run_blocking(|| {
+            let write = self.database.begin_write().map_err(disk)?;
+            raise_pushed(&mut write.open_table(NUMBERS).map_err(disk)?, pushed)?;
+            write.commit().map_err(disk)
+        })
+        .await
     }
 
     fn commit_here(&self, sets: &[Stored], floor: Floor) -> Result<(), OutboxError> {
@@ -152,9 +157,7 @@ impl OutboxFile {
             let mut numbers = write.open_table(NUMBERS).map_err(disk)?;
             numbers.insert("stamped", floor.stamped.0).map_err(disk)?;
             numbers.insert("accepted", floor.accepted.0).map_err(disk)?;
-            // Another commit, with a later floor, may have overtaken this one.
-            let pushed = numbers.get("pushed").map_err(disk)?.map_or(0, |guard| guard.value());
-            numbers.insert("pushed", floor.pushed.0.max(pushed)).map_err(disk)?;
+            raise_pushed(&mut numbers, floor.pushed)?;
             if let Some(last) = sets.iter().map(|set| set.place.0).max() {
                 let before = numbers.get("place").map_err(disk)?.map_or(0, |guard| guard.value());
                 numbers.insert("place", last.max(before)).map_err(disk)?;
@@ -162,6 +165,13 @@ impl OutboxFile {
         }
         write.commit().map_err(disk)
     }
+}
+
+/// Another write, with a later floor, may have overtaken this one.
+fn raise_pushed(numbers: &mut redb::Table<'_, &'static str, u64>, pushed: NTP64) -> Result<(), OutboxError> {
+    let before = numbers.get("pushed").map_err(disk)?.map_or(0, |guard| guard.value());
+    numbers.insert("pushed", pushed.0.max(before)).map_err(disk)?;
+    Ok(())
 }
 
 fn write_rows(write: &WriteTransaction, rows: Vec<Record>) -> Result<(), OutboxError> {

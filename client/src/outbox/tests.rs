@@ -51,7 +51,16 @@ async fn how_far_was_pushed_never_falls_while_anything_is_left_and_is_forgotten_
     let (outbox, left) = OutboxFile::open(&env, "outbox").await.unwrap();
     assert_eq!(left.floor.pushed, NTP64(0));
     outbox.commit(&env, &sets[..1], pushed(5)).await.unwrap();
-    outbox.keep_floor(&env, pushed(20)).await.unwrap();
+    outbox.stage(vec![Record {
+        table: Table::Facts,
+        key: vec![1],
+        value: Some(vec![2]),
+    }]);
+    outbox.keep_pushed(&env, NTP64(20)).await.unwrap();
+    assert!(
+        !outbox.is_tidy(),
+        "the row waits for a commit that is told to its caller"
+    );
     outbox.commit(&env, &sets[1..], pushed(10)).await.unwrap();
     drop(outbox);
     let (outbox, left) = OutboxFile::open(&env, "outbox").await.unwrap();

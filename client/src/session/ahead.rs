@@ -11,6 +11,10 @@
 //! it: what a node would refuse, by the clock that it showed when it was greeted, is stamped again *before* it is pushed
 //! for the first time ([`Session::before_push`]). This needs no bound on anybody's clock, as nobody has seen the set; a
 //! greeting that is wrong by now only means that the node refuses the set after all, or that it was stamped again in vain.
+//!
+//! To stamp again sets the clock back. So meanwhile no set may be on its way from its stamp to the queue: it would keep a
+//! timestamp that is given again, and stand behind earlier ones in the queue that come later in time. Whoever calls sees
+//! to that.
 
 use std::time::Duration;
 
@@ -28,16 +32,21 @@ pub struct NodeClock {
 }
 
 impl Session {
-    /// Stamps again what was never pushed and the node would refuse. To be called while no push is under way; what it
-    /// returns must be durable before the next.
-    pub(crate) fn before_push(&mut self, node: NodeClock, moment: Moment) -> Vec<Stored> {
+    /// Whether [`Self::before_push`] has anything to do.
+    pub(crate) fn must_stamp(&mut self, node: NodeClock) -> bool {
         self.drift_max = node.drift_max;
         let would_be_refused = |timestamp: &Timestamp| ahead(timestamp, node.wall) > node.drift_max;
         let first = self.first_to_stamp(node.wall);
         // Behind a set that keeps a timestamp too far ahead, new ones would be as far ahead.
         let before = first.checked_sub(1).map(|last| &self.waiting[last].timestamp);
         let is_needed = |set: &Waiting| !set.uncertain && would_be_refused(&set.timestamp);
-        if before.is_some_and(would_be_refused) || !self.waiting.iter().skip(first).any(is_needed) {
+        !before.is_some_and(would_be_refused) && self.waiting.iter().skip(first).any(is_needed)
+    }
+
+    /// Stamps again what was never pushed and the node would refuse. To be called while no push is under way, and no set
+    /// between its stamp and the queue; what it returns must be durable before the next push.
+    pub(crate) fn before_push(&mut self, node: NodeClock, moment: Moment) -> Vec<Stored> {
+        if !self.must_stamp(node) {
             return Vec::new();
         }
         self.stamp_again(node.wall, moment)

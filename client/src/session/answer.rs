@@ -25,6 +25,18 @@ pub enum Answer {
     Unsent,
 }
 
+impl Answer {
+    /// Whether it says that the clock is wrong: then sets are stamped again.
+    pub fn is_drift(&self) -> bool {
+        let is_drift = |refusal: &Refusal| matches!(meaning(refusal.code), Meaning::Drift);
+        match self {
+            Self::Results(results) => results.iter().flatten().any(|one| one.as_ref().is_err_and(is_drift)),
+            Self::Refused(refusal) => is_drift(refusal),
+            Self::Lost | Self::Unsent => false,
+        }
+    }
+}
+
 /// What is to be done after an answer.
 #[derive(Debug, Default)]
 pub struct Outcome {
@@ -137,7 +149,7 @@ impl Session {
         results: Vec<Option<Result<Taken, Refusal>>>,
         round: &mut Round,
     ) -> VecDeque<Waiting> {
-        self.blocked = None;
+        (self.blocked, self.takes) = (None, None);
         let mut left = VecDeque::new();
         let mut results = results.into_iter();
         for mut set in pushed {

@@ -129,7 +129,7 @@ pub(crate) struct Session {
     one_by_one: usize,
     kept: VecDeque<Kept>,
     kept_bytes: usize,
-    /// Where the last set went that no node had before: an incarnation that takes sets has lost none of its own.
+    /// Who took a set of the last push that nobody had before: an incarnation that takes sets has lost none of its own.
     takes: Option<OriginId>,
     seen: VersionVector,
     /// How far ahead of a node's clock a timestamp may be, as the last node that was asked said.
@@ -196,9 +196,8 @@ impl Session {
         ))
     }
 
-    /// Puts a durable set at the end of the queue.
+    /// Puts a durable set at the end of the queue. Nothing was stamped again since its own stamp.
     pub(crate) fn enqueue(&mut self, stored: Stored) {
-        // A correction of the clock may have come between its stamp and now; then a node refuses it and it is restamped.
         self.push_back(stored, false);
     }
 
@@ -250,12 +249,16 @@ impl Session {
     pub(crate) fn on_held(&mut self, node: NodeId, held: &Held, replicas: &BTreeSet<NodeId>) -> Vec<Place> {
         // Only an answer to the question itself comes with the replicas, and says what the node holds.
         let is_answer = !replicas.is_empty();
+        let runs_anew = |origin: OriginId| {
+            let is_later = |tag: Tag| tag.origin.node == origin.node && tag.origin.incarnation > origin.incarnation;
+            held.own.iter().chain(held.second.iter()).any(is_later)
+        };
         let may_be_closed = |kept: &Kept| {
             let origin = kept.tag.origin;
-            let is_later = |tag: Tag| tag.origin.node == origin.node && tag.origin.incarnation > origin.incarnation;
-            !kept.is_found && (!replicas.contains(&origin.node) || held.own.iter().any(is_later))
+            !kept.is_found && (!replicas.contains(&origin.node) || runs_anew(origin))
         };
-        let takes = self.takes;
+        // What comes beside something else is believed of who says it, and only while it takes sets.
+        let takes = self.takes.filter(|origin| origin.node == node && !runs_anew(*origin));
         let is_held = |kept: &Kept| {
             let is_believed = if is_answer {
                 !may_be_closed(kept)

@@ -355,36 +355,38 @@ fn check_held(second: u64, own: u64, replicas: &[u64], expected: (usize, usize))
 
 #[test]
 fn what_vectors_say_of_an_incarnation_that_ended_is_believed_once_a_node_has_found_the_set() {
-    let replicas = [NodeId(1), NodeId(2)].into();
-    let mut session = session();
-    write(&mut session, 1, at(100));
-    session.next_push();
-    session.on_answer(Answer::Results(vec![taken(1)]), at(100));
     let Some(Ok(Taken { tag, .. })) = taken(1) else {
         unreachable!()
     };
-    let later = Tag {
-        origin: OriginId {
-            incarnation: tag.origin.incarnation + 1,
-            ..tag.origin
-        },
-        ..tag
-    };
-    let covered = Held {
+    let mut later = tag;
+    later.origin.incarnation += 1;
+    // Its node runs anew, perhaps on an older disk, and the rest was closed; whoever answers has heard of both, or of another
+    // that has.
+    let shown = Held {
         own: [tag, later].into_iter().collect(),
         second: [tag].into_iter().collect(),
     };
-    // Its node runs anew, perhaps on an older disk, and the rest was closed.
-    assert!(session.on_held(NODE, &covered, &replicas).is_empty());
-    assert_eq!(session.next_push().unwrap().sets.len(), 1, "pushed again");
-    let found = Taken {
-        tag,
-        superseded: Vec::new(),
-        again: true,
+    let told = Held {
+        own: VersionVector::EMPTY,
+        second: [tag, later].into_iter().collect(),
     };
-    session.on_answer(Answer::Results(vec![Some(Ok(found))]), at(100));
-    assert_eq!(session.on_held(NODE, &covered, &replicas).len(), 1, "let go");
-    assert_eq!(session.kept(), 0);
+    for (node, covered) in [(NODE, shown), (NodeId(2), told)] {
+        let replicas = [NODE, NodeId(2)].into();
+        let mut session = session();
+        write(&mut session, 1, at(100));
+        session.next_push();
+        session.on_answer(Answer::Results(vec![taken(1)]), at(100));
+        assert!(session.on_held(node, &covered, &replicas).is_empty());
+        assert_eq!(session.next_push().unwrap().sets.len(), 1, "pushed again");
+        let found = Taken {
+            tag,
+            superseded: Vec::new(),
+            again: true,
+        };
+        session.on_answer(Answer::Results(vec![Some(Ok(found))]), at(100));
+        assert_eq!(session.on_held(node, &covered, &replicas).len(), 1, "let go");
+        assert_eq!(session.kept(), 0);
+    }
 }
 
 #[test]
@@ -412,6 +414,38 @@ fn a_push_that_says_what_a_second_replica_holds_speaks_for_its_own_incarnation_o
     session.on_answer(Answer::Results(vec![Some(Ok(there))]), at(100));
     assert!(session.on_held(NODE, &held, &BTreeSet::new()).is_empty());
     assert_eq!(session.kept(), 2);
+}
+
+#[test]
+fn a_push_that_takes_nothing_says_nothing_of_what_a_second_replica_holds() {
+    let held = |seq| {
+        let Some(Ok(Taken { tag, .. })) = taken(seq) else {
+            unreachable!()
+        };
+        Held {
+            second: [tag].into_iter().collect(),
+            ..Held::default()
+        }
+    };
+    let mut session = session();
+    write(&mut session, 1, at(100));
+    session.next_push();
+    session.on_answer(Answer::Results(vec![taken(1)]), at(100));
+    assert!(
+        session.on_held(NodeId(2), &held(1), &BTreeSet::new()).is_empty(),
+        "another node"
+    );
+    write(&mut session, 1, at(100));
+    session.next_push();
+    let busy = Refusal::new(ErrorCode::Busy, "later");
+    session.on_answer(Answer::Results(vec![Some(Err(busy))]), at(100));
+    assert!(
+        session.on_held(NODE, &held(1), &BTreeSet::new()).is_empty(),
+        "it takes none"
+    );
+    session.next_push();
+    session.on_answer(Answer::Results(vec![taken(2)]), at(100));
+    assert_eq!(session.on_held(NODE, &held(2), &BTreeSet::new()).len(), 2);
 }
 
 #[test]

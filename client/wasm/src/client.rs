@@ -135,6 +135,11 @@ impl Client {
         }
     }
 
+    /// Before sets are stamped again: what is on its way to the disk is stamped again with them, and goes there with them.
+    fn take_in_all(&mut self) {
+        self.durable(u64::MAX);
+    }
+
     /// Whether no node has answered for this set yet.
     pub fn is_open(&self, place: u64) -> bool {
         self.open.contains(&Place::from_number(place))
@@ -184,7 +189,12 @@ impl Client {
     pub fn before_push(&mut self, since: Duration, moment: Moment) -> bool {
         let Some(clock) = self.clock else { return false };
         let wall = WallTime(NTP64(clock.wall.0.0.saturating_add(NTP64::from(since).0)));
-        let rewritten = self.engine.before_push(NodeClock { wall, ..clock }, moment);
+        let clock = NodeClock { wall, ..clock };
+        if !self.engine.must_stamp(clock) {
+            return false;
+        }
+        self.take_in_all();
+        let rewritten = self.engine.before_push(clock, moment);
         let is_rewritten = !rewritten.is_empty();
         for stored in rewritten {
             self.unsaved.put(stored);
@@ -372,6 +382,9 @@ impl Client {
     }
 
     fn on_push_answer(&mut self, answer: PushAnswer, moment: Moment) -> String {
+        if answer.is_drift() {
+            self.take_in_all();
+        }
         let Outcome {
             settled,
             rewritten,

@@ -86,6 +86,7 @@ impl Shown {
             match update {
                 Update::Answer(mirror) => {
                     edits.0.clear();
+                    shared = Shared::default();
                     self.keys = mirror.keys().cloned().collect();
                     let mut text = Text::default();
                     text.list(mirror.items(), |text, (_, item)| text.item(item, &mut shared));

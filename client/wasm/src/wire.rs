@@ -39,8 +39,8 @@ pub(crate) fn hello() -> Vec<u8> {
     message.encode_to_vec()
 }
 
-/// What `Hello` answered: `{"node": "1", "region": "eu-west", "agent": …, "wall": "…", "driftMaxMs": 60000}`. `wall` is the
-/// node's clock, 64-bit NTP time; "0" where it did not say.
+/// What `Hello` answered: `{"node": "1", "region": "eu-west", "agent": …, "wall": "…", "driftMaxMs": "60000"}`. `wall` is
+/// the node's clock, 64-bit NTP time; "0" where it did not say. What may be above 2^53 is text: JavaScript would round it.
 pub(crate) fn hello_json(body: &[u8]) -> Result<JsonValue, WireError> {
     let answer = v1::HelloResponse::decode(body)?;
     let clock = node_clock(answer.wall, answer.drift_max_ms);
@@ -49,7 +49,7 @@ pub(crate) fn hello_json(body: &[u8]) -> Result<JsonValue, WireError> {
         "region": answer.region,
         "agent": answer.agent,
         "wall": answer.wall.to_string(),
-        "driftMaxMs": clock.map_or(0, |clock| millis(clock.drift_max)),
+        "driftMaxMs": clock.map_or(0, |clock| millis(clock.drift_max)).to_string(),
     }))
 }
 

@@ -216,7 +216,7 @@ pub(crate) fn nearest<'a>(word: &str, words: &[&'a str]) -> Option<&'a str> {
         2 | 3 => 1,
         _ => 2,
     };
-    let lower = word.to_lowercase();
+    let lower = word.to_ascii_lowercase();
     let scored = words.iter().map(|candidate| (slips(&lower, candidate), *candidate));
     let (score, best) = scored.min_by_key(|(score, _)| *score)?;
     (score <= slips_max && best != word).then_some(best)

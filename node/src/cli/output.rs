@@ -26,15 +26,16 @@ const READER_GONE: i32 = 141;
 /// Writes a line to stdout.
 pub fn line(text: impl AsRef<str>) {
     let mut out = io::stdout().lock();
-    let written = out
-        .write_all(text.as_ref().as_bytes())
-        .and_then(|()| out.write_all(b"\n"));
+    let text = shown(text.as_ref(), out.is_terminal());
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n"));
     leave_if_unwritten(written);
 }
 
 /// Writes a part of a line to stdout.
 pub fn part(text: impl AsRef<str>) {
-    leave_if_unwritten(io::stdout().lock().write_all(text.as_ref().as_bytes()));
+    let mut out = io::stdout().lock();
+    let text = shown(text.as_ref(), out.is_terminal());
+    leave_if_unwritten(out.write_all(text.as_bytes()));
 }
 
 /// Writes JSON as one line to stdout.
@@ -49,7 +50,9 @@ pub fn flush() {
 
 /// Writes a note for people to stderr.
 pub fn note(text: impl AsRef<str>) {
-    let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
+    let mut err = io::stderr().lock();
+    let text = shown(text.as_ref(), err.is_terminal());
+    let _ = writeln!(err, "{text}");
 }
 
 /// Clears the terminal, for a view that draws itself anew. Does nothing where stdout is not a terminal.
@@ -73,6 +76,23 @@ pub enum Tone {
     /// More important.
     Strong,
 }
+
+impl Tone {
+    const ALL: [Self; 5] = [Self::Good, Self::Bad, Self::Careful, Self::Quiet, Self::Strong];
+
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Good => "\x1b[32m",
+            Self::Bad => "\x1b[31m",
+            Self::Careful => "\x1b[33m",
+            Self::Quiet => "\x1b[2m",
+            Self::Strong => "\x1b[1m",
+        }
+    }
+}
+
+/// Ends a tone.
+const PLAIN: &str = "\x1b[0m";
 
 /// Text in its colour, if stdout is a terminal and nobody forbade colours.
 pub fn tint(tone: Tone, text: &str) -> Cow<'_, str> {
@@ -263,14 +283,32 @@ fn tint_for(is_terminal: bool, tone: Tone, text: &str) -> Cow<'_, str> {
     if !is_terminal || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
         return text.into();
     }
-    let code = match tone {
-        Tone::Good => "32",
-        Tone::Bad => "31",
-        Tone::Careful => "33",
-        Tone::Quiet => "2",
-        Tone::Strong => "1",
-    };
-    format!("\x1b[{code}m{text}\x1b[0m").into()
+    format!("{}{text}{PLAIN}", tone.code()).into()
+}
+
+/// Text fit for a terminal: but for our own tones, what would command it is spelled out. Whoever may write a value could
+/// otherwise draw on the screen of whoever reads it.
+fn shown(text: &str, is_terminal: bool) -> Cow<'_, str> {
+    let commands = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if !is_terminal || !text.contains(commands) {
+        return text.into();
+    }
+    let mut safe = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let own = Tone::ALL.map(Tone::code).into_iter().chain([PLAIN]);
+        let (part, behind) = match own.into_iter().find(|code| rest.starts_with(code)) {
+            Some(code) => rest.split_at(code.len()),
+            None => rest.split_at(first.len_utf8()),
+        };
+        if part.len() == first.len_utf8() && commands(first) {
+            safe.extend(first.escape_unicode());
+        } else {
+            safe.push_str(part);
+        }
+        rest = behind;
+    }
+    safe.into()
 }
 
 /// Ends the process if what it has to say cannot be written.
@@ -297,6 +335,15 @@ mod tests {
         assert_eq!(bytes(12_345_678), "12.3 MB");
         assert_eq!(duration(Duration::from_micros(1_234)), "1.23 ms");
         assert_eq!(plural(1, "issue", "issues"), "1 issue");
+    }
+
+    #[test]
+    fn a_value_does_not_command_the_terminal_that_shows_it() {
+        let evil = "a\x1b[2J\x07\u{9b}31m\tb\n";
+        assert_eq!(shown(evil, true), "a\\u{1b}[2J\\u{7}\\u{9b}31m\tb\n");
+        assert_eq!(shown(evil, false), evil, "a file or a pipe gets what is there");
+        let tinted = tint_for(true, Tone::Careful, "wait");
+        assert_eq!(shown(&tinted, true), "\x1b[33mwait\x1b[0m");
     }
 
     #[test]

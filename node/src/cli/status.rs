@@ -246,6 +246,7 @@ fn show_lag(lag: &[v1::TenantLag]) {
             &replica.tenant_name
         };
         let behind = match replica.change_sets {
+            _ if replica.unheard => "unknown".to_owned(),
             0 => "0".to_owned(),
             count => output::plural(count, "set", "sets"),
         };
@@ -279,7 +280,7 @@ fn describe(status: &v1::StatusResponse) -> serde_json::Value {
         "nodes": status.nodes.iter().map(describe_node).collect::<Vec<_>>(),
         "lag": status.lag.iter().map(|lag| json!({
             "tenant": lag.tenant_name, "tenant_id": lag.tenant_id, "node": lag.node, "region": lag.region,
-            "state": lag.state, "change_sets": lag.change_sets, "reachable": !lag.unreachable,
+            "state": lag.state, "change_sets": (!lag.unheard).then_some(lag.change_sets), "reachable": !lag.unreachable,
         })).collect::<Vec<_>>(),
         "alarms": status.alarms.iter().map(|alarm| json!({
             "node": alarm.node, "tenant_id": alarm.tenant_id, "kind": alarm.kind, "message": alarm.message,

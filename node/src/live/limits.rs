@@ -23,6 +23,9 @@ pub const SHORT_MAX: Duration = Duration::from_millis(2);
 /// How often work is done away after it took longer than that.
 pub const AWAY_AFTER_LONG: u32 = 16;
 
+/// Plans that a change asks, of which a little is read ahead: more do not fit the cache of a core.
+pub const WARM_MAX: usize = 256;
+
 /// Calls that wait for the task of one tenant.
 pub const COMMANDS_MAX: usize = 1_024;
 

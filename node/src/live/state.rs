@@ -24,7 +24,7 @@ use prost::bytes::Bytes;
 
 use super::{
     delta::{Drafts, size},
-    limits::BYTES_PER_TRIPLE,
+    limits::{BYTES_PER_TRIPLE, WARM_MAX},
     plan::{Follows, Plan, Subscriber},
     sending::{Sending, Telling, commit},
 };
@@ -256,6 +256,9 @@ impl State {
         for writer in writers {
             told.entry(*writer).or_default();
         }
+        let asked = touched.iter().filter(|(_, (is_asked, _))| *is_asked);
+        let asked = asked.filter_map(|(plan, _)| self.plans.get(plan)).take(WARM_MAX);
+        std::hint::black_box(asked.map(|plan| plan.coverage.warm()).sum::<usize>());
         let mut lost = Vec::new();
         let mut news = News::of(writes, &self.graph);
         for (plan, (is_asked, places)) in touched {

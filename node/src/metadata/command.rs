@@ -294,7 +294,9 @@ pub enum Refusal {
     #[error("{0} is the last node")]
     LastNode(NodeId),
     /// Removing the node would lose a tenant's data.
-    #[error("node {node} holds the only filled replica of tenant {tenant}; drain it first, or force")]
+    #[error(
+        "node {node} holds the only filled replica of tenant {tenant}; drain it, give a tenant of one region another (halcyon tenant place), or force"
+    )]
     OnlyReplica {
         /// The node.
         node: NodeId,

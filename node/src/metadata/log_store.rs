@@ -28,7 +28,7 @@ use super::{
     log_tail::{Tail, is_empty},
     log_writer::{Done, Slot, Work, Writer, closed, lock},
     tables::{LOG, MARKS},
-    types::{Entry, LogId, TypeConfig, Vote},
+    types::{Entry, LogId, TypeConfig, Vote, told},
 };
 use crate::env::RedbFile;
 
@@ -38,6 +38,7 @@ pub(super) const LOG_FILE: &str = "control.redb";
 /// See the module.
 #[derive(Debug, Clone)]
 pub(super) struct LogStore {
+    env: Env,
     slot: Slot,
     tail: Arc<Mutex<Tail>>,
     queue: mpsc::Sender<Work>,
@@ -48,12 +49,13 @@ impl LogStore {
     pub(super) async fn open(env: &Env) -> io::Result<Self> {
         let database = env.run_blocking(|| open_file(env)).await?;
         let vote = mark::<Vote>(&database, "vote")?;
-        let told = || vote.map_or_else(String::new, |vote| vote.to_string());
-        env.probe.event("metadata.vote-found", &told);
+        let found = || vote.map_or_else(String::new, |vote| vote.to_string());
+        env.probe.event("metadata.vote-found", &found);
         let purged = mark(&database, "purged")?;
         let tail = Tail::opened(last(&database)?.or(purged), purged, mark(&database, "committed")?);
         let (queue, waiting) = mpsc::channel(LOG_QUEUE_MAX);
         let store = Self {
+            env: env.clone(),
             slot: Arc::new(RwLock::new(Some(database))),
             tail: Arc::new(Mutex::new(tail)),
             queue,
@@ -190,6 +192,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let mut placed = Vec::new();
         for entry in entries {
             let bytes = encode(&entry)?;
+            self.env.probe.event("metadata.appended", &|| told(&entry));
             placed.push((entry, bytes.len()));
             rows.push((placed[rows.len()].0.index(), bytes));
         }

@@ -41,7 +41,11 @@ mod voters;
 
 use std::{collections::BTreeSet, fmt, io, sync::Arc, time::Duration};
 
-use halcyon_core::{env::Env, id::NodeId};
+use halcyon_core::{
+    env::Env,
+    id::NodeId,
+    mutant::{self, Mutant},
+};
 use openraft::{EmptyNode, Instant, SnapshotPolicy, async_runtime::WatchReceiver};
 use thiserror::Error;
 use tokio::sync::{Mutex, watch};
@@ -333,7 +337,7 @@ fn raft_config(options: &Options) -> openraft::Config {
         enable_pre_vote: Some(true),
         // A leader may send entries before they are on its own disk. One that restarts as the leader of the same term
         // would write others in their place, under the same term and index, and the group would part for good.
-        enable_leader_restore: Some(false),
+        enable_leader_restore: Some(mutant::active(Mutant::LeadsAgain)),
         // A voter may come back on older files: somebody put a backup in place. Its leader must send it again what it had,
         // or it never hears another entry. Until then its vote counts for more than it knows, and nothing can mend that.
         allow_log_reversion: Some(true),

@@ -302,5 +302,8 @@ mod tests {
     #[test]
     fn a_voter_that_is_away_stays_a_voter() {
         check("1234", ("123", "1234", "124"), None);
+        // Nor does it matter who was there first.
+        check("1236", ("1", "1236", "126"), Some(Change::SetVoters(ids("126"))));
+        check("1236", ("126", "1236", "1236"), None);
     }
 }

@@ -21,7 +21,7 @@ use super::{
     command::{Command, Outcome},
     log_store::{decode, encode},
     state::State,
-    types::{Entry, LogId, Snapshot, SnapshotBytes, SnapshotMeta, StoredMembership, TypeConfig},
+    types::{Entry, LogId, Snapshot, SnapshotBytes, SnapshotMeta, StoredMembership, TypeConfig, told},
     view::Shared,
 };
 
@@ -113,10 +113,7 @@ impl RaftSnapshotBuilder<TypeConfig> for StateStore {
 impl StateStore {
     /// The simulator's oracles compare what the nodes apply at each place of the log.
     fn tell(&self, entry: &Entry) {
-        self.env.probe.event("metadata.entry", &|| {
-            let content = encode(&entry.payload).unwrap_or_default();
-            format!("{} {:08x}", entry.log_id.index(), crc32fast::hash(&content))
-        });
+        self.env.probe.event("metadata.entry", &|| told(entry));
     }
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     command::{Command, Outcome},
+    log_store::encode,
     runtime::Runtime,
     state_store::StateStore,
 };
@@ -38,4 +39,13 @@ impl fmt::Debug for SnapshotBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes", self.0.len())
     }
+}
+
+/// What the simulator's oracles hear of an entry: its index, who led when it was proposed (a term and a node), and a hash
+/// of its content.
+pub(super) fn told(entry: &Entry) -> String {
+    let (index, leader) = (entry.log_id.index, entry.log_id.leader_id);
+    let content = encode(&entry.payload).unwrap_or_default();
+    let hash = crc32fast::hash(&content);
+    format!("{index} {} {} {hash:08x}", leader.term, leader.node_id)
 }

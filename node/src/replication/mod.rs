@@ -84,6 +84,8 @@ pub enum PeerCallError {
 pub struct Lag {
     /// Change sets that this node holds and the other is not known to hold.
     pub change_sets: u64,
+    /// Whether the other has said what it holds since this node started.
+    pub is_known: bool,
     /// Whether the other answered when it was last asked.
     pub is_reachable: bool,
 }

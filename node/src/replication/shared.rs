@@ -409,15 +409,14 @@ impl Shared {
             let empty = halcyon_core::version_vector::VersionVector::EMPTY;
             let own = state.own.as_ref().map_or(&empty, |own| &own.vector);
             for &peer in placement.replicas.keys().filter(|&&peer| peer != self.me) {
-                let change_sets = state
-                    .known
-                    .get(&peer)
-                    .map_or_else(|| empty.behind(own), |it| it.vector.behind(own));
+                let known = state.known.get(&peer);
+                let change_sets = known.map_or(&empty, |known| &known.vector).behind(own);
                 let is_reachable = !engine.around().unreachable.contains(&peer);
                 lags.insert(
                     peer,
                     Lag {
                         change_sets,
+                        is_known: known.is_some(),
                         is_reachable,
                     },
                 );

@@ -132,6 +132,7 @@ impl Rooms {
             change_sets: known.get(&node).map_or(0, |lag| lag.change_sets),
             state: replica_state(state).to_owned(),
             unreachable: !self.routing.is_reachable(node),
+            unheard: known.get(&node).is_some_and(|lag| !lag.is_known),
         });
         lag.collect()
     }

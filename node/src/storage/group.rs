@@ -6,8 +6,9 @@ use halcyon_core::{
     change::ChangeSet,
     clock::WallTime,
     env::Env,
-    id::{NodeId, OriginId, TenantId},
+    id::{NodeId, OriginId, Seq, Tag, TenantId},
     mutant::{self, Mutant},
+    version_vector::VersionVector,
 };
 
 use super::{
@@ -19,7 +20,7 @@ use super::{
     work::Work,
 };
 
-/// This node as an origin, by tenant: drawn anew at every start and at every entry into a placement.
+/// This node as an origin, by tenant: drawn anew after every start and every entry into a placement.
 #[derive(Debug)]
 pub(super) struct Origins {
     pub(super) node: NodeId,
@@ -49,6 +50,30 @@ impl Origins {
             OriginId::draw(node, env.clock.wall().unix_millis(), env.entropy.next())
         };
         *self.drawn.entry(tenant).or_insert_with(draw)
+    }
+
+    /// What to raise a vector to that ends incarnations of this node: to the first seq of the one that it runs in as well,
+    /// which then stands for nothing. So whoever reads a vector that covers the end reads, too, that the node runs anew.
+    fn ending(&mut self, tenant: TenantId, vector: &VersionVector, held: &VersionVector) -> VersionVector {
+        let mut raised = vector.clone();
+        let ended = vector.iter().filter(|tag| tag.origin.node == self.node);
+        let Some(ended) = ended.map(|tag| tag.origin.incarnation).max() else {
+            return raised;
+        };
+        let mut origin = self.of(tenant);
+        if origin.incarnation <= ended {
+            // The clock was set back since.
+            origin = OriginId::draw_after(ended, self.node, self.env.entropy.next());
+            self.drawn.insert(tenant, origin);
+        }
+        if held.get(origin) == Seq::default() {
+            let tag = Tag { origin, seq: Seq(1) };
+            self.env.probe.event("storage.began", &|| {
+                format!("{tenant} {}", hex::encode(origin.to_bytes()))
+            });
+            raised.raise(tag);
+        }
+        raised
     }
 }
 
@@ -182,7 +207,8 @@ impl Group<'_, '_> {
             }
             Act::Raise(vector) if summary.vector.covers(vector) => {}
             Act::Raise(vector) => {
-                self.run(tenant, &Command::Raise(vector.clone()))?;
+                let raised = self.origins.ending(tenant, vector, &summary.vector);
+                self.run(tenant, &Command::Raise(raised))?;
                 self.events.push(StorageEvent::CaughtUp(tenant));
             }
             Act::Prepare { epoch, cells, barrier } => {

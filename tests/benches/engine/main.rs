@@ -12,6 +12,10 @@ use std::time::Duration;
 
 use work::{Figures, Row, Side};
 
+/// The node's allocator, as the binary has it. `SQLite` has its own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How long a window of single changes lasts.
 const WINDOW: Duration = Duration::from_secs(2);
 

@@ -66,6 +66,7 @@ impl Base {
                 cut_catch_ups_after: None,
                 always: Vec::new(),
                 copied_pages: false,
+                heedless_pages: false,
             },
             faults: Vec::new(),
         };

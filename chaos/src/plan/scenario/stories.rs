@@ -277,6 +277,16 @@ fn clock_ahead(seed: u64) -> Plan {
                 by_ms: -day,
             },
         )
+        // Good clients ask a node for the time first, and are seldom refused.
+        .with(|plan| plan.work.heedless_pages = true)
+        .fault(
+            10,
+            40,
+            Kind::ClientClock {
+                client: Client(3),
+                by_ms: day,
+            },
+        )
         .plan()
 }
 

@@ -241,8 +241,8 @@ fn check_stamped_again(ahead: u64, drift_max: u64, since: u64, is_stamped_again:
         ..v1::HelloResponse::default()
     };
     let told = crate::wire::hello_json(&greeting.encode_to_vec()).unwrap();
-    let wall = told["wall"].as_str().unwrap().parse().unwrap();
-    a.at_node(1, crate::wire::node_clock(wall, told["driftMaxMs"].as_u64()));
+    let number = |name: &str| told[name].as_str().unwrap().parse().unwrap();
+    a.at_node(1, crate::wire::node_clock(number("wall"), Some(number("driftMaxMs"))));
     let place = write(&mut a, r#"[["set", "i1", "issue/title", "x"]]"#);
     disk.keep(&mut a);
     a.durable(place);
@@ -259,6 +259,26 @@ fn check_stamped_again(ahead: u64, drift_max: u64, since: u64, is_stamped_again:
     a.on_push_failed(&[], moment(NOW, 0));
     assert!(!a.before_push(since, moment(NOW, 0)));
     assert_eq!(pushed(&mut a), sets);
+}
+
+#[test]
+fn what_is_on_its_way_to_the_disk_is_stamped_again_with_the_rest() {
+    let mut a = client(1);
+    let theirs = moment(NOW - 300_000, 0).wall;
+    a.at_node(1, crate::wire::node_clock(theirs.0.0, Some(60_000)));
+    let place = write(&mut a, r#"[["set", "i1", "issue/title", "x"]]"#);
+    a.durable(place);
+    let last = write(&mut a, r#"[["set", "i1", "issue/title", "y"]]"#);
+    assert!(a.before_push(Duration::ZERO, moment(NOW, 0)));
+    a.durable(last);
+    let last = write(&mut a, r#"[["set", "i1", "issue/title", "z"]]"#);
+    a.durable(last);
+    let times: Vec<_> = pushed(&mut a)
+        .iter()
+        .map(|set| ChangeSet::decode(set).unwrap().timestamp)
+        .collect();
+    assert_eq!(times.len(), 3);
+    assert!(times.is_sorted_by(|a, b| a < b), "{times:?}");
 }
 
 #[test]

@@ -4,6 +4,9 @@ use serde_json::{Value as JsonValue, json};
 
 use super::{QUERY, check_news, client, news, write};
 
+const AUTHORS: &str = r#"{"from": "issue", "select": [{"include": "author", "type": "user", "as": "author",
+    "select": ["name", {"include": "team", "type": "team", "as": "team", "select": ["name"]}]}]}"#;
+
 /// Carries edits out as a page does.
 fn carry_out(rows: &mut Vec<JsonValue>, told: &str) {
     let news: JsonValue = serde_json::from_str(told).unwrap();
@@ -69,13 +72,35 @@ fn what_several_objects_include_is_told_once() {
         .collect();
     let place = write(&mut a, &JsonValue::from(changes).to_string());
     a.durable(place);
-    let query = r#"{"from": "issue", "select": [{"include": "author", "type": "user", "as": "author",
-        "select": ["name", {"include": "team", "type": "team", "as": "team", "select": ["name"]}]}]}"#;
-    a.follow(1, query).unwrap();
+    a.follow(1, AUTHORS).unwrap();
     // One that is included once stands where it belongs; numbers lead to the left.
     let all = r#"{"rows":[{"id":"i1","author":1},{"id":"i2","author":1},{"id":"i3","author":{"id":"u2","name":"u2","team":0}}],"status":"local","shared":[{"id":"t","name":"T"},{"id":"u1","name":"u1","team":0}]}"#;
     check_news(&mut a, &[all]);
     write(&mut a, r#"[["set", "i3", "issue/author", {"$ref": "u1"}]]"#);
     let edit = r#"{"edits":[[2,2,{"id":"i3","author":{"id":"u1","name":"u1","team":{"id":"t","name":"T"}}}]]}"#;
     check_news(&mut a, &[edit]);
+}
+
+#[test]
+fn an_answer_that_comes_after_edits_brings_only_what_its_own_rows_include() {
+    let mut a = client(1);
+    a.follow(1, AUTHORS).unwrap();
+    write(&mut a, &by_author("u1", "Ann", 2).to_string());
+    news(&mut a);
+    // Both rows of the edit include a user whom no row of the answer includes: so much changes that it is asked anew.
+    write(&mut a, r#"[["set", "u1", "user/name", "Bea"]]"#);
+    write(&mut a, &by_author("u2", "Cid", 3_000).to_string());
+    let [told] = &news(&mut a)[..] else { panic!("one frame") };
+    let told: JsonValue = serde_json::from_str(told).unwrap();
+    a.follow(2, AUTHORS).unwrap();
+    let fresh: JsonValue = serde_json::from_str(&news(&mut a)[0]).unwrap();
+    assert_eq!((&told["edits"], &told["rows"]), (&JsonValue::Null, &fresh["rows"]));
+    assert_eq!(told["shared"], json!([{ "id": "u2", "name": "Cid", "team": null }]));
+}
+
+/// So many issues, the first of which may have had other authors.
+fn by_author(author: &str, name: &str, count: usize) -> JsonValue {
+    let name = json!(["set", author, "user/name", name]);
+    let issues = (0..count).map(|at| json!(["set", format!("i{at}"), "issue/author", { "$ref": author }]));
+    [name].into_iter().chain(issues).collect()
 }

@@ -10,7 +10,7 @@ import type { IncludeBag, Parts } from "./lower";
 export type Plain = Readonly<Record<string, unknown>>;
 
 /** Makes a row of an object that the engine gave. */
-export type Shaper = (object: Plain, shared: Shared) => Plain;
+export type Shaper = (object: Plain, included: Included) => Plain;
 
 interface Link {
   readonly name: string;
@@ -19,10 +19,10 @@ interface Link {
 }
 
 /** What several objects include, and the one row that each link makes of it. */
-class Shared {
+class Included {
   readonly #objects: readonly Plain[];
   readonly #rows = new Map<Link, Plain[]>();
-  /** Whether a row says all that its object says. */
+  /** Whether the row that is made now says all that its object says of the row's own fields. */
   isExact = true;
 
   constructor(objects: readonly Plain[]) {
@@ -31,10 +31,19 @@ class Shared {
 
   /** The row of what an object includes: it stands there itself, or its number. */
   row(link: Link, there: unknown): Plain {
-    if (typeof there !== "number") return link.shape(there as Plain, this);
+    if (typeof there !== "number") return this.#shape(link, there as Plain);
+    const object = this.#objects[there];
+    if (!object) throw new Error(`the engine's news share no object ${String(there)}`);
     let rows = this.#rows.get(link);
     if (!rows) this.#rows.set(link, (rows = []));
-    return (rows[there] ??= link.shape(this.#objects[there] ?? {}, this));
+    return (rows[there] ??= this.#shape(link, object));
+  }
+
+  #shape(link: Link, object: Plain): Plain {
+    const { isExact } = this;
+    const row = link.shape(object, this);
+    this.isExact = isExact;
+    return row;
   }
 }
 
@@ -49,10 +58,10 @@ export function rawOf(row: object): Plain | undefined {
   return raws.get(row);
 }
 
-function shapeAgain(shaper: Shaper, shared: Shared, before: unknown, object: Plain): Plain {
-  shared.isExact = true;
-  const row = share(before, shaper(object, shared)) as Plain;
-  if (!shared.isExact) raws.set(row, object);
+function shapeAgain(shaper: Shaper, included: Included, before: unknown, object: Plain): Plain {
+  included.isExact = true;
+  const row = share(before, shaper(object, included)) as Plain;
+  if (!included.isExact) raws.set(row, object);
   else if (row === before) raws.delete(row);
   return row;
 }
@@ -81,7 +90,7 @@ function shape(
     const inner = options === true ? {} : (options.include ?? {});
     return { name, isOne: field?.kind === "ref", shape: shape(entities, target, inner, undefined, report) };
   });
-  return (object, shared) => {
+  return (object, included) => {
     id = object.id;
     const row: Record<string, unknown> = { id };
     for (const { name, field, isExact, report } of fields) {
@@ -89,12 +98,13 @@ function shape(
       const here = decode(field, there, report);
       row[name] = here;
       const isThere = there !== null && there !== undefined && here !== null && here !== undefined;
-      if (!isExact || !isThere) shared.isExact = false;
+      if (!isExact || !isThere) included.isExact = false;
     }
     for (const link of links) {
       const there = object[link.name];
-      if (link.isOne) row[link.name] = there === null || there === undefined ? null : shared.row(link, there);
-      else row[link.name] = Array.isArray(there) ? there.map((one) => shared.row(link, one)) : [];
+      if (link.isOne)
+        row[link.name] = there === null || there === undefined ? null : included.row(link, there);
+      else row[link.name] = Array.isArray(there) ? there.map((one) => included.row(link, one)) : [];
     }
     return row;
   };
@@ -144,8 +154,8 @@ export interface News {
 
 /** The next list. The one before stays as it is, and so does every row that did not change. */
 export function applyNews(before: readonly Plain[], news: News, shaper: Shaper): readonly Plain[] {
-  const shared = new Shared(news.shared ?? []);
-  const rows = news.rows ? anew(before, news.rows, shaper, shared) : [...before];
+  const included = new Included(news.shared ?? []);
+  const rows = news.rows ? anew(before, news.rows, shaper, included) : [...before];
   const gone = new Map<unknown, Plain>();
   for (const [kind, at, object] of news.edits ?? []) {
     if (kind === 0) {
@@ -153,13 +163,18 @@ export function applyNews(before: readonly Plain[], news: News, shaper: Shaper):
       if (row) gone.set(row.id, row);
     } else if (object) {
       const old = kind === 2 ? rows[at] : gone.get(object.id);
-      rows.splice(at, kind === 2 ? 1 : 0, shapeAgain(shaper, shared, old, object));
+      rows.splice(at, kind === 2 ? 1 : 0, shapeAgain(shaper, included, old, object));
     }
   }
   return rows;
 }
 
-function anew(before: readonly Plain[], objects: readonly Plain[], shaper: Shaper, shared: Shared): Plain[] {
+function anew(
+  before: readonly Plain[],
+  objects: readonly Plain[],
+  shaper: Shaper,
+  included: Included,
+): Plain[] {
   const byId = new Map(before.map((row) => [row.id, row]));
-  return objects.map((object) => shapeAgain(shaper, shared, byId.get(object.id), object));
+  return objects.map((object) => shapeAgain(shaper, included, byId.get(object.id), object));
 }

@@ -70,7 +70,7 @@ export interface Greeting {
   readonly region: string;
   /** Its clock, 64-bit NTP time in decimal; "0" where it did not say. */
   readonly wall: string;
-  readonly driftMaxMs: number;
+  readonly driftMaxMs: string;
 }
 
 /** What a push came to. */

@@ -1,4 +1,4 @@
-// Puts itself between the worker and the engine. Loaded before the worker.
+// Puts itself between the worker and the engine, and moves the worker's clock. Loaded before the worker.
 
 const options = new URL(self.location.href).searchParams;
 const [last, end] = [Number(options.get("write")), Number(options.get("close"))];

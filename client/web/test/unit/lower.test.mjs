@@ -6,7 +6,7 @@ import { build } from "esbuild";
 
 const { outputFiles } = await build({
   stdin: {
-    contents: `export * from "./src/index"; export { applyNews, shaper, share } from "./src/query/rows"; export { gather } from "./src/tx";`,
+    contents: `export * from "./src/index"; export { applyNews, rawOf, shaper, share } from "./src/query/rows"; export { gather } from "./src/tx";`,
     resolveDir: new URL("../..", import.meta.url).pathname,
   },
   bundle: true,
@@ -14,7 +14,7 @@ const { outputFiles } = await build({
   write: false,
 });
 const url = `data:text/javascript;base64,${Buffer.from(outputFiles[0].contents).toString("base64")}`;
-const { applyNews, defineSchema, gather, HalcyonError, Query, shaper, share, t } = await import(url);
+const { applyNews, defineSchema, gather, HalcyonError, Query, rawOf, shaper, share, t } = await import(url);
 
 const { entities } = defineSchema({
   users: t.entity({ name: t.string(), age: t.number().optional() }),
@@ -152,6 +152,28 @@ test("what several rows include is one object on the page, by whatever way it is
   assert.equal(i.labels[0], j.labels[0]);
   // A place behind such a row is a reference still.
   assert.deepEqual(issues.orderBy("author").after(i).parts.after, [{ $ref: "u" }, { $ref: "i" }]);
+});
+
+test("what the engine gave is kept for a row that lacks a field of its own, and for no other", () => {
+  const query = new Query(entities, "comments").include({ issue: { include: { author: true } } });
+  const shaped = shaper(entities, "comments", query.parts, () => undefined);
+  // Neither issue has all of its fields, nor has their author.
+  const there = { id: "i", title: "x", author: 0 };
+  const comment = (id, text, issue) => ({ id, text, issue });
+  const rows = [
+    comment("a", "A", { id: "j", author: null }),
+    comment("b", "B", 1),
+    comment("c", "C", 1),
+    comment("d", null, 1),
+  ];
+  const shown = applyNews([], { rows, shared: [{ id: "u", name: "Ann" }, there] }, shaped);
+  assert.deepEqual(shown.map(rawOf), [undefined, undefined, undefined, rows[3]]);
+});
+
+test("news that share less than they say are refused", () => {
+  const query = issues.include({ author: true });
+  const shaped = shaper(entities, "issues", query.parts, () => undefined);
+  assert.throws(() => applyNews([], { rows: [{ id: "i", author: 1 }], shared: [{ id: "u" }] }, shaped), /1/);
 });
 
 test("an edit keeps every object that it does not touch", () => {

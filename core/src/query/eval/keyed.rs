@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::{Budget, EvalError, batch::BATCH, context::Context, relation::Relation, select::SelectRun, star::Star};
 use crate::collections::BTreeSet;
 use crate::query::{
-    answer::{Datum, Object, Row},
+    answer::{Datum, Object},
     logic::{Query, Shape, Var},
     plan::{Column, Plan, plan, plan_from},
     triples::{EntityNumber, Term, Triples},
@@ -49,6 +49,15 @@ pub(in crate::query) struct Found {
     pub(in crate::query) width: usize,
     /// All of them.
     pub(in crate::query) terms: Vec<Term>,
+}
+
+/// Rows of data, one behind the other.
+#[derive(Debug, Default)]
+pub(in crate::query) struct Data {
+    /// The term in one column of each row.
+    pub(in crate::query) keys: Vec<Term>,
+    /// All of them.
+    pub(in crate::query) data: Vec<Datum>,
 }
 
 impl Found {
@@ -112,33 +121,39 @@ impl Keyed {
         Ok(found)
     }
 
-    /// The same as data, each row behind the term in one of its columns.
-    pub(in crate::query) fn rows<T: Triples + ?Sized>(
+    /// The same as data, with the term in one column of each row.
+    pub(in crate::query) fn data<T: Triples + ?Sized>(
         &mut self,
         keys: Option<&[Term]>,
         column: usize,
         store: &T,
         ground: Ground<'_>,
-    ) -> Result<Vec<(Term, Row)>, EvalError> {
+    ) -> Result<Data, EvalError> {
+        let mut found = Data::default();
         if let (Some(star), Some(keys)) = (&mut self.star, keys) {
             let terms = star.rows(keys, store, ground.budget)?;
-            let datum = |term: &Term| Datum::Value(store.value(*term));
-            let tuples = terms.chunks_exact(star.width().max(1));
-            let rows = tuples.map(|tuple| (tuple[column], tuple.iter().map(datum).collect()));
-            return failed_or(rows.collect(), store);
+            let rows = terms.chunks_exact(star.width().max(1));
+            found.keys = rows.map(|row| row[column]).collect();
+            found.data = terms.iter().map(|term| Datum::Value(store.value(*term))).collect();
+            return failed_or(found, store);
         }
-        let mut rows = Vec::new();
         self.run(keys, store, ground, |select, cx, relations| {
             let (width, mut seen, mut some) = (select.width(), None, Vec::new());
             while select.stream(&mut seen, cx, relations, &mut some)? {
-                for tuple in some.chunks_exact(width.max(1)) {
-                    rows.push((tuple[column], tuple.iter().map(|term| cx.datum(*term)).collect()));
-                }
+                found
+                    .keys
+                    .extend(some.chunks_exact(width.max(1)).map(|row| row[column]));
+                found.data.extend(some.iter().map(|term| cx.datum(*term)));
                 some.clear();
             }
             Ok(())
         })?;
-        Ok(rows)
+        Ok(found)
+    }
+
+    /// Reads a little of what a look at some keys will read.
+    pub(in crate::query) fn warm(&self) -> usize {
+        self.star.as_ref().map_or(0, |star| star.warm())
     }
 
     /// The objects of entities that are known to be found.

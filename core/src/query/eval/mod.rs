@@ -27,7 +27,7 @@ mod tests;
 use std::sync::Arc;
 
 pub use context::{Budget, EvalError, Interrupt};
-pub(in crate::query) use keyed::{Ground, Keyed};
+pub(in crate::query) use keyed::{Data, Ground, Keyed};
 pub(in crate::query) use relation::Relation;
 
 use self::{context::Context, hash::Tuples, select::SelectRun};

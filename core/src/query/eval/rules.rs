@@ -11,10 +11,13 @@ use super::{
     relation::Relation,
     run::Run,
 };
-use crate::query::{
-    logic::{Definition, RuleId},
-    plan::{Column, DefinitionPlan, Pipeline, Plan},
-    triples::{Term, Triples},
+use crate::{
+    limits::needs_all_forms,
+    query::{
+        logic::{Definition, RuleId},
+        plan::{Column, DefinitionPlan, Pipeline, Plan},
+        triples::{Term, Triples},
+    },
 };
 
 /// The tuples of all rules.
@@ -22,6 +25,7 @@ pub(super) fn derive<T: Triples + ?Sized>(plan: &Plan, cx: &mut Context<'_, T>) 
     let rules = &plan.query().rules;
     let mut relations: Vec<Relation> = rules.iter().map(|rule| Relation::new(rule.arity)).collect();
     for group in &plan.query().strata {
+        needs_all_forms();
         derive_group(plan, group, &mut relations, cx)?;
     }
     Ok(relations)

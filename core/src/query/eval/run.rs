@@ -12,9 +12,12 @@ use super::{
     lookup::LookupRun,
     relation::Relation,
 };
-use crate::query::{
-    plan::{Column, Pipeline, Place, Step, StepKind},
-    triples::{Edge, EntityNumber, Term, Triples},
+use crate::{
+    limits::needs_all_forms,
+    query::{
+        plan::{Column, Pipeline, Place, Step, StepKind},
+        triples::{Edge, EntityNumber, Term, Triples},
+    },
 };
 
 /// A pipeline while it runs.
@@ -342,6 +345,7 @@ impl<'p> Found<'p> {
 
 impl<'p> CallRun<'p> {
     fn new<T: Triples + ?Sized>(rule: u32, arguments: &'p [Place], gained: bool, cx: &Context<'_, T>) -> Self {
+        needs_all_forms();
         let constant = |place: &Place| match place {
             Place::Constant(value) => Some(cx.term(value)),
             _ => None,
@@ -362,6 +366,7 @@ impl<'p> CallRun<'p> {
         cx: &mut Context<'_, T>,
         relations: &[Relation],
     ) -> Result<Batch, EvalError> {
+        needs_all_forms();
         let relation = &relations[self.rule];
         let known: Vec<usize> = (0..self.arguments.len())
             .filter(|at| self.arguments[*at].is_known())

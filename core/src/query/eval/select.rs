@@ -15,6 +15,7 @@ use super::{
 use crate::{
     collections::BTreeMap,
     id::Predicate,
+    limits::needs_all_forms,
     query::{
         answer::{Answer, Object, Rows},
         logic::{Cursor, Expression, OrderBy, Shape},
@@ -203,6 +204,7 @@ impl<'p> SelectRun<'p> {
         cx: &mut Context<'_, T>,
         relations: &[Relation],
     ) -> Result<(), EvalError> {
+        needs_all_forms();
         if self.expressions.iter().any(|expression| expression.is_aggregate()) {
             let mut groups = Groups::new(&self.expressions);
             while let Some(batch) = self.run.next(cx, relations)? {

@@ -22,9 +22,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Star {
     body: All,
-    /// Fields that show, by their places in the body.
-    shown: Box<[usize]>,
-    /// What each column shows: one of these, or the key.
+    /// What each column shows: the field at that place in the body, or the key.
     columns: Box<[Option<usize>]>,
 }
 
@@ -46,8 +44,8 @@ enum Nested {
 /// One pattern.
 #[derive(Debug)]
 enum Field {
-    /// Of one predicate, with its number as soon as the store has one.
-    Is(Predicate, Option<PredicateNumber>, Object),
+    /// Of one predicate.
+    Is(Met<Predicate, PredicateNumber>, Object),
     /// Anything of a type.
     OfType(Arc<str>),
 }
@@ -55,9 +53,15 @@ enum Field {
 #[derive(Debug)]
 enum Object {
     Any,
-    /// With its term as soon as the store has one.
-    Equal(Value, Option<Term>),
+    Equal(Met<Value, Term>),
     Passing(Box<[Filter]>),
+}
+
+/// What a query names, or what a store has for it as soon as it has met it.
+#[derive(Debug)]
+enum Met<N, K> {
+    Named(N),
+    As(K),
 }
 
 /// Reads a store, and counts.
@@ -86,24 +90,21 @@ impl Star {
                 vars.collect::<Option<_>>()?
             }
         };
-        let (mut shown, mut columns) = (Vec::new(), Vec::new());
-        for var in vars {
+        let place = |var: Var| {
             if var == key {
-                columns.push(None);
-                continue;
+                return Some(None);
             }
-            let field = objects.iter().position(|object| *object == Some(var))?;
-            let place = shown.iter().position(|at| *at == field).unwrap_or_else(|| {
-                shown.push(field);
-                shown.len() - 1
-            });
-            columns.push(Some(place));
-        }
-        Some(Self {
-            body,
-            shown: shown.into(),
-            columns: columns.into(),
-        })
+            objects.iter().position(|object| *object == Some(var)).map(Some)
+        };
+        let columns = vars.into_iter().map(place).collect::<Option<_>>()?;
+        Some(Self { body, columns })
+    }
+
+    /// Reads a little of what asking for rows will read.
+    pub(super) fn warm(&self) -> usize {
+        let some = |field: &Field| usize::from(matches!(field, Field::Is(Met::As(_), Object::Any)));
+        let column = self.columns.first().copied().flatten().unwrap_or(0);
+        self.body.fields.iter().map(some).sum::<usize>() + column
     }
 
     /// Terms of a row.
@@ -145,30 +146,36 @@ impl Star {
         reader: &mut Reader<'_, T>,
         rows: &mut Vec<Term>,
     ) -> Result<(), EvalError> {
-        let mut lists: Vec<Vec<Term>> = Vec::with_capacity(self.shown.len());
-        for at in &self.shown {
-            lists.push(self.body.fields[*at].passing(entity, reader));
+        // Each field that shows once, whatever columns show it.
+        let mut lists: Vec<(usize, Vec<Term>)> = Vec::with_capacity(self.columns.len());
+        for at in self.columns.iter().flatten() {
+            if lists.iter().all(|(shown, _)| shown != at) {
+                lists.push((*at, self.body.fields[*at].passing(entity, reader)));
+            }
         }
         let count = lists
             .iter()
-            .fold(1, |count: usize, list| count.saturating_mul(list.len()));
-        reader.steps += count as u64;
-        if rows.len() / self.columns.len().max(1) + count > budget.tuples {
+            .fold(1, |count: usize, (_, list)| count.saturating_mul(list.len()));
+        let before = rows.len() / self.columns.len().max(1);
+        if count > budget.tuples.saturating_sub(before) {
             return Err(EvalError::TooManyTuples(budget.tuples));
         }
+        reader.steps += count as u64;
         for at in 0..count {
             for column in &self.columns {
-                rows.push(column.map_or_else(|| Term::entity(entity), |place| pick(&lists, place, at)));
+                rows.push(column.map_or_else(|| Term::entity(entity), |field| pick(&lists, field, at)));
             }
         }
         Ok(())
     }
 }
 
-/// Of all combinations of values: what a list gives to that one.
-fn pick(lists: &[Vec<Term>], place: usize, at: usize) -> Term {
-    let behind: usize = lists[..place].iter().map(Vec::len).product();
-    let list = &lists[place];
+/// Of all combinations of values: what a field gives to that one.
+fn pick(lists: &[(usize, Vec<Term>)], field: usize, at: usize) -> Term {
+    let is_before = |(shown, _): &&(usize, Vec<Term>)| *shown != field;
+    let before = lists.iter().take_while(is_before);
+    let behind: usize = before.clone().map(|(_, list)| list.len()).product();
+    let (_, list) = &lists[before.count()];
     list[at / behind % list.len()]
 }
 
@@ -234,14 +241,14 @@ impl Field {
         }
         let object = match &pattern.object {
             Place::Any => Object::Any,
-            Place::Constant(value) => Object::Equal(value.clone(), None),
+            Place::Constant(value) => Object::Equal(Met::Named(value.clone())),
             Place::Var(var) => {
                 let tests = filters.iter().filter(|filter| filter.tested() == Some(*var));
                 Object::Passing(tests.cloned().collect())
             }
         };
         match (&pattern.predicate, object) {
-            (PredicateTerm::Is(predicate), object) => Some(Self::Is(predicate.clone(), None, object)),
+            (PredicateTerm::Is(predicate), object) => Some(Self::Is(Met::Named(predicate.clone()), object)),
             (PredicateTerm::OfType(name), Object::Any) => Some(Self::OfType(Arc::clone(name))),
             _ => None,
         }
@@ -249,18 +256,18 @@ impl Field {
 
     /// Whether an entity has such a triple.
     fn holds<T: Triples + ?Sized>(&mut self, entity: EntityNumber, reader: &mut Reader<'_, T>) -> bool {
-        let (predicate, number, object) = match self {
-            Self::Is(predicate, number, object) => (predicate, number, object),
+        let (predicate, object) = match self {
+            Self::Is(predicate, object) => (predicate, object),
             Self::OfType(name) => return reader.is_of(entity, name),
         };
-        let Some(number) = known(number, || reader.store.predicate_number(predicate)) else {
+        let Some(number) = predicate.met(|name| reader.store.predicate_number(name)) else {
             return false;
         };
         match object {
             Object::Any => !reader.values(entity, number).is_empty(),
-            Object::Equal(value, term) => {
+            Object::Equal(value) => {
                 reader.steps += 1;
-                let term = known(term, || reader.store.term(value));
+                let term = value.met(|value| reader.store.term(value));
                 term.is_some_and(|term| reader.store.contains(entity, number, term))
             }
             Object::Passing(tests) => {
@@ -273,10 +280,10 @@ impl Field {
 
     /// The objects that an entity has there.
     fn passing<T: Triples + ?Sized>(&mut self, entity: EntityNumber, reader: &mut Reader<'_, T>) -> Vec<Term> {
-        let Self::Is(predicate, number, Object::Passing(tests)) = self else {
+        let Self::Is(predicate, Object::Passing(tests)) = self else {
             return Vec::new();
         };
-        let Some(number) = known(number, || reader.store.predicate_number(predicate)) else {
+        let Some(number) = predicate.met(|name| reader.store.predicate_number(name)) else {
             return Vec::new();
         };
         let store = reader.store;
@@ -304,12 +311,18 @@ impl<T: Triples + ?Sized> Reader<'_, T> {
     }
 }
 
-/// What a store knows stays; what it does not know may come.
-fn known<T: Copy>(held: &mut Option<T>, find: impl FnOnce() -> Option<T>) -> Option<T> {
-    if held.is_none() {
-        *held = find();
+impl<N, K: Copy> Met<N, K> {
+    /// What a store knows stays; what it does not know may come.
+    fn met(&mut self, find: impl FnOnce(&N) -> Option<K>) -> Option<K> {
+        match self {
+            Self::As(known) => Some(*known),
+            Self::Named(name) => {
+                let known = find(name)?;
+                *self = Self::As(known);
+                Some(known)
+            }
+        }
     }
-    *held
 }
 
 fn pass(tests: &[Filter], value: &Value) -> bool {

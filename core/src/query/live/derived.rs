@@ -24,6 +24,7 @@ use super::{
     trigger::Triggers,
 };
 use crate::collections::{BTreeMap, BTreeSet};
+use crate::limits::needs_all_forms;
 use crate::query::{
     eval::{Relation, derive},
     logic::{Column, Definition, Rule, RuleId},
@@ -70,6 +71,7 @@ impl Derived {
     pub(super) fn open<T: Triples + ?Sized>(query: &Query, store: &T, budget: Budget) -> Result<Self, Refused> {
         let mut definitions = Vec::new();
         for (rule, at) in query.rules.iter().zip(0..) {
+            needs_all_forms();
             for definition in &rule.definitions {
                 definitions.push(Defined::of(query, (RuleId(at), rule), definition)?);
             }
@@ -80,6 +82,7 @@ impl Derived {
             definitions,
         };
         if !query.rules.is_empty() {
+            needs_all_forms();
             derived.relations = derive(&plan(Arc::new(query.clone()), store), store, budget)?;
         }
         Ok(derived)
@@ -111,6 +114,7 @@ impl Derived {
     ) -> Result<Derivation, Lost> {
         let mut done = Derivation::default();
         for group in self.groups.clone() {
+            needs_all_forms();
             let mut round = Round::default();
             self.look(&group, (delta, &done), &mut round, (store, budget))?;
             self.spread(&group, (delta, &done), &mut round, (store, budget))?;

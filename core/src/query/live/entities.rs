@@ -140,6 +140,11 @@ impl Entities {
         self.places.len()
     }
 
+    /// Reads a little of what [`Self::apply`] will read.
+    pub(super) fn warm(&self) -> usize {
+        self.members.warm() + self.places.len()
+    }
+
     pub(super) fn apply<T: Triples + ?Sized>(
         &mut self,
         keys: &[Term],

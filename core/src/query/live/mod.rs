@@ -31,7 +31,7 @@
 //!
 //! # What always holds
 //!
-//! A store's terms stay what they are for as long as a query of it is followed.
+//! A store's terms, and the numbers of its predicates, stay what they are for as long as a query of it is followed.
 //!
 //! After each [`Live::apply`] that is `Ok`, [`Live::answer`] equals a fresh evaluation, and so does a consumer's
 //! [`Mirror`] that took in each [`AnswerDelta`]. After an error the state is lost: open the query again.
@@ -60,7 +60,6 @@ use self::{
     solve::{Past, Solver},
     table::Table,
     trigger::Triggers,
-    window::Window,
 };
 use super::{
     answer::Answer,
@@ -68,7 +67,7 @@ use super::{
     logic::{Filter, Query, Shape, Var},
     triples::{Term, Triples},
 };
-use crate::{graph::Delta, value::Value};
+use crate::{graph::Delta, limits::needs_all_forms, value::Value};
 
 pub use coverage::{Coverage, CoverageChange};
 pub use registry::{LiveId, Registry};
@@ -168,7 +167,14 @@ impl Live {
 
     /// What a consumer starts from.
     pub fn mirror(&self) -> Mirror {
-        self.followed.window().mirror()
+        self.followed.mirror()
+    }
+
+    /// Reads a little of what [`Self::apply`] will read. What many queries keep lies far apart in memory: looked at
+    /// together before one after the other is applied, all of it comes in about the time that one's takes. The sum means
+    /// nothing; whoever asks keeps the compiler from leaving it out.
+    pub fn warm(&self) -> usize {
+        self.followed.warm()
     }
 
     /// Bindings and keys that it holds, and what rules derive.
@@ -187,9 +193,13 @@ impl Live {
 
 impl Followed {
     fn open<T: Triples + ?Sized>(query: &Query, store: &T, ground: Ground<'_>) -> Result<Self, Refused> {
-        let triggers = Triggers::of(query)?;
+        let mut triggers = Triggers::of(query)?;
+        triggers.meet(store);
         let state = match &query.select.shape {
-            Shape::Table(columns) => State::Table(Table::open((query, columns, triggers.key()), store, ground)?),
+            Shape::Table(columns) => {
+                needs_all_forms();
+                State::Table(Table::open((query, columns, triggers.key()), store, ground)?)
+            }
             Shape::Entities { .. } => State::Entities(Entities::open(query, store, ground)?),
         };
         Ok(Self { triggers, state })
@@ -205,13 +215,16 @@ impl Followed {
             triples: &delta.removed,
             tuples: &derived.removed,
         };
+        self.triggers.meet(store);
         let keys = Solver::new(store, ground, past).candidates(&self.triggers, delta, derived)?;
         if keys.is_empty() {
             return Ok(AnswerDelta::default());
         }
-        let keys: Vec<Term> = keys.into_iter().collect();
         let answer = match &mut self.state {
-            State::Table(table) => table.apply(&keys, store, ground)?,
+            State::Table(table) => {
+                needs_all_forms();
+                table.apply(&keys, store, ground)?
+            }
             State::Entities(entities) => entities.apply(&keys, store, ground)?,
         };
         if self.held() > ground.budget.tuples {
@@ -220,11 +233,19 @@ impl Followed {
         Ok(answer)
     }
 
-    fn window(&self) -> &Window {
+    fn mirror(&self) -> Mirror {
         match &self.state {
-            State::Table(table) => &table.window,
-            State::Entities(entities) => &entities.window,
+            State::Table(table) => table.mirror(),
+            State::Entities(entities) => entities.window.mirror(),
         }
+    }
+
+    fn warm(&self) -> usize {
+        let state = match &self.state {
+            State::Table(table) => table.warm(),
+            State::Entities(entities) => entities.warm(),
+        };
+        self.triggers.warm() + state
     }
 
     fn held(&self) -> usize {

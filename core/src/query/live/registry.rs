@@ -4,9 +4,9 @@
 //! field, or nothing), and there under its object: a value, a range of values, or any. So a change to an age is shown to
 //! the queries whose `age = …` and `age > …` hold its value, and to no other. Where a query asks its subject for a field
 //! with a constant beside (`city = "Oslo" and age > 30`), the pattern stands under that, too: of a change to an age those
-//! queries hear whose city the subject has now. Those whose city it had before hear of the city. What the store has not met stands under its
-//! name; a text that it has not met under the narrowest range that such a text may lie in. Too many are asked now and
-//! then, never too few.
+//! queries hear whose city the subject has now. Those whose city it had before hear of the city. What the store has not
+//! met stands under its name; a text that it has not met under the narrowest range that such a text may lie in. Too many
+//! are asked now and then, never too few.
 
 use std::{collections::HashMap, sync::Arc};
 

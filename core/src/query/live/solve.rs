@@ -10,6 +10,7 @@ use super::{
 use crate::collections::BTreeSet;
 use crate::{
     graph::Triple,
+    limits::needs_all_forms,
     query::{
         eval::Relation,
         logic::{Positive, RuleId, Term as Place, TriplePattern},
@@ -36,6 +37,8 @@ pub(super) struct Solver<'a, T: ?Sized> {
     goal: &'a [Var],
     binding: Vec<Option<Term>>,
     found: BTreeSet<Tuple>,
+    /// The same of a single goal, where a changed triple says it by itself.
+    told: Vec<Term>,
 }
 
 impl<'a, T: Triples + ?Sized> Solver<'a, T> {
@@ -49,16 +52,17 @@ impl<'a, T: Triples + ?Sized> Solver<'a, T> {
             goal: &[],
             binding: Vec::new(),
             found: BTreeSet::new(),
+            told: Vec::new(),
         }
     }
 
-    /// All keys whose bindings a delta may touch.
+    /// All keys whose bindings a delta may touch, ascending.
     pub(super) fn candidates(
         self,
         triggers: &'a Triggers,
         delta: &Delta,
         derived: &Derivation,
-    ) -> Result<BTreeSet<Term>, Lost> {
+    ) -> Result<Vec<Term>, Lost> {
         self.look(triggers, (delta, derived), |_, _| true)
     }
 
@@ -69,7 +73,7 @@ impl<'a, T: Triples + ?Sized> Solver<'a, T> {
         triggers: &'a Triggers,
         delta: &Delta,
         derived: &Derivation,
-    ) -> Result<BTreeSet<Term>, Lost> {
+    ) -> Result<Vec<Term>, Lost> {
         let store = self.store;
         self.look(triggers, (delta, derived), |trigger, triple| {
             let has = |side: &[Triple]| {
@@ -85,7 +89,7 @@ impl<'a, T: Triples + ?Sized> Solver<'a, T> {
         triggers: &'a Triggers,
         (delta, derived): (&Delta, &Derivation),
         counts: impl Fn(&Trigger, &Triple) -> bool,
-    ) -> Result<BTreeSet<Term>, Lost> {
+    ) -> Result<Vec<Term>, Lost> {
         for triple in delta.added.iter().chain(&delta.removed) {
             for trigger in triggers.all.iter().filter(|trigger| counts(trigger, triple)) {
                 self.triple(triggers, trigger, triple)?;
@@ -96,7 +100,11 @@ impl<'a, T: Triples + ?Sized> Solver<'a, T> {
                 self.tuple(triggers, called, tuple)?;
             }
         }
-        Ok(self.found.into_iter().flatten().collect())
+        let mut found = self.told;
+        found.extend(self.found.into_iter().flatten());
+        found.sort_unstable();
+        found.dedup();
+        Ok(found)
     }
 
     /// Where a changed triple leads by one trigger.
@@ -109,7 +117,7 @@ impl<'a, T: Triples + ?Sized> Solver<'a, T> {
             && pattern.subject.var() == Some(goal)
             && pattern.object.var() != Some(goal)
         {
-            self.found.insert(vec![Term::entity(triple.subject)]);
+            self.told.push(Term::entity(triple.subject));
             return Ok(());
         }
         self.start(triggers);
@@ -122,6 +130,7 @@ impl<'a, T: Triples + ?Sized> Solver<'a, T> {
 
     /// Where a changed tuple leads by one call.
     pub(super) fn tuple(&mut self, triggers: &'a Triggers, called: &Called, tuple: &[Term]) -> Result<(), Lost> {
+        needs_all_forms();
         self.start(triggers);
         if self.bind_tuple(&called.arguments, tuple).is_some() {
             let way: Vec<&Positive> = called.way.iter().collect();
@@ -132,6 +141,8 @@ impl<'a, T: Triples + ?Sized> Solver<'a, T> {
 
     /// What was found since this was asked last.
     pub(super) fn take_found(&mut self) -> BTreeSet<Tuple> {
+        let told = self.told.drain(..).map(|term| vec![term]);
+        self.found.extend(told);
         std::mem::take(&mut self.found)
     }
 
@@ -242,6 +253,7 @@ impl<'a, T: Triples + ?Sized> Solver<'a, T> {
 
     /// The tuples of a rule that match, before or after.
     fn tuples(&mut self, rule: RuleId, arguments: &[Place]) -> Result<Vec<Tuple>, Lost> {
+        needs_all_forms();
         let (mut columns, mut terms) = (Vec::new(), Vec::new());
         for (column, place) in arguments.iter().enumerate() {
             let Some(known) = self.known(place) else {

@@ -1,4 +1,7 @@
 //! Tables: the bindings of each key, the groups they fall into, and the rows that these make.
+//!
+//! Without a limit no row is held: rows are the bindings, or what groups make of them, and are made when they come, go or
+//! are asked for.
 
 use std::sync::Arc;
 
@@ -6,11 +9,12 @@ use super::{
     EvalError, Ground, Keyed, Query, Term, Triples, Var,
     group::Group,
     trigger::own_variables,
-    window::{AnswerDelta, Change, Item, Key, Window},
+    window::{AnswerDelta, Change, Item, Key, Mirror, Window},
 };
-use crate::collections::{BTreeMap, BTreeSet};
+use crate::collections::{BTreeMap, BTreeSet, compact};
 use crate::query::{
     answer::{Datum, Row},
+    eval::Data,
     logic::{Column, Expression, OrderKey, Shape},
 };
 
@@ -19,16 +23,19 @@ pub(super) struct Table {
     /// The body, with all its own variables as columns.
     probe: Keyed,
     key_column: usize,
-    columns: Vec<Expression>,
+    columns: Box<[Expression]>,
     /// Which column of a binding each column reads.
-    reads: Vec<Option<usize>>,
+    reads: Box<[Option<usize>]>,
     /// Every binding is a row of its own: all its variables are columns.
     is_row_each: bool,
     order: Vec<OrderKey>,
-    bindings: BTreeMap<Term, Vec<Row>>,
+    /// What the variables are bound to, one binding behind the other. Most keys have one, and most tables few keys.
+    bindings: compact::Map<Term, Box<[Datum]>>,
+    /// Variables of a binding.
+    width: usize,
     held: usize,
     groups: BTreeMap<Row, Group>,
-    pub(super) window: Window,
+    window: Window,
 }
 
 impl Table {
@@ -39,8 +46,8 @@ impl Table {
     ) -> Result<Self, EvalError> {
         let own = own_variables(&query.select.body);
         let place = |var: Var| own.iter().position(|own| *own == var);
-        let columns: Vec<Expression> = columns.iter().map(|column| column.value).collect();
-        let reads: Vec<Option<usize>> = columns.iter().map(|column| column.var().and_then(place)).collect();
+        let columns: Box<[Expression]> = columns.iter().map(|column| column.value).collect();
+        let reads: Box<[Option<usize>]> = columns.iter().map(|column| column.var().and_then(place)).collect();
         let is_plain = !columns.iter().any(|column| column.is_aggregate());
         let mut table = Self {
             probe: Keyed::new(bindings_of(query, &own), key),
@@ -48,30 +55,52 @@ impl Table {
             is_row_each: is_plain && (0..own.len()).all(|at| reads.contains(&Some(at))),
             reads,
             order: query.select.order.clone(),
-            bindings: BTreeMap::new(),
+            bindings: compact::Map::new(),
+            width: own.len(),
             held: 0,
             groups: BTreeMap::new(),
             window: Window::of(query),
             columns,
         };
-        let mut first = BTreeMap::new();
         if table.is_one_group() {
             table.groups.insert(Row::new(), Group::new(&table.columns));
-            first.insert(Row::new(), None);
         }
-        let found = table.probe.rows(None, table.key_column, store, ground)?;
+        let found = table.probe.data(None, table.key_column, store, ground)?;
         table.probe.narrow();
-        if table.is_row_each {
-            table.move_rows(Vec::new(), found);
-        } else {
-            table.come(found, &mut first);
-            table.tell(first);
+        table.held = found.keys.len();
+        if !table.is_row_each {
+            let mut before = BTreeMap::new();
+            for binding in found.data.chunks_exact(table.width) {
+                table.put(binding, true, &mut before);
+            }
+        }
+        let bindings = by_key(found, table.width).into_iter();
+        table.bindings = bindings.map(|(key, of_key)| (key, of_key.into())).collect();
+        if table.window.has_limit() {
+            let rows = table.rows().collect();
+            table.shift(&[], rows);
         }
         Ok(table)
     }
 
     pub(super) fn held(&self) -> usize {
-        self.held + self.window.len()
+        self.held + self.groups.len() + self.window.len()
+    }
+
+    /// What a consumer starts from.
+    pub(super) fn mirror(&self) -> Mirror {
+        if self.window.has_limit() {
+            return self.window.mirror();
+        }
+        let item = |row: Row| (Key::of_row(&self.order, &row), Item::Row(row));
+        self.window.mirror_of(self.rows().map(item))
+    }
+
+    /// Reads a little of what [`Self::apply`] will read.
+    pub(super) fn warm(&self) -> usize {
+        let first = self.bindings.first_key_value();
+        let held = first.map_or(0, |(_, data)| usize::from(data.first() == Some(&Datum::Null)));
+        self.probe.warm() + self.reads.first().copied().flatten().unwrap_or(0) + held
     }
 
     pub(super) fn apply<T: Triples + ?Sized>(
@@ -80,53 +109,56 @@ impl Table {
         store: &T,
         ground: Ground<'_>,
     ) -> Result<AnswerDelta, EvalError> {
-        let found = self.probe.rows(Some(keys), self.key_column, store, ground)?;
-        let gone = keys.iter().filter_map(|key| self.bindings.remove(key)).flatten();
-        let gone: Vec<Row> = gone.collect();
-        self.held -= gone.len();
+        let found = self.probe.data(Some(keys), self.key_column, store, ground)?;
+        let mut now = by_key(found, self.width);
+        let reads = self.is_row_each.then_some(&self.reads[..]);
+        // Rows, or bindings.
+        let (mut gone, mut come) = (Vec::new(), Vec::new());
+        for key in keys {
+            let after: Box<[Datum]> = now.remove(key).unwrap_or_default().into();
+            let before = match self.bindings.get_mut(key) {
+                Some(held) if !after.is_empty() => {
+                    let before = std::mem::replace(held, after);
+                    differ((&before[..], &held[..]), (self.width, reads), (&mut gone, &mut come));
+                    continue;
+                }
+                Some(_) => self.bindings.remove(key).unwrap_or_default(),
+                None => Box::default(),
+            };
+            gone.extend(before.chunks_exact(self.width).map(|binding| read(reads, binding)));
+            come.extend(after.chunks_exact(self.width).map(|binding| read(reads, binding)));
+            if !after.is_empty() {
+                self.bindings.insert(*key, after);
+            }
+        }
+        self.held = self.held + come.len() - gone.len();
         if self.is_row_each {
-            return Ok(self.move_rows(gone, found));
+            return Ok(self.shift(&gone, come));
         }
         let mut before = BTreeMap::new();
         for binding in gone {
             self.put(&binding, false, &mut before);
         }
-        self.come(found, &mut before);
+        for binding in come {
+            self.put(&binding, true, &mut before);
+        }
         Ok(self.tell(before))
     }
 
-    /// Bindings that are rows go and come. Most that go come back.
-    fn move_rows(&mut self, mut gone: Vec<Row>, found: Vec<(Term, Row)>) -> AnswerDelta {
-        gone.sort_unstable();
-        let (mut stays, mut come) = (vec![false; gone.len()], Vec::new());
-        for (key, binding) in found {
-            match gone.binary_search(&binding) {
-                Ok(at) => stays[at] = true,
-                Err(_) => come.push(self.row_of(&binding)),
-            }
-            self.held += 1;
-            self.bindings.entry(key).or_default().push(binding);
-        }
-        let gone = gone.iter().zip(stays).filter(|(_, stays)| !stays);
-        let gone: Vec<Row> = gone.map(|(binding, _)| self.row_of(binding)).collect();
-        self.shift(&gone, come)
+    fn row_of(&self, binding: &[Datum]) -> Row {
+        read(Some(&self.reads), binding)
     }
 
-    fn row_of(&self, binding: &Row) -> Row {
-        let read = |at: &Option<usize>| at.map_or(Datum::Null, |at| binding[at].clone());
-        self.reads.iter().map(read).collect()
-    }
-
-    fn come(&mut self, found: Vec<(Term, Row)>, before: &mut BTreeMap<Row, Option<Row>>) {
-        for (key, binding) in found {
-            self.put(&binding, true, before);
-            self.held += 1;
-            self.bindings.entry(key).or_default().push(binding);
-        }
+    /// All rows there are, in no order.
+    fn rows(&self) -> impl Iterator<Item = Row> {
+        let of_bindings = self.bindings.values().filter(|_| self.is_row_each);
+        let of_bindings = of_bindings.flat_map(|held| held.chunks_exact(self.width));
+        let of_groups = self.groups.keys().filter_map(|plain| self.row(plain));
+        of_bindings.map(|binding| self.row_of(binding)).chain(of_groups)
     }
 
     /// A binding comes or goes. `before` keeps the row that its group had at first.
-    fn put(&mut self, binding: &Row, comes: bool, before: &mut BTreeMap<Row, Option<Row>>) {
+    fn put(&mut self, binding: &[Datum], comes: bool, before: &mut BTreeMap<Row, Option<Row>>) {
         let mut values = self.row_of(binding);
         let plain: Row = if self.columns.iter().any(|column| column.is_aggregate()) {
             let all = self.columns.iter().zip(&values);
@@ -191,9 +223,60 @@ impl Table {
             changes.extend(gone.into_iter().filter(shows).map(Change::Removed));
             let come = come.into_iter().filter(|(key, _)| shows(key));
             changes.extend(come.map(|(key, row)| Change::Added(key, Item::Row(row))));
+            return AnswerDelta(changes);
         }
         self.window.tell(changes)
     }
+}
+
+/// Data of bindings, one binding behind the other, by the key of each.
+fn by_key(found: Data, width: usize) -> BTreeMap<Term, Vec<Datum>> {
+    if let [key] = found.keys[..] {
+        return BTreeMap::from([(key, found.data)]);
+    }
+    let mut by_key: BTreeMap<Term, Vec<Datum>> = BTreeMap::new();
+    let mut data = found.data.into_iter();
+    for key in found.keys {
+        let of_key = by_key.entry(key).or_insert_with(|| Vec::with_capacity(width));
+        of_key.extend(data.by_ref().take(width));
+    }
+    by_key
+}
+
+/// A row that reads a binding, or the binding itself.
+fn read(reads: Option<&[Option<usize>]>, binding: &[Datum]) -> Row {
+    let Some(reads) = reads else {
+        return binding.to_vec();
+    };
+    let datum = |at: &Option<usize>| at.map_or(Datum::Null, |at| binding[at].clone());
+    reads.iter().map(datum).collect()
+}
+
+/// The bindings of a key that go, and those that come. Of several most stay.
+fn differ(
+    (before, after): (&[Datum], &[Datum]),
+    (width, reads): (usize, Option<&[Option<usize>]>),
+    (gone, come): (&mut Vec<Row>, &mut Vec<Row>),
+) {
+    if before == after {
+        return;
+    }
+    if before.len() == width && after.len() == width {
+        gone.push(read(reads, before));
+        come.push(read(reads, after));
+        return;
+    }
+    let mut old: Vec<&[Datum]> = before.chunks_exact(width).collect();
+    old.sort_unstable();
+    let mut stays = vec![false; old.len()];
+    for binding in after.chunks_exact(width) {
+        match old.binary_search(&binding) {
+            Ok(at) => stays[at] = true,
+            Err(_) => come.push(read(reads, binding)),
+        }
+    }
+    let old = old.into_iter().zip(stays).filter(|(_, stays)| !stays);
+    gone.extend(old.map(|(binding, _)| read(reads, binding)));
 }
 
 /// A query for all bindings of a body: of its own variables.

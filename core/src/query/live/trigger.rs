@@ -16,7 +16,7 @@ use crate::{
             Body, Definition, Expression, Field, FieldValue, Operand, OrderBy, OrderKey, Positive, PredicateTerm, Rule,
             RuleId, Select, Term, TriplePattern,
         },
-        triples::Term as Number,
+        triples::{PredicateNumber, Term as Number},
     },
 };
 
@@ -24,6 +24,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(super) struct Trigger {
     pub(super) pattern: TriplePattern,
+    /// Of the pattern's predicate, as soon as the store has one.
+    number: Option<PredicateNumber>,
     /// What its subject and its object must pass, each by itself.
     pub(super) tests: Box<[Filter]>,
     /// Empty where the pattern binds the goal itself.
@@ -113,6 +115,21 @@ impl Triggers {
         Ok(builder.finish())
     }
 
+    /// Notes the numbers of predicates that the store has met: most triples are told from most patterns by them.
+    pub(super) fn meet<T: Triples + ?Sized>(&mut self, store: &T) {
+        for trigger in self.all.iter_mut().filter(|trigger| trigger.number.is_none()) {
+            if let PredicateTerm::Is(predicate) = &trigger.pattern.predicate {
+                trigger.number = store.predicate_number(predicate);
+            }
+        }
+    }
+
+    /// Reads a little of what looking for keys will read.
+    pub(super) fn warm(&self) -> usize {
+        let some = |trigger: &Trigger| usize::from(trigger.number.is_none()) + trigger.tests.len();
+        self.all.iter().map(some).sum()
+    }
+
     /// Of a query: its key.
     pub(super) fn key(&self) -> Var {
         self.goal[0]
@@ -172,6 +189,7 @@ impl Builder {
                         way: self.way(pattern, rest),
                         tests,
                         pattern: pattern.clone(),
+                        number: None,
                         is_negated,
                     });
                 }
@@ -238,6 +256,7 @@ impl Builder {
             beside: beside(&pattern, &way),
             way: self.way(&pattern, way),
             pattern,
+            number: None,
             tests: Box::default(),
             is_negated: false,
             is_presence: false,
@@ -323,7 +342,11 @@ impl Trigger {
     /// Whether a triple matches by itself: its constants and what is tested of it alone.
     pub(super) fn takes<T: Triples + ?Sized>(&self, triple: &Triple, store: &T) -> bool {
         let pattern = &self.pattern;
-        if !pattern.predicate.takes(&store.predicate(triple.predicate)) {
+        let is_taken = match self.number {
+            Some(number) => number == triple.predicate,
+            None => pattern.predicate.takes(&store.predicate(triple.predicate)),
+        };
+        if !is_taken {
             return false;
         }
         let subject = || store.value(Number::entity(triple.subject));

@@ -140,7 +140,7 @@ impl AnswerDelta {
 }
 
 impl Mirror {
-    /// The same, where the delta is still needed.
+    /// Takes in what a change set did, where the delta is still needed.
     fn follow(&mut self, delta: &AnswerDelta) {
         for change in &delta.0 {
             if let Change::Removed(key) | Change::Changed { from: key, .. } = change {
@@ -268,6 +268,14 @@ impl Window {
         self.mirror.clone()
     }
 
+    /// The same with these items, of which those show that stand behind the cursor.
+    pub(super) fn mirror_of(&self, items: impl Iterator<Item = (Key, Item)>) -> Mirror {
+        Mirror {
+            items: items.filter(|(key, _)| self.is_behind_cursor(key)).collect(),
+            ..self.mirror()
+        }
+    }
+
     /// What shows at a key.
     pub(super) fn item(&self, key: &Key) -> Option<&Item> {
         self.mirror.items.get(key)
@@ -282,7 +290,7 @@ impl Window {
         self.mirror.limit.is_some()
     }
 
-    /// Without a limit, whether it shows.
+    /// Whether it stands behind the place from which the query goes on.
     pub(super) fn is_behind_cursor(&self, key: &Key) -> bool {
         self.after.as_ref().is_none_or(|after| after < key)
     }

@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc};
 
 use crate::{
     id::EntityId,
+    limits::READS_ALL_FORMS,
     query::{
         error::{Problem, QueryError},
         limits::QUERY_BYTES_MAX,
@@ -116,12 +117,16 @@ impl<'a> Lexer<'a> {
         let Some(first) = rest.chars().next() else {
             return Ok(Token::End);
         };
+        // A path has names and signs alone; what else there may be is no sign.
+        if !READS_ALL_FORMS && first != '`' && !is_word_start(first) {
+            return self.sign();
+        }
         match first {
             '"' => Ok(Token::Constant(Value::String(self.text()?))),
             '`' => self.quoted(),
             '?' => self.variable(),
             '@' => self.reference(),
-            _ if is_number_start(rest) => self.number(),
+            _ if READS_ALL_FORMS && is_number_start(rest) => self.number(),
             _ if is_word_start(first) => self.word(),
             _ => self.sign(),
         }
@@ -165,9 +170,10 @@ impl<'a> Lexer<'a> {
         let start = self.at;
         let word = self.take_while(is_word);
         match word {
+            "infinity" => self.finish_number(start, f64::INFINITY),
+            _ if !READS_ALL_FORMS => Ok(Token::Word(word.into())),
             "json" if self.rest().starts_with('"') => Ok(Token::Constant(Value::Json(self.text()?))),
             "date" if self.rest().starts_with('(') => Ok(self.date_in_millis().unwrap_or(Token::Word(word.into()))),
-            "infinity" => self.finish_number(start, f64::INFINITY),
             _ => Ok(Token::Word(word.into())),
         }
     }

@@ -1,4 +1,5 @@
-//! Control-plane writes: a tenant's setting of about 256 bytes changes, agreed on by the nodes each time.
+//! Control-plane writes: a tenant's setting of about 256 bytes changes, agreed on by the nodes each time. The tenant is the
+//! measurement's own, in a running cluster too.
 
 use std::{path::Path, time::Duration};
 
@@ -32,14 +33,46 @@ pub(super) async fn run(args: &ControlArgs, dir: &Path, globals: &Globals) -> Re
             None => connect::admin(globals).await?,
         });
     }
-    if let Some(cluster) = &own {
-        cluster.tenant(&REGIONS).await?;
+    let tenant = match &own {
+        Some(cluster) => {
+            cluster.tenant(&REGIONS).await?;
+            args.tenant.clone()
+        }
+        None => tenant_for_now(&admins[0]).await?,
+    };
+    let measured = measure(args, &admins, &tenant).await;
+    if own.is_none() {
+        let request = v1::TenantRequest { tenant };
+        let deleted = admins[0].delete_tenant(request).await;
+        deleted.map_err(connect::admin_failure)?;
     }
+    measured
+}
+
+/// A tenant in a running cluster for the time of the measurement: nobody's settings change.
+async fn tenant_for_now(admin: &AdminClient) -> Result<String, Failure> {
+    let status = admin.status(v1::StatusRequest::default()).await;
+    let status = status.map_err(connect::admin_failure)?;
+    let name = format!("bench-control-{}", std::process::id());
+    let request = v1::CreateTenantRequest {
+        name: name.clone(),
+        regions: vec![status.region],
+        home: String::new(),
+        nodes_per_region: 1,
+    };
+    admin.create_tenant(request).await.map_err(connect::admin_failure)?;
+    output::note(format!(
+        "writes to a tenant of its own, {name}, which is deleted at the end"
+    ));
+    Ok(name)
+}
+
+async fn measure(args: &WriterArgs, admins: &[AdminClient], tenant: &str) -> Result<Vec<Figure>, Failure> {
     let mut figures = Vec::new();
     for &count in &args.clients {
         output::note(format!("{count} clients, {} s", args.seconds));
         let writers = admins[..count].iter().zip(0..).map(|(admin, at)| {
-            let (admin, tenant) = (admin.clone(), args.tenant.clone());
+            let (admin, tenant) = (admin.clone(), tenant.to_owned());
             move |stopwatch| write(admin, tenant, at, stopwatch)
         });
         let measured = writers::measure(writers, Duration::from_secs(args.seconds)).await?;

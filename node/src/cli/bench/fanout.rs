@@ -128,9 +128,9 @@ async fn different(args: &FanoutArgs, place: &Place, mut writer: Writer<'_>) -> 
     let mut clients = Vec::new();
     // As many again, which no change reaches: they pay for what so many calls at once take and give back.
     let others = follow_all(args, place, &writer.items, 2, &mut clients).await?;
-    let before = settled(place).await;
+    let before = bytes_at_rest(place).await;
     let lives = follow_all(args, place, &writer.items, 1, &mut clients).await?;
-    let after = settled(place).await;
+    let after = bytes_at_rest(place).await;
     let (times, _) = rounds(args, &mut writer, lives).await?;
     drop(others);
     for client in clients.into_iter().chain([first]) {
@@ -153,7 +153,8 @@ async fn different(args: &FanoutArgs, place: &Place, mut writer: Writer<'_>) -> 
     Ok(figures)
 }
 
-async fn settled(place: &Place) -> Option<u64> {
+/// What the node takes once what was done has been put away.
+async fn bytes_at_rest(place: &Place) -> Option<u64> {
     tokio::time::sleep(SETTLE).await;
     place.node_bytes()
 }

@@ -83,7 +83,7 @@ Examples:
     /// An empty node joins and takes over a full tenant; memory and disk
     #[command(after_help = "Example:\n  halcyon bench join --triples 1000000")]
     Join(join::JoinArgs),
-    /// Control-plane writes by 1 and 64 clients
+    /// Control-plane writes by 1 and 64 clients, to a tenant of its own (in a running cluster as well)
     #[command(after_help = "Example:\n  halcyon bench control --runs 3")]
     Control(control::ControlArgs),
     /// What many idle tenants cost

@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 use halcyon_core::{
     change::{Change, ChangeSet},
     clock::{ClientId, NTP64, WallTime, timestamp},
-    id::{NodeId, Predicate, Seq, Tag},
+    id::{NodeId, OriginId, Predicate, Seq, Tag},
     store::MemoryStore,
     value::Value,
     version_vector::VersionVector,
@@ -37,6 +37,30 @@ fn a_number_taken_twice_is_answered_as_taken_or_refused() {
         set.changes.pop();
         let again = other.storage.admit(admit(&set)).await.unwrap();
         assert_eq!((again.tag, again.again), (first.tag, true));
+    });
+}
+
+#[test]
+fn who_closes_what_it_was_shows_what_it_is() {
+    run(async {
+        let replica = Replica::new(1, 1).await;
+        let mut clients = Clients::new(1, false);
+        // The second is later than what its clock would draw.
+        for incarnation in [3, u64::MAX >> 1] {
+            let node = replica.node;
+            let origin = OriginId { node, incarnation };
+            let ended = [Tag { origin, seq: Seq(7) }].into_iter().collect();
+            replica.storage.raise_vector(tenant(), ended).await.unwrap();
+            let vector = replica.storage.summary(tenant()).unwrap().unwrap().vector;
+            let shown: Vec<_> = vector.iter().filter(|tag| tag.origin > origin).collect();
+            assert!(matches!(shown[..], [Tag { seq: Seq(1), .. }]), "{shown:?}");
+            let admitted = replica.storage.admit(admit(&clients.set())).await.unwrap();
+            let next = Tag {
+                seq: Seq(2),
+                ..shown[0]
+            };
+            assert_eq!(admitted.tag, next);
+        }
     });
 }
 

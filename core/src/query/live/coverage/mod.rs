@@ -107,7 +107,8 @@ impl Coverage {
         if let Shape::Entities { fields, .. } = &mut narrowed.select.shape {
             keep_includes(fields);
         }
-        let triggers = Triggers::of(&narrowed)?;
+        let mut triggers = Triggers::of(&narrowed)?;
+        triggers.meet(store);
         let witnesses = Witnesses::of(query, triggers.key());
         let derived = Derived::open(query, store, budget)?;
         let window = Window::open((query, &triggers, &witnesses), store, derived.ground(budget))?;
@@ -161,16 +162,18 @@ impl Coverage {
             triples: &delta.removed,
             tuples: &derived.removed,
         };
+        self.triggers.meet(store);
         let solver = Solver::new(store, ground, past);
         let mut keys = solver.candidates_by_presence(&self.triggers, delta, &derived)?;
         let mut gone = Vec::new();
         if let Some(window) = &mut self.window {
             keys.extend(window.apply((delta, &derived), store, ground)?);
+            keys.sort_unstable();
+            keys.dedup();
             let shows = |key: &Term| window.shown.contains_key(key);
             gone = keys.iter().copied().filter(|key| !shows(key)).collect();
             keys.retain(shows);
         }
-        let keys: Vec<Term> = keys.into_iter().collect();
         let mut found = if keys.is_empty() {
             BTreeMap::new()
         } else {
@@ -197,6 +200,16 @@ impl Coverage {
             }
         }
         Ok(change)
+    }
+
+    /// Reads a little of what [`Self::apply`] will read: see [`super::Live::warm`].
+    pub fn warm(&self) -> usize {
+        let first = self.keys.first_key_value();
+        let held = first.map_or(0, |(_, entities)| {
+            entities.first().map_or(0, |entity| entity.0 as usize)
+        });
+        let window = self.window.as_ref().map_or(0, |window| window.followed.warm());
+        self.triggers.warm() + self.supports.warm() + held + window
     }
 
     /// Whether an entity is covered.
@@ -311,7 +324,7 @@ impl Window {
             shown: BTreeMap::new(),
             followed: Followed::open(&query, store, ground)?,
         };
-        for key in window.followed.window().mirror().keys() {
+        for key in window.followed.mirror().keys() {
             *window.shown.entry(window.key_of(key, store)).or_default() += 1;
         }
         Ok(Some(window))

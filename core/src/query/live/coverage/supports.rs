@@ -74,6 +74,11 @@ impl Supports {
         }
     }
 
+    /// Reads a little of what the next [`Self::find`] will read.
+    pub(super) fn warm(&self) -> usize {
+        self.body.iter().map(|asked| asked.witness.warm()).sum()
+    }
+
     /// About how many bytes all of this takes.
     pub(super) fn bytes(&self) -> usize {
         let all = self.body.iter().chain(&self.rows);

@@ -15,6 +15,7 @@ use super::{
 use crate::collections::{BTreeMap, BTreeSet};
 use crate::{
     id::Predicate,
+    limits::needs_all_forms,
     query::{
         logic::{
             Aggregate, Body, Definition, Expression, FieldValue, Filter, Positive, PredicateTerm, Query, Rule, RuleId,
@@ -46,6 +47,7 @@ pub(in crate::query) fn plan_from<T: Triples + ?Sized>(query: Arc<Query>, seed: 
     ];
     let mut steps = 0;
     for group in &query.strata {
+        needs_all_forms();
         for rule in group {
             let rule_of = &query.rules[rule.0 as usize];
             let bodies: Vec<&Body> = rule_of.definitions.iter().map(|definition| &definition.body).collect();
