@@ -78,6 +78,12 @@ impl Written {
         self.unsaved.insert(place, Some(value));
     }
 
+    /// A node took the set before anything showed here.
+    pub(super) fn taken_unseen(&mut self, place: Place) {
+        self.states.entry(place).or_default();
+        self.released(place);
+    }
+
     pub(super) fn released(&mut self, place: Place) {
         self.settle(place, |state| state.released = true);
     }

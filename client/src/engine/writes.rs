@@ -67,8 +67,13 @@ impl Engine {
         self.advance();
     }
 
-    /// Stamps again what was never pushed and the node would refuse. To be called while no push is under way; what it
-    /// returns must be durable before the next.
+    /// Whether [`Self::before_push`] has anything to do.
+    pub fn must_stamp(&mut self, node: NodeClock) -> bool {
+        self.session.must_stamp(node)
+    }
+
+    /// Stamps again what was never pushed and the node would refuse. To be called while no push is under way, and no set
+    /// between [`Self::stamp`] and [`Self::accept`]; what it returns must be durable before the next push.
     pub fn before_push(&mut self, node: NodeClock, moment: Moment) -> Vec<Stored> {
         let rewritten = self.session.before_push(node, moment);
         for stored in &rewritten {
@@ -91,7 +96,8 @@ impl Engine {
         self.session.on_send()
     }
 
-    /// The push under way ended like this.
+    /// The push under way ended like this. If the answer [says that the clock is wrong](Answer::is_drift), no set may be
+    /// between [`Self::stamp`] and [`Self::accept`].
     pub fn on_push_answer(&mut self, answer: Answer, moment: Moment) -> Outcome {
         let outcome = self.session.on_answer(answer, moment);
         for stored in &outcome.rewritten {
@@ -166,6 +172,10 @@ impl Engine {
     /// From here on pending sets lie over the store.
     pub(super) fn start_showing(&mut self) {
         if !std::mem::replace(&mut self.shows, true) {
+            // What was taken before is confirmed or lost: a later run must not show it from the outbox.
+            for place in self.session.acknowledged() {
+                self.written.taken_unseen(place);
+            }
             let waiting: Vec<Stored> = self.session.unacknowledged().collect();
             for stored in &waiting {
                 self.propose(stored);

@@ -330,6 +330,13 @@ impl Session {
         })
     }
 
+    /// Places of sets that a node has taken and the outbox keeps.
+    pub(crate) fn acknowledged(&self) -> impl Iterator<Item = Place> + '_ {
+        let again = self.waiting.iter().filter(|waiting| waiting.settled);
+        let kept = self.kept.iter().map(|kept| kept.place);
+        again.map(|waiting| waiting.place).chain(kept)
+    }
+
     /// Sets without an acknowledgement.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.iter().filter(|waiting| !waiting.settled).count()

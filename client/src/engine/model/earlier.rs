@@ -24,3 +24,27 @@ fn a_set_of_an_earlier_run_that_changes_nothing_here_does_not_stay_pending() {
         world.settle();
     }
 }
+
+/// A node takes sets that change nothing (a late deletion, a field of what is deleted) while nobody follows a query here.
+#[test]
+fn a_set_that_was_taken_before_anything_showed_does_not_show_after_a_restart() {
+    for (write, elsewhere) in [
+        (Edit::Delete(3), vec![Edit::Post(3, 0, 0)]),
+        (Edit::Post(3, 0, 0), vec![Edit::Delete(3), Edit::Post(4, 0, 0)]),
+    ] {
+        let mut world = World::new();
+        world.step(Step::Write(0, vec![write]));
+        world.step(Step::Push(0, false));
+        world.step(Step::Elsewhere(elsewhere));
+        for step in [
+            Step::Connect(0),
+            Step::Follow(0, 2),
+            Step::Calls(0, 1, false),
+            Step::Hear(0, 2),
+            Step::Restart(0),
+        ] {
+            world.step(step);
+        }
+        world.settle();
+    }
+}
