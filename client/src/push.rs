@@ -146,7 +146,7 @@ async fn stamp_first(shared: &Shared) {
     let Some(clock) = shared.navigator.clock().await else {
         return;
     };
-    if !shared.state().engine.must_stamp(clock) {
+    if !shared.state().engine.note_clock(clock) {
         return;
     }
     let stamping = shared.stamping.lock().await;

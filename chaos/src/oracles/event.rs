@@ -130,7 +130,7 @@ pub fn understand(machine: Machine, kind: &str, detail: &str) -> Option<Event> {
         "storage.committed" => committed(host, &mut words),
         "storage.began" => Some(Event::Began(
             words.next()?.parse().ok()?,
-            OriginId::from_bytes(bytes_of(words.next()?)?.try_into().ok()?),
+            OriginId::from_bytes(hex::decode(words.next()?).ok()?.try_into().ok()?),
         )),
         "storage.erased" => Some(Event::Erased(host, detail.parse().ok()?)),
         "metadata.appended" => Some(Event::Appended(host, placed(&mut words)?)),
@@ -148,11 +148,11 @@ pub fn understand(machine: Machine, kind: &str, detail: &str) -> Option<Event> {
 
 fn committed<'a>(host: Host, words: &mut impl Iterator<Item = &'a str>) -> Option<Event> {
     let tenant = words.next()?.parse().ok()?;
-    let origin = bytes_of(words.next()?)?;
+    let origin = hex::decode(words.next()?).ok()?;
     let origin = OriginId::from_bytes(origin.try_into().ok()?);
     let seq = Seq(words.next()?.parse().ok()?);
     let hash = u64::from_str_radix(words.next()?, 16).ok()?;
-    let set = ChangeSet::decode(&bytes_of(words.next()?)?).ok()?;
+    let set = ChangeSet::decode(&hex::decode(words.next()?).ok()?).ok()?;
     let tag = Tag { origin, seq };
     Some(Event::Committed {
         host,
@@ -161,13 +161,6 @@ fn committed<'a>(host: Host, words: &mut impl Iterator<Item = &'a str>) -> Optio
         hash,
         set,
     })
-}
-
-/// From hexadecimal text.
-fn bytes_of(text: &str) -> Option<Vec<u8>> {
-    let pairs = text.as_bytes().chunks(2);
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    pairs.map(byte).collect()
 }
 
 fn placed<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Placed> {
@@ -198,7 +191,5 @@ mod tests {
         };
         assert_eq!(placed(&mut "17 4 2 000000ff".split(' ')), Some(entry));
         assert_eq!(placed(&mut "17 4 2".split(' ')), None);
-        assert_eq!(bytes_of("00ff7a"), Some(vec![0, 255, 122]));
-        assert_eq!(bytes_of("0x"), None);
     }
 }

@@ -67,9 +67,9 @@ impl Engine {
         self.advance();
     }
 
-    /// Whether [`Self::before_push`] has anything to do.
-    pub fn must_stamp(&mut self, node: NodeClock) -> bool {
-        self.session.must_stamp(node)
+    /// Takes note of a node's clock. Answers whether [`Self::before_push`] has anything to do.
+    pub fn note_clock(&mut self, node: NodeClock) -> bool {
+        self.session.note_clock(node)
     }
 
     /// Stamps again what was never pushed and the node would refuse. To be called while no push is under way, and no set

@@ -32,8 +32,8 @@ pub struct NodeClock {
 }
 
 impl Session {
-    /// Whether [`Self::before_push`] has anything to do.
-    pub(crate) fn must_stamp(&mut self, node: NodeClock) -> bool {
+    /// Takes note of a node's clock. Answers whether [`Self::before_push`] has anything to do.
+    pub(crate) fn note_clock(&mut self, node: NodeClock) -> bool {
         self.drift_max = node.drift_max;
         let would_be_refused = |timestamp: &Timestamp| ahead(timestamp, node.wall) > node.drift_max;
         let first = self.first_to_stamp(node.wall);
@@ -46,7 +46,7 @@ impl Session {
     /// Stamps again what was never pushed and the node would refuse. To be called while no push is under way, and no set
     /// between its stamp and the queue; what it returns must be durable before the next push.
     pub(crate) fn before_push(&mut self, node: NodeClock, moment: Moment) -> Vec<Stored> {
-        if !self.must_stamp(node) {
+        if !self.note_clock(node) {
             return Vec::new();
         }
         self.stamp_again(node.wall, moment)

@@ -190,7 +190,7 @@ impl Client {
         let Some(clock) = self.clock else { return false };
         let wall = WallTime(NTP64(clock.wall.0.0.saturating_add(NTP64::from(since).0)));
         let clock = NodeClock { wall, ..clock };
-        if !self.engine.must_stamp(clock) {
+        if !self.engine.note_clock(clock) {
             return false;
         }
         self.take_in_all();

@@ -295,7 +295,8 @@ pub enum Refusal {
     LastNode(NodeId),
     /// Removing the node would lose a tenant's data.
     #[error(
-        "node {node} holds the only filled replica of tenant {tenant}; drain it, give a tenant of one region another (halcyon tenant place), or force"
+        "node {node} holds the only filled replica of tenant {tenant}; drain it, give a tenant of one region another \
+         (halcyon tenant place), or force"
     )]
     OnlyReplica {
         /// The node.

@@ -18,6 +18,7 @@ use std::{
 };
 
 use halcyon_core::env::{Access, BoxFuture, Disk, File};
+use memchr::memmem;
 use rand::{Rng, RngExt, rngs::SmallRng};
 
 use super::{
@@ -220,7 +221,8 @@ impl SimDisk {
     /// Whether `needle` is anywhere on the disk, synced or not; the file that holds it.
     pub fn find(&self, needle: &[u8]) -> Option<String> {
         let state = self.state();
-        let holds = |bytes: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
+        let finder = memmem::Finder::new(needle);
+        let holds = |bytes: &[u8]| finder.find(bytes).is_some();
         let of_files = state.files.iter().find(|(_, contents)| holds(contents.seen()));
         let of_small = || state.small.iter().find(|(_, bytes)| holds(bytes)).map(|(name, _)| name);
         of_files.map(|(name, _)| name).or_else(of_small).cloned()
