@@ -169,6 +169,48 @@ fn no_set_is_between_its_stamp_and_the_queue_while_others_are_stamped_again() {
     clean(&["run", "--seed", "40100"]);
 }
 
+/// Found by this seed: a leader with a slow disk wrote down that an entry is committed, which its followers held, and was
+/// ended before it wrote the entry; it never started again.
+#[test]
+fn a_committed_place_without_its_entry_does_not_keep_a_node_from_starting() {
+    clean(&[
+        "run",
+        "--seed",
+        "60082",
+        "--until-ms",
+        "14531",
+        "--first-clients",
+        "1",
+        "--faults",
+        "4,6",
+    ]);
+}
+
+/// Found by this seed and this part of it: a node was down when it was removed, came back, and left Raft when it heard of
+/// it; the run went on to wait until it followed the leader.
+#[test]
+fn nobody_waits_for_a_node_that_was_away_when_it_was_removed() {
+    clean(&[
+        "run",
+        "--seed",
+        "60096",
+        "--until-ms",
+        "34000",
+        "--first-clients",
+        "1",
+        "--faults",
+        "6,7,10,11",
+    ]);
+}
+
+/// Found by these seeds: a tenant was deleted by a name that another had taken since, at a node that lagged behind; a page
+/// waited for what a lost host alone had.
+#[test]
+fn a_name_means_the_tenant_that_has_it_now() {
+    clean(&["run", "--seed", "60229"]);
+    clean(&["run", "--seed", "60236"]);
+}
+
 #[test]
 fn a_plan_is_shown_without_being_carried_out() {
     let output = chaos(&["run", "--seed", "1", "--scenario", "region-lost", "--dry"]);

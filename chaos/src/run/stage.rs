@@ -91,6 +91,7 @@ pub struct Stage {
     nodes: RefCell<BTreeMap<NodeId, Host>>,
     lost: RefCell<BTreeSet<Host>>,
     leaving: RefCell<Vec<Host>>,
+    removed_while_away: RefCell<Vec<Host>>,
     replaced: RefCell<BTreeSet<Host>>,
     asking: Cell<u32>,
     /// Which release each host runs.
@@ -153,6 +154,7 @@ impl Stage {
             nodes: RefCell::default(),
             lost: RefCell::default(),
             leaving: RefCell::default(),
+            removed_while_away: RefCell::default(),
             replaced: RefCell::default(),
             asking: Cell::default(),
             releases: Releases::default(),
@@ -242,16 +244,22 @@ impl Stage {
         self.orders.borrow_mut().pop_front();
     }
 
-    /// A node is no member any more; a host that still runs it can be stopped for good.
+    /// A node is no member any more. A host that runs it stops for good; one that is away may come back until the healing.
     pub(super) fn removed(&self, host: Host, node: NodeId) {
-        if self.rooms(host).is_some_and(|rooms| rooms.me == node) {
-            self.leaving.borrow_mut().push(host);
+        match self.rooms(host) {
+            Some(rooms) if rooms.me == node => self.leaving.borrow_mut().push(host),
+            None if !self.has_joined_anew(host) => self.removed_while_away.borrow_mut().push(host),
+            _ => {}
         }
     }
 
-    /// Hosts whose nodes were removed while they ran.
+    /// Hosts whose nodes were removed, when it is time to stop them for good.
     pub(super) fn take_leaving(&self) -> Vec<Host> {
-        std::mem::take(&mut *self.leaving.borrow_mut())
+        let mut leaving = std::mem::take(&mut *self.leaving.borrow_mut());
+        if self.phase() == Phase::Settling {
+            leaving.append(&mut self.removed_while_away.borrow_mut());
+        }
+        leaving
     }
 
     /// Whether the first host, too, has to join: its disk was replaced.

@@ -6,3 +6,4 @@ mod web;
 
 pub(crate) use client::{marker, run as client};
 pub(crate) use operator::run as operator;
+pub(crate) use web::NODES_APART_MAX;

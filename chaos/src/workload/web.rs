@@ -32,11 +32,15 @@ use crate::run::Access;
 /// A call that takes longer is given up, and its connection with it.
 const CALL_PATIENCE: Duration = Duration::from_secs(6);
 
-/// The clocks of two nodes are nearer to each other.
-const NODES_APART_MAX: Duration = Duration::from_mins(10);
+/// The clocks of two nodes are nearer to each other: what every client takes for granted.
+pub(crate) const NODES_APART_MAX: Duration = Duration::from_mins(10);
 
 /// Pause before a call is made again.
 const AGAIN: Duration = Duration::from_millis(300);
+
+/// After so many times that nodes ask to wait with a set its user loads the page anew, and what it had seen is gone: of
+/// what only a lost host had, nodes wait for the removal (seed 60236).
+const WAITS_MAX: u32 = 20;
 
 /// See the module.
 pub(super) struct Web {
@@ -106,6 +110,7 @@ impl Web {
             number: self.number,
             changes,
         };
+        let (first, mut waits) = (*set.timestamp.get_time(), 0);
         let mut may_be_taken = false;
         loop {
             if !may_be_taken
@@ -132,13 +137,22 @@ impl Web {
                         self.ahead = self.env.clock.wall().0.0.saturating_sub(wall);
                     }
                 }
-                // A number that is taken is a copy's of this page: what the copy wrote stands.
-                Err(Failed::Refused(ErrorCode::Limit | ErrorCode::Malformed | ErrorCode::NumberReused, text)) => {
+                Err(Failed::Refused(ErrorCode::Limit | ErrorCode::Malformed, text)) => {
                     note(text);
+                    return None;
+                }
+                // A number that is taken is a copy's of this page: what the copy wrote stands, stamped as this was first.
+                Err(Failed::Refused(ErrorCode::NumberReused, text)) => {
+                    note(text);
+                    self.floor = self.floor.max(first);
                     return None;
                 }
                 Err(Failed::Refused(code, text)) => {
                     note(format!("{code:?}: {text}"));
+                    waits += u32::from(code == ErrorCode::Retry);
+                    if waits == WAITS_MAX {
+                        self.seen = VersionVector::default();
+                    }
                     self.move_on();
                 }
                 Err(Failed::Unsent(text)) => {

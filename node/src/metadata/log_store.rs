@@ -4,7 +4,8 @@
 //! disk and its followers' work at the same time, and all that came during one fsync shares the next. `save_committed`
 //! costs no commit of its own: it rides on the next append, and [`LogStore::flush_committed`] writes it when no append
 //! comes. That is safe: what is committed is in the log of a quorum, so an old place on disk only means that a
-//! restarted node applies the rest once it hears from the leader.
+//! restarted node applies the rest once it hears from the leader. It may also be newer than the entries on disk, as the
+//! quorum may be others: a restart takes it back to the last of them.
 
 use std::{
     fmt::Debug,

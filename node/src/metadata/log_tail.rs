@@ -29,13 +29,14 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    /// What the disk knows.
+    /// What the disk knows. The committed place there may be that of an entry which a quorum held when this disk did not
+    /// yet: only what is here can be applied again, and the leader sends the rest.
     pub(super) fn opened(last: Option<LogId>, purged: Option<LogId>, committed: Option<LogId>) -> Self {
         Self {
             written: last.map_or(0, |place| place.index()),
             last,
             purged,
-            committed,
+            committed: committed.min(last),
             ..Self::default()
         }
     }

@@ -84,6 +84,25 @@ async fn a_restart_finds_what_was_appended_cut_and_purged() {
     assert_eq!(before.len(), 14);
 }
 
+/// The followers may hold an entry before the leader's own disk does: a process that ends then leaves its place only.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_committed_place_beyond_the_log_is_taken_back_to_its_end_by_a_restart() {
+    for (entries, last) in [
+        (entries(1, 0..=43), Some(log_id::<TypeConfig>(1, 1, 43))),
+        (vec![], None),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut log = open(directory.path()).await;
+        if !entries.is_empty() {
+            log.blocking_append(entries).await.unwrap();
+        }
+        log.save_committed(Some(log_id::<TypeConfig>(1, 1, 44))).await.unwrap();
+        log.close().await.unwrap();
+        let mut log = open(directory.path()).await;
+        assert_eq!(log.read_committed().await.unwrap(), last);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn entries_that_left_memory_are_read_from_disk() {
     const COUNT: u64 = 60;

@@ -15,7 +15,8 @@ use super::{admin_data, describe::key_description, rooms::Rooms, status::refuse}
 use crate::{
     limits::{LIST_LIMIT_MAX, TOKEN_LIFETIME_MAX},
     metadata::{
-        command::{Command, Reply},
+        WriteError,
+        command::{self, Command, Reply},
         state::{AccessKey, Tenant},
     },
     peers::{
@@ -63,15 +64,27 @@ impl AdminService {
         Ok(message)
     }
 
-    /// The tenant, and the answer that shows it, after a command.
-    async fn changed(&self, tenant: TenantId, command: Command) -> Result<Response<v1::TenantDescription>, Status> {
-        self.rooms.metadata.write(command).await.map_err(refuse)?;
+    /// The answer that shows a tenant, after a command.
+    fn described(&self, tenant: TenantId) -> Result<Response<v1::TenantDescription>, Status> {
         let tenant = self.rooms.known_tenant(&tenant.to_string())?;
         Ok(Response::new(self.rooms.describe_tenant(&tenant)))
     }
 
     async fn write(&self, command: Command) -> Result<Reply, Status> {
         self.rooms.metadata.write(command).await.map_err(refuse)
+    }
+
+    /// Changes the tenant of that id or name. This node may lag behind: where the tenant that it takes for the one meant is
+    /// gone, it asks which has the name now.
+    async fn write_to(&self, text: &str, to: impl Fn(TenantId) -> Command) -> Result<(TenantId, Reply), Status> {
+        let tenant = self.rooms.tenant(text).await?.id;
+        match self.rooms.metadata.write(to(tenant)).await {
+            Err(WriteError::Rejected(command::Refusal::UnknownTenant(_))) => {
+                let tenant = self.rooms.tenant_now(text).await?.id;
+                Ok((tenant, self.write(to(tenant)).await?))
+            }
+            result => Ok((tenant, result.map_err(refuse)?)),
+        }
     }
 
     async fn set_draining(&self, node: NodeId, draining: bool) -> Result<Response<v1::NodeDescription>, Status> {
@@ -138,7 +151,8 @@ impl admin_server::Admin for AdminService {
             nodes_per_region: message.nodes_per_region.max(1),
             key: Some((key_id, key)),
         };
-        let mut answer = self.changed(id, command).await?;
+        self.write(command).await?;
+        let mut answer = self.described(id)?;
         answer.get_mut().key = secret;
         Ok(answer)
     }
@@ -188,15 +202,16 @@ impl admin_server::Admin for AdminService {
         request: Request<v1::PlaceTenantRequest>,
     ) -> Result<Response<v1::TenantDescription>, Status> {
         let message = self.checked(request)?;
-        let tenant = self.rooms.tenant(&message.tenant).await?.id;
         let new_regions = (!message.regions.is_empty()).then(|| regions(&message.regions));
-        let command = Command::PlaceTenant {
+        let (new_regions, home) = (new_regions.transpose()?, region(&message.home)?);
+        let command = |tenant| Command::PlaceTenant {
             tenant,
-            regions: new_regions.transpose()?,
-            home: region(&message.home)?,
+            regions: new_regions.clone(),
+            home: home.clone(),
             nodes_per_region: (message.nodes_per_region != 0).then_some(message.nodes_per_region),
         };
-        self.changed(tenant, command).await
+        let (tenant, _) = self.write_to(&message.tenant, command).await?;
+        self.described(tenant)
     }
 
     async fn delete_tenant(
@@ -204,8 +219,7 @@ impl admin_server::Admin for AdminService {
         request: Request<v1::TenantRequest>,
     ) -> Result<Response<v1::DeleteTenantResponse>, Status> {
         let message = self.checked(request)?;
-        let tenant = self.rooms.tenant(&message.tenant).await?.id;
-        let erasing = match self.write(Command::DeleteTenant(tenant)).await? {
+        let erasing = match self.write_to(&message.tenant, Command::DeleteTenant).await?.1 {
             Reply::Erasing(nodes) => nodes.into_iter().map(|node| node.0).collect(),
             _ => Vec::new(),
         };
@@ -217,10 +231,13 @@ impl admin_server::Admin for AdminService {
         request: Request<v1::CreateKeyRequest>,
     ) -> Result<Response<v1::CreateKeyResponse>, Status> {
         let message = self.checked(request)?;
-        let tenant = self.rooms.tenant(&message.tenant).await?.id;
         let (secret, id, key) = self.draw_key(message.label);
         let description = key_description(&id, &key);
-        self.write(Command::CreateKey { tenant, id, key }).await?;
+        let command = |tenant| {
+            let (id, key) = (id.clone(), key.clone());
+            Command::CreateKey { tenant, id, key }
+        };
+        self.write_to(&message.tenant, command).await?;
         Ok(Response::new(v1::CreateKeyResponse {
             key: secret,
             description: Some(description),
@@ -232,9 +249,11 @@ impl admin_server::Admin for AdminService {
         request: Request<v1::RevokeKeyRequest>,
     ) -> Result<Response<v1::RevokeKeyResponse>, Status> {
         let message = self.checked(request)?;
-        let tenant = self.rooms.tenant(&message.tenant).await?.id;
-        let id = message.key_id;
-        self.write(Command::RevokeKey { tenant, id }).await?;
+        let command = |tenant| {
+            let id = message.key_id.clone();
+            Command::RevokeKey { tenant, id }
+        };
+        self.write_to(&message.tenant, command).await?;
         Ok(Response::new(v1::RevokeKeyResponse {}))
     }
 
@@ -243,10 +262,12 @@ impl admin_server::Admin for AdminService {
         request: Request<v1::SetTenantSettingRequest>,
     ) -> Result<Response<v1::TenantDescription>, Status> {
         let message = self.checked(request)?;
-        let tenant = self.rooms.tenant(&message.tenant).await?.id;
-        let (name, value) = (message.name, message.value);
-        self.changed(tenant, Command::SetTenantSetting { tenant, name, value })
-            .await
+        let command = |tenant| {
+            let (name, value) = (message.name.clone(), message.value.clone());
+            Command::SetTenantSetting { tenant, name, value }
+        };
+        let (tenant, _) = self.write_to(&message.tenant, command).await?;
+        self.described(tenant)
     }
 
     async fn create_token(

@@ -27,15 +27,23 @@ impl Rooms {
     pub(super) async fn tenant(&self, text: &str) -> Result<Arc<Tenant>, Refusal> {
         match self.known_tenant(text) {
             Ok(tenant) => Ok(tenant),
-            Err(_) if self.refresh().await => self.known_tenant(text),
-            Err(unknown) => Err(Refusal {
-                retry_after: Some(FRESH_TIMEOUT),
-                ..Refusal::new(
-                    ErrorCode::NoQuorum,
-                    format!("{unknown}; the control plane cannot be asked whether it is new"),
-                )
-            }),
+            Err(_) => self.tenant_now(text).await,
         }
+    }
+
+    /// The tenant that has that id or name now: this node may know it by a name that another has taken since.
+    pub(super) async fn tenant_now(&self, text: &str) -> Result<Arc<Tenant>, Refusal> {
+        if self.refresh().await {
+            return self.known_tenant(text);
+        }
+        let text: String = text.chars().take(80).collect();
+        Err(Refusal {
+            retry_after: Some(FRESH_TIMEOUT),
+            ..Refusal::new(
+                ErrorCode::NoQuorum,
+                format!("the control plane cannot be asked whether there is a tenant {text:?} now"),
+            )
+        })
     }
 
     /// When it returns true, the view shows all that was written before it was called.
