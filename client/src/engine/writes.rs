@@ -96,6 +96,11 @@ impl Engine {
         self.session.on_send()
     }
 
+    /// What waits may be sent from here on. Whether the floor must be durable before.
+    pub fn before_send(&mut self) -> bool {
+        self.session.before_send()
+    }
+
     /// The push under way ended like this. If the answer [says that the clock is wrong](Answer::is_drift), no set may be
     /// between [`Self::stamp`] and [`Self::accept`].
     pub fn on_push_answer(&mut self, answer: Answer, moment: Moment) -> Outcome {

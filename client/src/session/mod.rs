@@ -238,6 +238,12 @@ impl Session {
         latest.is_some_and(|latest| self.stamps.on_send(latest))
     }
 
+    /// The same before it is known how much the next push takes: what waits may be sent from here on.
+    pub(crate) fn before_send(&mut self) -> bool {
+        let last = self.waiting.back().map(|waiting| *waiting.timestamp.get_time());
+        last.is_some_and(|last| self.stamps.on_send(last))
+    }
+
     /// A node told what it holds (`own`) and what a second replica is known to hold. Kept sets that two replicas hold
     /// are let go. Pushed again are those whose node is no longer among `replicas`, or does not hold them itself any more
     /// (its disk was put back), and those of which another replica has not heard for long (their node may be gone, and

@@ -17,7 +17,6 @@ use prost::bytes::Bytes;
 pub(super) const NODES_APART_MAX: Duration = Duration::from_mins(10);
 
 /// How much later than what is pushed [`Floor::pushed`] says: so often at most it costs a write of its own.
-#[cfg(any(test, feature = "native"))]
 const PUSHED_AHEAD: Duration = Duration::from_secs(10);
 
 /// How far ahead of our clock another's timestamp may be and still move it. A node has admitted it; this only keeps a
@@ -98,7 +97,6 @@ impl Stamps {
     }
 
     /// A set with this timestamp is about to be sent. Whether the floor said less.
-    #[cfg(any(test, feature = "native"))]
     pub(super) fn on_send(&mut self, latest: NTP64) -> bool {
         let is_beyond = latest > self.pushed;
         if is_beyond {

@@ -184,9 +184,16 @@ impl Client {
     }
 
     /// Stamps again what was never pushed and the node would refuse, by its clock as it was when it was greeted, so long
-    /// ago at the most. To be called while no push is under way. Says whether anything changed: then the disk must have
-    /// it before the next.
+    /// ago at the most; and takes all that waits for pushed from here on. To be called while no push is under way. Says
+    /// whether anything changed: then the disk must have it before the next, or a later run takes for certain that nobody
+    /// has a set that somebody may have.
     pub fn before_push(&mut self, since: Duration, moment: Moment) -> bool {
+        let is_stamped_again = self.stamp_again(since, moment);
+        let is_floor_raised = self.engine.before_send();
+        is_stamped_again || is_floor_raised
+    }
+
+    fn stamp_again(&mut self, since: Duration, moment: Moment) -> bool {
         let Some(clock) = self.clock else { return false };
         let wall = WallTime(NTP64(clock.wall.0.0.saturating_add(NTP64::from(since).0)));
         let clock = NodeClock { wall, ..clock };

@@ -16,7 +16,7 @@ use thiserror::Error;
 /// The outbox. Key: a place (8 bytes, big-endian). Value: the encoded change set.
 const SETS: u8 = b's';
 
-/// Numbers (8 bytes, big-endian) by their names: `stamped`, `accepted`, `place`.
+/// Numbers (8 bytes, big-endian) by their names: `stamped`, `accepted`, `pushed`, `place`.
 const NUMBERS: u8 = b'n';
 
 /// The engine's own tables.
@@ -29,6 +29,7 @@ const TABLES: [(Table, u8); 4] = [
 
 const STAMPED: &[u8] = b"stamped";
 const ACCEPTED: &[u8] = b"accepted";
+const PUSHED: &[u8] = b"pushed";
 const PLACE: &[u8] = b"place";
 
 /// What a disk gave back is not what was put there.
@@ -91,6 +92,7 @@ impl Unsaved {
             self.floor = floor;
             put(&mut out, NUMBERS, STAMPED, Some(&floor.stamped.0.to_be_bytes()));
             put(&mut out, NUMBERS, ACCEPTED, Some(&floor.accepted.0.to_be_bytes()));
+            put(&mut out, NUMBERS, PUSHED, Some(&floor.pushed.0.to_be_bytes()));
         }
         for Record { table, key, value } in rows {
             let store = TABLES
@@ -118,8 +120,7 @@ fn put(out: &mut Vec<u8>, store: u8, key: &[u8], value: Option<&[u8]>) {
 /// Reads records that a disk kept. Of those with one key the last counts.
 pub(crate) fn read(bytes: &[u8]) -> Result<Left, DiskError> {
     let mut left = Left::default();
-    // This disk takes a set while it is pushed, and is not told how far was pushed: all that is left may have been.
-    left.floor.pushed = NTP64(u64::MAX);
+    let mut told = None;
     let mut sets = BTreeMap::new();
     let mut rest = bytes;
     while !rest.is_empty() {
@@ -148,6 +149,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Left, DiskError> {
             NUMBERS => match key {
                 STAMPED => left.floor.stamped = NTP64(number(value)),
                 ACCEPTED => left.floor.accepted = NTP64(number(value)),
+                PUSHED => told = Some(NTP64(number(value))),
                 PLACE => left.place = left.place.max(Place::from_number(number(value))),
                 _ => {}
             },
@@ -161,6 +163,8 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Left, DiskError> {
             }
         }
     }
+    // Earlier releases did not tell this disk how far was pushed: all that they left may have been.
+    left.floor.pushed = told.unwrap_or(left.floor.stamped);
     left.sets = sets.into_values().collect();
     Ok(left)
 }

@@ -247,18 +247,48 @@ fn check_stamped_again(ahead: u64, drift_max: u64, since: u64, is_stamped_again:
     disk.keep(&mut a);
     a.durable(place);
     let since = Duration::from_secs(since);
-    assert_eq!(a.before_push(since, moment(NOW, 0)), is_stamped_again);
+    let first = pushed(&mut Client::open("app", 3, &disk.records(), true).unwrap());
+    assert!(a.before_push(since, moment(NOW, 0)), "the disk hears that it is pushed");
+    assert!(!a.before_push(since, moment(NOW, 0)));
     // The disk hears of it before a node does, and what was pushed once keeps its bytes.
     disk.keep(&mut a);
     let mut again = Client::open("app", 2, &disk.records(), true).unwrap();
     let sets = pushed(&mut a);
     assert_eq!(sets, pushed(&mut again));
+    assert_eq!(sets != first, is_stamped_again);
     let time = ChangeSet::decode(&sets[0]).unwrap().timestamp;
     let clock = WallTime(theirs.0 + NTP64::from(since));
     assert!(check_drift(&time, clock, Duration::from_secs(drift_max)).is_ok());
     a.on_push_failed(&[], moment(NOW, 0));
     assert!(!a.before_push(since, moment(NOW, 0)));
     assert_eq!(pushed(&mut a), sets);
+}
+
+#[test]
+fn a_later_run_stamps_again_what_was_never_pushed_and_keeps_what_may_have_been() {
+    let right = moment(NOW - 300_000, 0).wall;
+    for is_pushed in [false, true] {
+        let (mut a, mut disk) = (client(1), Disk::default());
+        let place = write(&mut a, r#"[["set", "i1", "issue/title", "x"]]"#);
+        disk.keep(&mut a);
+        a.durable(place);
+        let first = if is_pushed {
+            // To a node whose clock is as far ahead, and nobody hears the answer.
+            a.at_node(1, crate::wire::node_clock(moment(NOW, 0).wall.0.0, Some(60_000)));
+            assert!(a.before_push(Duration::ZERO, moment(NOW, 0)));
+            disk.keep(&mut a);
+            pushed(&mut a)
+        } else {
+            Vec::new()
+        };
+        let mut b = Client::open("app", 2, &disk.records(), true).unwrap();
+        b.at_node(1, crate::wire::node_clock(right.0.0, Some(60_000)));
+        assert_eq!(b.before_push(Duration::ZERO, moment(NOW, 0)), !is_pushed);
+        let sets = pushed(&mut b);
+        let time = ChangeSet::decode(&sets[0]).unwrap().timestamp;
+        let is_near = check_drift(&time, right, Duration::from_mins(1)).is_ok();
+        assert_eq!((is_near, sets == first), (!is_pushed, is_pushed));
+    }
 }
 
 #[test]

@@ -138,9 +138,12 @@ export class Connector {
     this.#isPushing = true;
     try {
       while (this.#stop && this.#route) {
-        // What is on its way to the disk with its old timestamp is not pushed in the meantime.
-        if (this.#engine.beforePush(since(this.#route.asked))) await this.#listener.onStamped();
-        if (!this.#stop || !this.#route) break;
+        // What is on its way to the disk with its old timestamp is not pushed in the meantime, and a later run must know
+        // what may have been pushed.
+        if (this.#engine.beforePush(since(this.#route.asked))) {
+          await this.#listener.onStamped();
+          continue;
+        }
         const body = this.#engine.nextPush();
         if (body.length === 0) break;
         const pushed = await this.#pushOnce(this.#route, body, this.#stop.signal);

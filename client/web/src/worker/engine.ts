@@ -267,7 +267,8 @@ export class Engine {
 
   /**
    * Stamps again what was never pushed and the node would refuse by its clock, as it was when it was greeted so long
-   * ago. Says whether anything changed: then it must be on the disk before the next push.
+   * ago; what waits counts as pushed from here on. Says whether anything changed: then it must be on the disk before the
+   * next push.
    */
   beforePush(sinceMs: number): boolean {
     const since = BigInt(Math.max(0, Math.floor(sinceMs)));
