@@ -71,18 +71,21 @@ impl Book {
         (self.sets.len(), self.doubtful.len())
     }
 
+    /// Whether nothing is in doubt of what a vector covers.
+    pub fn is_sure_of(&self, vector: &VersionVector) -> bool {
+        !self.doubtful.iter().any(|tag| vector.covers_tag(*tag))
+    }
+
     /// What a replica with this vector holds, and whether that can be said for sure.
     pub fn covered_by(&self, vector: &VersionVector) -> (History, bool) {
         let mut history = History::default();
-        let mut is_sure = true;
         for (tag, (_, set)) in &self.sets {
             if vector.covers_tag(*tag) {
-                is_sure &= !self.doubtful.contains(tag);
                 // Two contents of one tag were reported when the second came.
                 let _ = history.add(*tag, set.clone());
             }
         }
-        (history, is_sure)
+        (history, self.is_sure_of(vector))
     }
 }
 

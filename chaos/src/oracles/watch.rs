@@ -143,6 +143,8 @@ impl Oracle for Watches {
                 continue;
             };
             let (must, is_sure) = book.covered_by(&vector);
+            // What a lost disk alone held the watch may have been told of.
+            let is_sure = is_sure && book.is_sure_of(&watch.vector);
             let mut told = History::default();
             for (tag, set) in &watch.sets {
                 // A repeated tag was reported when it came.

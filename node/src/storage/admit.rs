@@ -111,7 +111,7 @@ impl TenantWork<'_, '_> {
                 _ => {
                     let found = self.find_subject(subject)?;
                     match found {
-                        Some(id) if self.is_deleted(id)? => Standing::Deleted,
+                        Some(id) if self.is_deleted(id)? => Standing::Deleted(id),
                         Some(id) => Standing::Held(id),
                         None => {
                             let created = created.get_or_insert_with(|| creations(set));
@@ -128,7 +128,7 @@ impl TenantWork<'_, '_> {
             let loses = match standing {
                 Standing::Held(id) => may_be_late && self.is_too_late(id, change, &set.timestamp)?,
                 Standing::Created => false,
-                Standing::Deleted => true,
+                Standing::Deleted(id) => !matches!(change, Change::Delete { .. }) || self.is_deleted_for_good(id)?,
                 Standing::Unknown => !matches!(change, Change::Delete { .. }),
             };
             if loses {
@@ -150,9 +150,10 @@ enum Lookup {
 enum Standing {
     /// By its number.
     Held(u32),
+    /// By its number.
+    Deleted(u32),
     /// By the set itself.
     Created,
-    Deleted,
     Unknown,
 }
 

@@ -76,6 +76,19 @@ impl TenantWork<'_, '_> {
         Ok(self.state.deleted > 0 && self.tomb(subject)?.is_some())
     }
 
+    /// The same, by a set that this replica holds. Half a delta may have told of it, and the rest may never come: then the
+    /// deletion that its client pushes again is the only one.
+    pub(super) fn is_deleted_for_good(&mut self, subject: u32) -> Result<bool, StorageError> {
+        if self.state.deleted == 0 {
+            return Ok(false);
+        }
+        let Some(Tomb { tag, .. }) = self.tomb(subject)? else {
+            return Ok(false);
+        };
+        let origin = self.origin_id(tag.origin)?;
+        Ok(self.state.summary.vector.get(origin).0 >= tag.seq)
+    }
+
     /// A register write arrives; `value` is encoded, `None` is `unset`.
     pub(super) fn write_register(
         &mut self,

@@ -123,6 +123,34 @@ fn an_entity_that_nobody_created_is_unknown_or_the_node_is_behind() {
     });
 }
 
+/// Its node took a deletion and was lost; another replica had heard of it in half a delta, and the client pushes it again.
+#[test]
+fn a_deletion_heard_of_in_half_a_delta_is_committed_when_it_is_pushed_again() {
+    run(async {
+        let (from, to) = (Replica::new(1, 1).await, Replica::new(2, 1).await);
+        let set = |number, change| ChangeSet {
+            timestamp: timestamp(NTP64(number), ClientId::from_random(7)),
+            number,
+            changes: vec![change],
+        };
+        let created = set(1, Change::Create { subject: subject(1) });
+        from.storage.admit(admit(&created)).await.unwrap();
+        catch_up(&to, &from, u64::MAX).await;
+        let deleted = set(2, Change::Delete { subject: subject(1) });
+        let taken = from.storage.admit(admit(&deleted)).await.unwrap();
+        catch_up(&to, &from, 1).await;
+        assert!(!to.vector().covers_tag(taken.tag), "half of it");
+        to.commits();
+        let again = to.storage.admit(admit(&deleted)).await.unwrap();
+        assert_eq!((again.again, again.superseded), (false, Vec::new()));
+        assert_eq!(*to.commits()[0].set, deleted);
+        catch_up(&to, &from, u64::MAX).await;
+        let late = set(3, Change::Delete { subject: subject(1) });
+        let late = to.storage.admit(admit(&late)).await.unwrap();
+        assert_eq!(late.superseded, [0], "it is deleted for good");
+    });
+}
+
 #[test]
 fn what_every_replica_holds_as_gone_is_collected_and_leaves_no_trace() {
     run(async {
