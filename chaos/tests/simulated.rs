@@ -71,6 +71,7 @@ stories! {
     power_goes_inside_commits: "crash-in-commit" at "any";
     a_disk_is_rolled_back: "disk-rolled-back" at "catch-up.ended";
     an_old_backup_is_restored: "old-backup" at "catch-up.ended";
+    a_disk_turns_bits: "bits-turned" at "any";
     clocks_run_ahead: "clock-ahead" at "any";
     a_client_is_offline_for_a_week: "client-offline-week" at "any";
     catch_ups_are_interrupted: "catch-up-interrupted" at "catch-up.resumed";

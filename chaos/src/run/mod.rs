@@ -17,7 +17,7 @@ mod stage;
 
 /// Paths that a sweep must reach now and then: marked ones, rare ones, and events of a probe. A sweep that never
 /// reaches one tests less than it seems to.
-pub const MARKS: [&str; 15] = [
+pub const MARKS: [&str; 16] = [
     "catch-up.began",
     "catch-up.broke",
     "catch-up.cut",
@@ -31,6 +31,7 @@ pub const MARKS: [&str; 15] = [
     "metadata.repeated",
     "metadata.snapshot-installed",
     "push.answer-lost",
+    "storage.damaged",
     "storage.erased",
     "storage.fold-early",
 ];

@@ -9,6 +9,7 @@ use super::{
     careful::careful,
     keys,
     layer::{Layer, Overlay},
+    sealed::{Damage, SealedFile, is_plain},
     state::TenantState,
     tables::{META, TABLES, TENANTS, Table},
     types::StorageError,
@@ -16,8 +17,8 @@ use super::{
 use crate::env::RedbFile;
 
 /// The version of everything under a storage directory: tables, rows, log. 2: what is prepared for a collection has its
-/// barrier, and unset registers are not collected.
-pub(super) const FORMAT: u64 = 2;
+/// barrier, and unset registers are not collected. 3: the index's pages have seals.
+pub(super) const FORMAT: u64 = 3;
 
 /// In `META` when a fold has removed an erased tenant's rows and their bytes may still be in the files.
 pub(super) const ERASED: &str = "erased";
@@ -55,6 +56,14 @@ pub enum OpenError {
         /// What is wrong.
         reason: String,
     },
+    /// A page of the index is not what was written.
+    #[error("index of shard {shard} is damaged: {reason}")]
+    DamagedIndex {
+        /// Which shard.
+        shard: usize,
+        /// What is wrong.
+        reason: String,
+    },
     /// See there.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -63,7 +72,7 @@ pub enum OpenError {
 /// What a shard's file says about itself.
 #[derive(Debug)]
 pub(super) struct Opened {
-    pub(super) index: Index,
+    pub(super) index: Arc<Index>,
     pub(super) base: Base,
     pub(super) log_id: u64,
     pub(super) watermark: u64,
@@ -71,6 +80,8 @@ pub(super) struct Opened {
     pub(super) tenants: Vec<(TenantId, TenantState)>,
     /// Whether files may still hold bytes of a tenant that was erased.
     pub(super) erased: bool,
+    /// Whether an earlier release made the file, without seals.
+    pub(super) is_plain: bool,
 }
 
 /// A shard's file.
@@ -78,6 +89,7 @@ pub(super) struct Opened {
 pub(super) struct Index {
     pub(super) db: Database,
     pub(super) cache_bytes: usize,
+    pub(super) damage: Arc<Damage>,
 }
 
 /// What a fold writes.
@@ -99,8 +111,18 @@ impl Index {
     fn open_file(file: Arc<dyn File>, cache_bytes: usize, log_id: u64) -> Result<Opened, OpenError> {
         let mut builder = Database::builder();
         builder.set_cache_size(cache_bytes);
+        let is_plain = is_plain(&*file).map_err(disk_error)?;
+        let damage = Arc::<Damage>::default();
+        let file = match is_plain {
+            true => file,
+            false => Arc::new(SealedFile::new(file, Arc::clone(&damage))),
+        };
         let db = builder.create_with_backend(RedbFile(file)).map_err(disk_error)?;
-        let index = Self { db, cache_bytes };
+        let index = Self {
+            db,
+            cache_bytes,
+            damage,
+        };
         index.migrate(log_id)?;
         let transaction = index.db.begin_read().map_err(disk_error)?;
         let meta = transaction.open_table(META).map_err(disk_error)?;
@@ -123,8 +145,9 @@ impl Index {
         }
         Ok(Opened {
             erased: number(ERASED)? > 0,
+            is_plain,
             base: index.base()?,
-            index,
+            index: Arc::new(index),
             log_id,
             watermark,
             next_tenant,
@@ -134,7 +157,8 @@ impl Index {
 
     /// Makes what is missing, and takes an older format to this one, step by step.
     fn migrate(&self, log_id: u64) -> Result<(), OpenError> {
-        let transaction = self.db.begin_write().map_err(disk_error)?;
+        let mut transaction = self.db.begin_write().map_err(disk_error)?;
+        transaction.set_quick_repair(true);
         {
             let mut meta = transaction.open_table(META).map_err(disk_error)?;
             let found = meta.get("format").map_err(disk_error)?.map(|value| value.value());
@@ -143,6 +167,7 @@ impl Index {
                 Some(found) if found > FORMAT => return Err(OpenError::NewerFormat { found }),
                 // From 1 to 2: tenants' records and log entries say which they are and are read as they stand, and an
                 // unset register of format 1 leaves what is collected when its turn comes. Nothing is rewritten.
+                // From 2 to 3: who opens a shard has its index copied into a file with seals.
                 Some(_) => {}
                 None => {
                     meta.insert("log", log_id).map_err(disk_error)?;

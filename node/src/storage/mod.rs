@@ -4,7 +4,9 @@
 //! - each group of requests is one frame of the **log** and one sync, shared by all who wait ([`writer`], [`log`]);
 //! - what the log holds is merged into the **overlay** ([`layer`]), from which reads see it at once;
 //! - the overlay is folded, tens of thousands of rows at a time and in the order of keys, into the **index**, a redb
-//!   file ([`base`]), because the pages of an index in random order are what a commit costs, not the sync.
+//!   file ([`base`]), because the pages of an index in random order are what a commit costs, not the sync;
+//! - what the disk gives back is checked, frame by frame and page by page ([`sealed`]): a damaged page is never shown, and
+//!   the node stops for good.
 //!
 //! A shard's state is a function of its commands ([`command`]); a restart replays those that no fold has taken in.
 //! Reads merge the overlay and the index, and never wait for a sync.
@@ -28,6 +30,7 @@ mod request;
 mod resolve;
 mod rewrite;
 mod scan;
+mod sealed;
 mod shard;
 mod state;
 mod tables;

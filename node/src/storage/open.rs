@@ -13,11 +13,11 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::{
     Inner, Storage,
-    base::{FORMAT, Index, OpenError},
+    base::{FORMAT, Index, OpenError, Opened, disk_error},
     group::Origins,
     limits::{FOLD_BYTES, QUEUE_BYTES_MAX, QUEUE_MAX},
     log::{Log, LogError, LogId},
-    rewrite::{Generation, Purge},
+    rewrite::{Generation, Purge, RewriteError, Rewritten, rewrite},
     shard::{Published, Shard},
     types::{CommitSink, StorageError},
     work::Names,
@@ -50,7 +50,7 @@ impl Default for Options {
 }
 
 /// The file that says what the directory is: `halcyon storage <format> <shards>`.
-const SHAPE: &str = "storage.format";
+pub(super) const SHAPE: &str = "storage.format";
 
 impl Storage {
     /// Opens or makes the storage in the environment's directory. Call it on a tokio runtime: the writers are tasks.
@@ -75,7 +75,7 @@ impl Storage {
                 env: env.clone(),
                 shard,
                 purge: opened.erased.then(|| Purge::at_once(opened.log.last())),
-                index: Arc::new(opened.index),
+                index: opened.index,
                 generation: opened.generation,
                 log: opened.log,
                 watermark: opened.watermark,
@@ -101,7 +101,7 @@ impl Storage {
 
 struct OpenedShard {
     published: Published,
-    index: Index,
+    index: Arc<Index>,
     log: Log,
     log_id: u64,
     watermark: u64,
@@ -124,21 +124,52 @@ fn shape(env: &Env, shards: usize) -> Result<usize, OpenError> {
             return Err(OpenError::NewerFormat { found });
         }
         let shards = shards.filter(|&shards| shards > 0).ok_or_else(damaged)?;
+        if found < FORMAT {
+            // Before anything is changed that an older release would not understand.
+            write_shape(env, shards)?;
+        }
         return Ok(usize::try_from(shards).map_err(|_| damaged())?);
     }
     let shards = shards.max(1);
-    let text = format!("halcyon storage {FORMAT} {shards}\n");
-    env.disk
-        .write_small(SHAPE, text.as_bytes(), Access::Normal)
-        .map_err(disk)?;
+    write_shape(env, shards)?;
     Ok(shards)
+}
+
+fn write_shape(env: &Env, shards: impl std::fmt::Display) -> Result<(), OpenError> {
+    let text = format!("halcyon storage {FORMAT} {shards}\n");
+    let written = env.disk.write_small(SHAPE, text.as_bytes(), Access::Normal);
+    Ok(written.map_err(disk_error)?)
+}
+
+/// Has what an earlier release wrote without seals copied into a file that has them, once.
+fn sealed(env: &Env, opened: Opened, generation: Generation) -> Result<(Opened, Generation), OpenError> {
+    if !opened.is_plain {
+        return Ok((opened, generation));
+    }
+    let file = generation.file_name();
+    tracing::info!(
+        file,
+        "the index is copied into a file whose pages are checked; once, and it may take a while"
+    );
+    let mut shown = None;
+    let rewritten = rewrite(&*env.disk, &opened.index, generation, |base| shown = Some(base));
+    let Rewritten { generation, index } = rewritten.map_err(|error| match error {
+        RewriteError::Copy(error) | RewriteError::Switch(error) => error,
+    })?;
+    let base = shown.map_or_else(|| index.base(), Ok)?;
+    Ok((Opened { base, index, ..opened }, generation))
 }
 
 fn open_shard(env: &Env, shard: usize, cache_bytes: usize) -> Result<OpenedShard, OpenError> {
     let disk = |error: std::io::Error| StorageError::Disk(error.to_string().into());
     let generation = Generation::current(&*env.disk, shard).map_err(disk)?;
+    if let Some(reason) = env.disk.read_small(&generation.damage_record()).map_err(disk)? {
+        let reason = String::from_utf8_lossy(&reason).into_owned();
+        return Err(OpenError::DamagedIndex { shard, reason });
+    }
     let file = env.disk.open(&generation.file_name()).map_err(disk)?;
     let opened = Index::open(file, cache_bytes, env.entropy.next())?;
+    let (opened, generation) = sealed(env, opened, generation)?;
     let (id, watermark) = (opened.log_id, opened.watermark);
     let at = LogId { shard, id, watermark };
     let (log, frames) = Log::open(&*env.disk, at).map_err(|error| match error {

@@ -98,6 +98,11 @@ impl Generation {
         }
     }
 
+    /// The small file that says what is damaged in the index.
+    pub(super) fn damage_record(self) -> String {
+        format!("shard-{}.damaged", self.shard)
+    }
+
     fn record(self) -> String {
         format!("shard-{}.current", self.shard)
     }
@@ -128,11 +133,11 @@ pub(super) fn rewrite(
     disk.remove(&generation.file_name()).map_err(switch)?;
     Ok(Rewritten {
         generation: next,
-        index: Arc::new(copy),
+        index: copy,
     })
 }
 
-fn open_copy(disk: &dyn Disk, index: &Index, next: Generation) -> Result<(Index, Base), StorageError> {
+fn open_copy(disk: &dyn Disk, index: &Index, next: Generation) -> Result<(Arc<Index>, Base), StorageError> {
     // A try before this one may have left a part.
     disk.remove(&next.file_name()).map_err(disk_error)?;
     let file = disk.open(&next.file_name()).map_err(disk_error)?;

@@ -2,7 +2,9 @@
 //! answers, and tells the sink, in this order; and that has the overlay folded into the index behind it, and the files
 //! rewritten after an erasure.
 //!
-//! After a failed write or sync nothing is known of the disk any more: the shard stops for good, and says so.
+//! After a failed write or sync nothing is known of the disk any more: the shard stops for good, and says so. So it does
+//! when a read, whoever's, met a damaged page of the index; that is also written down, and keeps the files from being opened
+//! again, or the node would go on until the next read meets the page.
 
 use std::{
     collections::VecDeque,
@@ -12,7 +14,7 @@ use std::{
 
 use halcyon_core::{
     codec::Reader as Bytes,
-    env::{Env, Probe},
+    env::{Access, Env, Probe},
     id::{Tag, TenantId},
     mutant::{self, Mutant},
 };
@@ -78,6 +80,7 @@ enum Woken {
     Done(Result<Done, StorageError>),
     PurgeDue,
     Idle,
+    Damaged,
 }
 
 /// Replays the log onto the state of the last fold.
@@ -114,6 +117,7 @@ impl Writer {
     /// Runs until it is closed, until every handle is gone, or until the disk fails.
     pub(super) async fn run(mut self) {
         if let Err(error) = self.work().await {
+            let error = self.damage().await.unwrap_or(error);
             let message = format!("storage stops: {error}");
             self.sink.on_events(vec![StorageEvent::Alarm { tenant: None, message }]);
         }
@@ -133,7 +137,9 @@ impl Writer {
                 Woken::Done(result) => self.on_done(result)?,
                 Woken::PurgeDue => self.purge = self.purge.map(|purge| Purge::at_once(purge.frame)),
                 Woken::Idle => self.start_fold(),
+                Woken::Damaged => {}
             }
+            self.undamaged()?;
             self.purge_if_due().await?;
             while !self.queue.is_empty() {
                 if let Some(Queued {
@@ -151,6 +157,7 @@ impl Writer {
                 }
                 let group = self.next_group();
                 self.commit(group).await?;
+                self.undamaged()?;
                 self.fold_if_due().await?;
                 self.purge_if_due().await?;
             }
@@ -163,11 +170,32 @@ impl Writer {
         let purging = !folding && self.purge.is_some();
         tokio::select! {
             biased;
+            () = self.index.damage.noticed() => Woken::Damaged,
             result = done(&mut self.fold), if folding => Woken::Done(result),
             count = self.receiver.recv_many(arrived, QUEUE_MAX) => Woken::Arrived(count),
             () = tokio::time::sleep(ERASE_DELAY), if purging => Woken::PurgeDue,
             () = tokio::time::sleep(IDLE_FOLD), if idle => Woken::Idle,
         }
+    }
+
+    /// An error once a read has met a damaged page.
+    fn undamaged(&self) -> Result<(), StorageError> {
+        let found = self.index.damage.found();
+        found.map_or(Ok(()), |reason| Err(StorageError::Disk(reason.into())))
+    }
+
+    /// Writes down what is damaged, if that is why it stops.
+    async fn damage(&self) -> Option<StorageError> {
+        let error = self.undamaged().err()?;
+        let reason = self.index.damage.found()?;
+        self.env.probe.reached("storage.damaged");
+        let (disk, name) = (&self.env.disk, self.generation.damage_record());
+        let write = || disk.write_small(&name, reason.as_bytes(), Access::Normal);
+        if let Err(failed) = self.env.run_blocking(write).await {
+            let failed = format!("{error}; it could not be written down: {failed}");
+            return Some(StorageError::Disk(failed.into()));
+        }
+        Some(error)
     }
 
     /// The front of the queue, up to a group's size.

@@ -45,6 +45,11 @@ pub(super) const ALL: &[Scenario] = &[
         build: old_backup,
     },
     Scenario {
+        name: "bits-turned",
+        line: "A disk turns bits of values, keys and logs; none is shown, none spreads, and the host gets a new disk",
+        build: bits_turned,
+    },
+    Scenario {
         name: "clock-ahead",
         line: "A node runs ten minutes ahead, a client a day; drift is refused, no change is lost",
         build: clock_ahead,
@@ -238,6 +243,19 @@ fn old_backup(seed: u64) -> Plan {
         .setting("collection_interval", "1s")
         .with(|plan| plan.clients.iter_mut().for_each(|client| client.mix.delete = 6))
         .fault(36, 40, kind)
+        .plan()
+}
+
+fn bits_turned(seed: u64) -> Plan {
+    let rot = |host, pages| Kind::BitRot {
+        host: Host(host),
+        pages,
+    };
+    // A few, which only reads find, and then many, which the node finds as it starts.
+    Base::new(seed, "bits-turned")
+        .everywhere()
+        .fault(20, 21, rot(3, 12))
+        .fault(34, 35, rot(3, 200))
         .plan()
 }
 

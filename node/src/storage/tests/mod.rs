@@ -1,5 +1,6 @@
 //! Storage against the in-memory store: one replica, three that gossip and catch up, and disks that lose power.
 
+mod damage;
 mod figures;
 mod formats;
 mod late;

@@ -249,10 +249,10 @@ fn a_hole_in_the_log_is_an_error_and_a_newer_format_is_refused() {
         let access = halcyon_core::env::Access::Normal;
         world
             .disk
-            .write_small("storage.format", b"halcyon storage 3 1\n", access)
+            .write_small("storage.format", b"halcyon storage 4 1\n", access)
             .unwrap();
         let opened = Storage::open(&world, options(NodeId(1)), Arc::new(Heard::default())).await;
-        assert!(matches!(opened, Err(OpenError::NewerFormat { found: 3 })), "{opened:?}");
+        assert!(matches!(opened, Err(OpenError::NewerFormat { found: 4 })), "{opened:?}");
     });
 }
 
