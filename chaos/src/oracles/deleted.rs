@@ -1,4 +1,7 @@
 //! Deleted stays deleted: once a replica's vector covers a deletion, it never shows the entity again.
+//!
+//! Unless only a disk that is gone, or went back, had the set that creates it: its client pushes it again, and where
+//! the deletion was collected meanwhile nobody knows of it any more (seed 62121).
 
 use super::{Evidence, Moment, Oracle, ledger::Told};
 use halcyon_core::change::Change;
@@ -42,7 +45,9 @@ impl Oracle for Deleted {
                     let Ok(shown) = rooms.storage.get(tenant, subject) else {
                         continue;
                     };
-                    if let Some(triple) = shown.first() {
+                    if let Some(triple) = shown.first()
+                        && !(summary.collection_epoch > 0 && book.may_be_back(subject, &summary.vector))
+                    {
                         return Err(format!(
                             "{host} holds the deletion of {subject} at {} and shows its {}",
                             Told(*tag),

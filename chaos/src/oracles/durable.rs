@@ -2,7 +2,8 @@
 //!
 //! One disk alone may have held it, and be destroyed. Then the client has it: it keeps a set until it hears of a second
 //! replica, and pushes it again elsewhere once its node is removed. So it may be lacking only if the client's program has
-//! ended as well, or as long as nobody has removed the node. The bare page of `workload/web.rs` keeps nothing.
+//! ended as well, or as long as nobody has removed the node, or if the second replica's disk went too (seed 41176096).
+//! The bare page of `workload/web.rs` keeps nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,7 +69,7 @@ impl Oracle for Durable {
             let is_page = !keeps(*client, evidence.stage);
             let is_forgotten = is_page || self.died.contains(&(*tenant, *tag));
             // A node that is removed while it runs takes what nobody else hears of.
-            let went_with_disk = book.is_doubtful(*tag) && (is_kept || is_forgotten);
+            let went_with_disk = book.is_lost_twice(*tag) || book.is_doubtful(*tag) && (is_kept || is_forgotten);
             let went_with_node = is_page && !is_member(node, evidence.stage);
             let may_be_lost = went_with_disk || went_with_node;
             if !is_there && !may_be_lost {

@@ -6,9 +6,9 @@ use std::{
 };
 
 use halcyon_core::{
-    change::ChangeSet,
+    change::{Change, ChangeSet},
     clock::ClientId,
-    id::{NodeId, OriginId, Seq, Tag, TenantId},
+    id::{EntityId, NodeId, OriginId, Seq, Tag, TenantId},
     version_vector::VersionVector,
 };
 
@@ -25,6 +25,8 @@ pub struct Book {
     last: BTreeMap<OriginId, Seq>,
     /// Sets that only a disk held that is gone, or went back: they may be somewhere, in part, or nowhere.
     doubtful: BTreeSet<Tag>,
+    /// Those of them whose own disk had gone before the last other one that held them.
+    lost_twice: BTreeSet<Tag>,
 }
 
 impl Book {
@@ -66,6 +68,11 @@ impl Book {
         self.doubtful.contains(&tag)
     }
 
+    /// Whether the disk that took it and another's that held it are gone, or went back, both.
+    pub fn is_lost_twice(&self, tag: Tag) -> bool {
+        self.lost_twice.contains(&tag)
+    }
+
     /// How many sets there are and how many of them are in doubt: both only grow.
     pub fn size(&self) -> (usize, usize) {
         (self.sets.len(), self.doubtful.len())
@@ -87,12 +94,45 @@ impl Book {
         }
         (history, self.is_sure_of(vector))
     }
+
+    /// Whether an entity may have come back after its deletion was collected: only a disk that is gone, or went back,
+    /// had the set that creates it, and this vector covers the same set, pushed again.
+    pub fn may_be_back(&self, subject: &EntityId, vector: &VersionVector) -> bool {
+        let lost = self.doubtful.iter().filter_map(|tag| Some((*tag, self.set(*tag)?)));
+        let mut creations = lost.filter(|(_, set)| creates(set, subject));
+        creations.any(|(lost, set)| {
+            let mut tags = self.tags_of(set.client(), set.number);
+            tags.any(|tag| tag != lost && vector.covers_tag(tag))
+        })
+    }
+
+    /// Whether any deleted entity may have come back where this vector is.
+    pub fn may_any_be_back(&self, vector: &VersionVector) -> bool {
+        let covered = self.sets().filter(|(tag, _)| vector.covers_tag(*tag));
+        let mut deleted = covered.flat_map(|(_, set)| deletions(set));
+        deleted.any(|subject| self.may_be_back(subject, vector))
+    }
+}
+
+fn creates(set: &ChangeSet, subject: &EntityId) -> bool {
+    let is_it = |change: &Change| matches!(change, Change::Create { subject: created } if created == subject);
+    set.changes.iter().any(is_it)
+}
+
+/// The entities that a set deletes.
+fn deletions(set: &ChangeSet) -> impl Iterator<Item = &EntityId> {
+    set.changes.iter().filter_map(|change| match change {
+        Change::Delete { subject } => Some(subject),
+        _ => None,
+    })
 }
 
 /// All tenants' books.
 #[derive(Debug, Default)]
 pub struct Ledger {
     books: BTreeMap<TenantId, Book>,
+    /// Hosts whose disks are not what they were.
+    changed: BTreeSet<Host>,
 }
 
 impl Ledger {
@@ -150,23 +190,30 @@ impl Ledger {
         Ok(())
     }
 
-    /// A host's disk is not what it was: what nobody else had is in doubt.
+    /// A host's disk is not what it was: of what it took, and of what those took whose disks changed before, all that
+    /// nobody else has is in doubt.
     fn doubt(&mut self, host: Host, stage: &Stage) {
         let others: Vec<_> = stage
             .running()
             .into_iter()
             .filter(|(other, _)| *other != host)
             .collect();
+        self.changed.insert(host);
+        let own = stage.nodes_of(host);
+        let nodes: BTreeSet<NodeId> = self.changed.iter().flat_map(|host| stage.nodes_of(*host)).collect();
         for (tenant, book) in &mut self.books {
             let vectors: Vec<VersionVector> = others
                 .iter()
                 .filter_map(|(_, rooms)| rooms.storage.summary(*tenant).ok().flatten())
                 .map(|summary| summary.vector)
                 .collect();
-            let nodes: BTreeSet<NodeId> = stage.nodes_of(host);
-            let alone = book.sets.keys().filter(|tag| nodes.contains(&tag.origin.node));
-            let alone = alone.filter(|tag| !vectors.iter().any(|vector| vector.covers_tag(**tag)));
-            book.doubtful.extend(alone.copied().collect::<Vec<_>>());
+            let is_alone = |tag: &Tag| !vectors.iter().any(|vector| vector.covers_tag(*tag));
+            let taken = book.sets.keys().filter(|tag| nodes.contains(&tag.origin.node));
+            for tag in taken.copied().filter(is_alone) {
+                if book.doubtful.insert(tag) && !own.contains(&tag.origin.node) {
+                    book.lost_twice.insert(tag);
+                }
+            }
         }
     }
 }

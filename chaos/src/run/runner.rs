@@ -101,6 +101,8 @@ struct Runner {
     /// Simulated milliseconds.
     now: u64,
     healed_at: u64,
+    /// How far apart the clocks of two hosts were at the most, as far as clients allow for it.
+    apart: Duration,
     /// Why the cluster has not settled, when that was last looked at.
     unsettled: RefCell<String>,
 }
@@ -143,6 +145,7 @@ impl Runner {
             stage,
             now: 0,
             healed_at: 0,
+            apart: Duration::ZERO,
             unsettled: RefCell::default(),
         }
     }
@@ -150,7 +153,7 @@ impl Runner {
     fn steps(&mut self) {
         let plan = &self.stage.plan;
         let (warm_up, duration) = (plan.warm_up.duration(), plan.duration.duration());
-        let settle = plan.settle.duration();
+        let mut settle = plan.settle.duration();
         let rare = (
             plan.seed,
             plan.cluster.rare_paths_per_mille,
@@ -169,6 +172,10 @@ impl Runner {
         self.faults.heal(self.millis(), &mut self.machines);
         self.machines.lay(&self.faults.active());
         self.healed_at = self.now;
+        if !self.stage.lost().is_empty() {
+            // Clients may have to wait until the clock of a node that is gone would be past (seed 61056).
+            settle += self.apart;
+        }
         let end = self.passed() + settle;
         self.until(end, Self::has_settled);
         if !self.stage.is_violated() {
@@ -226,6 +233,9 @@ impl Runner {
             self.replace_harmed_disks();
         } else if self.now.is_multiple_of(LOOK_EVERY) {
             self.stage.look(Moment::Quickly);
+        }
+        if self.now.is_multiple_of(LOOK_EVERY) {
+            self.apart = clock::hosts_apart().min(workload::NODES_APART_MAX).max(self.apart);
         }
     }
 

@@ -136,6 +136,15 @@ pub fn ahead(host: Machine) -> i64 {
     lie.offset.saturating_add(lie.drifted(now()))
 }
 
+/// How far apart the clocks of any two hosts are.
+pub fn hosts_apart() -> Duration {
+    let hosts = LIES.with_borrow(|lies| lies.keys().copied().collect::<Vec<_>>());
+    let hosts = hosts.into_iter().filter(|machine| matches!(machine, Machine::Host(_)));
+    let ahead: Vec<i64> = hosts.map(ahead).collect();
+    let ends = ahead.iter().min().zip(ahead.iter().max());
+    Duration::from_nanos(ends.map_or(0, |(least, most)| most.abs_diff(*least)))
+}
+
 fn lie_of(host: Machine) -> Lie {
     LIES.with_borrow(|lies| lies.get(&host).copied().unwrap_or_default())
 }
@@ -195,5 +204,9 @@ mod tests {
             "it never goes back"
         );
         assert_eq!(ahead(Machine::Host(2)), 0, "another host's clock");
+        jump(host, 2_000_000_000);
+        jump(Machine::Host(2), -1_000_000_000);
+        jump(Machine::Client(1), 9_000_000_000);
+        assert_eq!(hosts_apart(), Duration::from_secs(3), "clients are no hosts");
     }
 }
