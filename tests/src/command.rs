@@ -171,10 +171,17 @@ impl Running {
     /// Waits for its own end, and demands that it went well.
     #[track_caller]
     pub fn succeeds(&mut self, within: Duration) {
+        self.ends_with(0, within);
+    }
+
+    /// Waits for its own end, and demands this exit code.
+    #[track_caller]
+    pub fn ends_with(&mut self, code: i32, within: Duration) {
         let what = format!("`{}` ends", self.shown);
         let status = wait::until(&what, within, || self.child.try_wait().ok().flatten());
-        assert!(
-            status.success(),
+        assert_eq!(
+            status.code(),
+            Some(code),
             "`{}` ended with {status}:\n{}",
             self.shown,
             self.notes()

@@ -8,8 +8,8 @@ use std::{
 };
 
 use clap::Args;
-use futures::StreamExt;
-use halcyon_client::{Client, ScanPlace, ScanQuery, Triple};
+use futures::{Stream, StreamExt};
+use halcyon_client::{AdminError, Client, ScanPlace, ScanQuery, Triple};
 use halcyon_core::{
     fact::Fact,
     id::{EntityId, Predicate},
@@ -76,12 +76,43 @@ pub async fn run(args: ExportArgs, globals: &Globals) -> Result<(), Failure> {
         return full(&args, globals).await;
     }
     let state = start_state(&args)?;
-    let client = connect::client(globals, &args.tenant.tenant).await?;
-    let written = entities(&args, &client, state).await;
+    let client = unless_interrupted(&args, not_begun, connect::client(globals, &args.tenant.tenant)).await?;
+    let written = unless_interrupted(&args, half_written, entities(&args, &client, state)).await;
     client.close().await;
     let written = written.map_err(|failure| resumable(&args, failure))?;
     finished(&args, globals, written.entities, "entity", "entities");
     Ok(())
+}
+
+/// Does it, unless Ctrl-C comes first. What goes to stdout is left to the signal, as in any Unix tool: it ends the
+/// command also while nobody reads.
+async fn unless_interrupted<T>(
+    args: &ExportArgs,
+    interrupted: impl FnOnce(&Path) -> Failure,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let Some(path) = &args.output else { return work.await };
+    tokio::select! {
+        biased;
+        _ = tokio::signal::ctrl_c() => Err(interrupted(path)),
+        done = work => done,
+    }
+}
+
+/// Says that an interrupted export has not touched its file.
+fn not_begun(path: &Path) -> Failure {
+    let message = format!("interrupted; nothing was written to {} yet", path.display());
+    Failure::interrupted(message).advise("run the same command again")
+}
+
+/// Says that an interrupted export has left a part, and how to come to the whole.
+fn half_written(path: &Path) -> Failure {
+    let failure = Failure::interrupted(format_args!("interrupted; {} is not whole", path.display()));
+    if state_path(path).exists() {
+        failure.advise("go on with --resume")
+    } else {
+        failure.advise("run the same command again to begin anew")
+    }
 }
 
 /// One entity as a line has it.
@@ -168,7 +199,8 @@ async fn entities(args: &ExportArgs, client: &Client, mut state: State) -> Resul
         }
         progress.at(state.entities);
         read += 1;
-        if read % PAGES_PER_SAVE == 0 {
+        // The first, too: an export that is interrupted early goes on as well.
+        if read % PAGES_PER_SAVE == 1 {
             save(args, &mut state, &pages.place(), &mut sink)?;
         }
     }
@@ -192,8 +224,14 @@ fn start_state(args: &ExportArgs) -> Result<State, Failure> {
     let state: Option<State> = std::fs::read(state_path(path))
         .ok()
         .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    // A file that is shorter than its state says is another one.
+    let length = std::fs::metadata(path).map_or(0, |file| file.len());
     match state {
-        Some(state) if state.tenant == fresh.tenant && state.entity_type == fresh.entity_type => Ok(state),
+        Some(state)
+            if state.tenant == fresh.tenant && state.entity_type == fresh.entity_type && state.bytes <= length =>
+        {
+            Ok(state)
+        }
         _ => Err(Failure::usage(format_args!(
             "there is no interrupted export of this tenant to {}",
             path.display()
@@ -204,6 +242,10 @@ fn start_state(args: &ExportArgs) -> Result<State, Failure> {
 
 fn save(args: &ExportArgs, state: &mut State, place: &ScanPlace, sink: &mut Sink) -> Result<(), Failure> {
     let Some(path) = &args.output else { return Ok(()) };
+    // Behind the last page there is nothing to go on with.
+    if place.cursor.is_empty() {
+        return Ok(());
+    }
     state.bytes = sink.flush()?;
     state.address.clone_from(&place.address);
     state.cursor = hex::encode(&place.cursor);
@@ -259,19 +301,36 @@ fn state_path(path: &Path) -> PathBuf {
 }
 
 async fn full(args: &ExportArgs, globals: &Globals) -> Result<(), Failure> {
+    let parts = unless_interrupted(args, not_begun, full_parts(args, globals)).await?;
+    let facts = unless_interrupted(args, half_written, all_facts(args, parts)).await?;
+    finished(args, globals, facts, "fact", "facts");
+    Ok(())
+}
+
+async fn full_parts(
+    args: &ExportArgs,
+    globals: &Globals,
+) -> Result<impl Stream<Item = Result<v1::ExportResponse, AdminError>> + use<>, Failure> {
     let admin = connect::admin(globals).await?;
     let request = v1::ExportRequest {
         tenant: args.tenant.tenant.clone(),
         // Who names one node means that one.
         from_removed: globals.given_addresses().len() == 1,
     };
-    let stream = admin.export(request).await.map_err(connect::admin_failure)?;
-    let mut stream = std::pin::pin!(stream);
+    admin.export(request).await.map_err(connect::admin_failure)
+}
+
+/// Writes what a node has, and returns how many facts that is.
+async fn all_facts(
+    args: &ExportArgs,
+    parts: impl Stream<Item = Result<v1::ExportResponse, AdminError>>,
+) -> Result<u64, Failure> {
+    let mut parts = std::pin::pin!(parts);
     let mut sink = Sink::open(args.output.as_deref(), 0)?;
     sink.line(&json!({ FULL_KEY: FULL_START, "tenant": args.tenant.tenant }))?;
     let progress = Progress::new("exporting", "facts", 0);
     let (mut facts, mut end) = (0, None);
-    while let Some(part) = stream.next().await {
+    while let Some(part) = parts.next().await {
         let part = part.map_err(connect::admin_failure)?;
         for encoded in &part.facts {
             let fact = Fact::decode(encoded).map_err(|error| {
@@ -291,8 +350,7 @@ async fn full(args: &ExportArgs, globals: &Globals) -> Result<(), Failure> {
     sink.line(&json!({ FULL_KEY: FULL_END, "facts": facts, "vector": vector, "fingerprint": fingerprint }))?;
     sink.close()?;
     progress.done();
-    finished(args, globals, facts, "fact", "facts");
-    Ok(())
+    Ok(facts)
 }
 
 /// To a file the verdict goes to stdout; where stdout has the data, to stderr.
@@ -316,8 +374,12 @@ enum Sink {
 }
 
 impl Sink {
+    /// Keeps the first `keep` bytes. Without them the state of an earlier export goes too: it tells of another file.
     fn open(path: Option<&Path>, keep: u64) -> Result<Self, Failure> {
         let Some(path) = path else { return Ok(Self::Stdout) };
+        if keep == 0 {
+            let _ = std::fs::remove_file(state_path(path));
+        }
         let open = || -> io::Result<File> {
             let mut file = OpenOptions::new().create(true).write(true).truncate(false).open(path)?;
             file.set_len(keep)?;
@@ -375,13 +437,7 @@ mod tests {
     fn an_export_goes_on_where_it_was_and_knows_what_it_wrote() {
         let dir = tempfile::tempdir().unwrap();
         let output = dir.path().join("a.jsonl");
-        let args = |tenant: &str| ExportArgs {
-            tenant: TenantArg { tenant: tenant.into() },
-            entity_type: None,
-            output: Some(output.clone()),
-            resume: true,
-            full: false,
-        };
+        let args = |tenant: &str| resuming(tenant, &output);
         assert!(start_state(&args("demo")).is_err(), "nothing was interrupted");
         let mut state = State {
             tenant: "demo".into(),
@@ -415,6 +471,52 @@ mod tests {
             .collect();
         assert_eq!(written, ["a", "b"]);
         assert!(start_state(&args("other")).is_err());
+    }
+
+    #[test]
+    fn what_an_interrupted_export_says_is_what_the_next_one_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("a.jsonl");
+        let args = resuming("demo", &output);
+        let mut state = State {
+            tenant: "demo".into(),
+            ..State::default()
+        };
+        let place = |cursor: &'static [u8]| ScanPlace {
+            cursor: cursor.into(),
+            ..ScanPlace::default()
+        };
+        let says = || half_written(&output).advice.unwrap();
+        let mut sink = Sink::open(Some(&output), 0).unwrap();
+        sink.line(&json!({ "id": "a" })).unwrap();
+        save(&args, &mut state, &place(b""), &mut sink).unwrap();
+        assert!(
+            says().contains("anew") && start_state(&args).is_err(),
+            "the end was read"
+        );
+        save(&args, &mut state, &place(b"1"), &mut sink).unwrap();
+        sink.close().unwrap();
+        assert!(says().contains("--resume") && start_state(&args).is_ok());
+
+        std::fs::write(&output, "x").unwrap();
+        assert!(start_state(&args).is_err(), "the state tells of a longer file");
+        Sink::open(Some(&output), 0).unwrap();
+        assert!(
+            !state_path(&output).exists(),
+            "the state tells of the file that was there before"
+        );
+        assert_eq!(half_written(&output).exit as u8, 130);
+        assert_eq!(not_begun(&output).exit as u8, 130);
+    }
+
+    fn resuming(tenant: &str, output: &Path) -> ExportArgs {
+        ExportArgs {
+            tenant: TenantArg { tenant: tenant.into() },
+            entity_type: None,
+            output: Some(output.to_owned()),
+            resume: true,
+            full: false,
+        }
     }
 
     #[test]

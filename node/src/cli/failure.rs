@@ -15,6 +15,8 @@ pub enum Exit {
     Unreachable = 3,
     /// A node answered no.
     Refused = 4,
+    /// Ctrl-C came first: 128 and the number of SIGINT, as a shell shows it.
+    Interrupted = 130,
 }
 
 /// A command's end without success. People read it: what is wrong, then what to do.
@@ -49,6 +51,11 @@ impl Failure {
     /// A node answered no.
     pub fn refused(message: impl fmt::Display) -> Self {
         Self::new(Exit::Refused, message)
+    }
+
+    /// Ctrl-C ended it.
+    pub fn interrupted(message: impl fmt::Display) -> Self {
+        Self::new(Exit::Interrupted, message)
     }
 
     /// The same, with what to do.

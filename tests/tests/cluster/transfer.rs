@@ -69,6 +69,27 @@ fn an_export_that_is_killed_while_it_saves_its_state_goes_on() {
     check_export(|exporting, state| kill_when(exporting, |_| state.is_file()));
 }
 
+#[test]
+fn an_export_that_is_interrupted_at_once_says_how_to_go_on() {
+    let cluster = boot();
+    import(&cluster, &csv(&cluster), 0).succeeds(wait::LONG);
+    cluster.run(&["settings", "set", "scan_limit_max", PAGE]).ok();
+    let file = cluster.file("begun.jsonl");
+    let arguments = ["export", "--output", file.to_str().unwrap_or_default()];
+    let mut exporting = cluster.start_keyed(0, "notes", &arguments, "begun");
+    wait::until("the export begins its file", wait::LONG, || {
+        fs::metadata(&file).is_ok_and(|file| file.len() > 0).then_some(())
+    });
+    exporting.signal(Signal::INT);
+    exporting.ends_with(130, wait::LONG);
+    assert!(exporting.notes().contains("--resume"), "{}", exporting.notes());
+    cluster.run(&["settings", "reset", "scan_limit_max"]).ok();
+    let resume = [&arguments[..], &["--resume"]].concat();
+    cluster.run_keyed(0, "notes", &resume).ok();
+    let text = fs::read_to_string(&file).expect("the export is there");
+    assert_eq!(text.lines().count(), LINES);
+}
+
 /// An export is begun and killed, goes on and is killed, and goes on to its end.
 #[track_caller]
 fn check_export(kill: impl Fn(Running, &Path)) {

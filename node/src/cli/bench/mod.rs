@@ -186,7 +186,7 @@ async fn repeat(what: &What, count: u32, dir: &Path, globals: &Globals) -> Resul
         }
         let figures = tokio::select! {
             biased;
-            _ = tokio::signal::ctrl_c() => Err(Failure::failed("interrupted")),
+            _ = tokio::signal::ctrl_c() => Err(Failure::interrupted("interrupted")),
             figures = Box::pin(measure(what, dir, globals)) => figures,
         };
         runs.push(figures?);

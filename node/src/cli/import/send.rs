@@ -87,7 +87,7 @@ pub async fn send(plan: &Plan, client: &Client, journal: &mut Journal, patience:
     };
     let outcome = tokio::select! {
         biased;
-        _ = tokio::signal::ctrl_c() => Err(Failure::failed("interrupted")),
+        _ = tokio::signal::ctrl_c() => Err(Failure::interrupted("interrupted")),
         outcome = sender.run(plan) => outcome,
     };
     sender.progress.done();
