@@ -168,6 +168,24 @@ fn a_frozen_node_is_waited_for_by_nobody_and_catches_up_when_it_thaws() {
     assert_eq!(cluster.settle("notes")["replicas"][0]["triples"], 2_000);
 }
 
+#[test]
+fn a_measurement_ends_where_a_set_is_not_acknowledged_within_the_timeout() {
+    let mut cluster = Cluster::boot(&["eu-west"]);
+    cluster.tenant("notes", &["eu-west"]);
+    let push = ["bench", "push", "--clients", "1", "--sizes", "1"];
+    // Longer than the test waits.
+    let patience = ["--seconds", "3600", "--timeout", "1s"];
+    let mut pushing = cluster.start_keyed(0, "notes", &[&push[..], &patience].concat(), "pushing");
+    let mut door = cluster.door(0, "notes");
+    wait::until("sets arrive", wait::SOON, || {
+        door.scan(1).is_ok_and(|found| found > 0).then_some(())
+    });
+    cluster.nodes[0].signal(Signal::STOP);
+    pushing.ends_with(3, wait::SOON);
+    assert!(pushing.notes().contains("--timeout"), "{}", pushing.notes());
+    cluster.nodes[0].signal(Signal::CONT);
+}
+
 fn place(taken: &Taken) -> (Vec<u8>, u64) {
     (taken.origin.to_vec(), taken.seq)
 }

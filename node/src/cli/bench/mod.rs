@@ -72,7 +72,10 @@ Triples have new subjects with ten fields each, and about 57 bytes of payload: s
 Examples:
   halcyon bench push --runs 3
   halcyon bench push --clients 1,64 --sizes 1 --seconds 5 --json
-  halcyon bench push --cluster 127.0.0.1:7700 --tenant demo")]
+  halcyon bench push --cluster 127.0.0.1:7700 --tenant demo
+
+--seconds is how long each measurement lasts. --timeout bounds the wait for one acknowledgement: a set that has none by
+then ends the run.")]
     Push(push::PushArgs),
     /// From acknowledged in one region to readable in another
     #[command(after_help = "Example:\n  halcyon bench replicate --samples 2000")]

@@ -40,7 +40,7 @@ pub(super) async fn run(args: &PushArgs, dir: &Path, globals: &Globals) -> Resul
         }
         None => (globals.addresses(), connect::key(globals, &args.tenant)?),
     };
-    let mut figures = Vec::new();
+    let (mut figures, patience) = (Vec::new(), globals.timeout);
     for &size in sizes {
         let counts = if size < LARGE_SET {
             args.clients.as_slice()
@@ -52,7 +52,7 @@ pub(super) async fn run(args: &PushArgs, dir: &Path, globals: &Globals) -> Resul
             let clients = clients(&addresses, &args.tenant, &key, count).await?;
             let writers = clients
                 .into_iter()
-                .map(|client| move |stopwatch| write(client, size, stopwatch));
+                .map(|client| move |stopwatch| write(client, size, patience, stopwatch));
             let measured = writers::measure(writers, Duration::from_secs(args.seconds)).await?;
             figures.extend(figures_of(&measured, addresses.len(), size, count));
         }
@@ -93,14 +93,19 @@ fn figures_of(measured: &Measured, nodes: usize, size: usize, clients: usize) ->
     [rate].into_iter().chain(latencies).collect()
 }
 
-async fn write(client: Client, size: usize, mut stopwatch: Stopwatch) -> Result<Stopwatch, Failure> {
+/// `patience`: how long to wait for the acknowledgement of one set.
+async fn write(
+    client: Client,
+    size: usize,
+    patience: Duration,
+    mut stopwatch: Stopwatch,
+) -> Result<Stopwatch, Failure> {
     let mut load = Load::new(next_seed());
     while stopwatch.goes_on() {
         let changes = load.set(size);
         let write = async {
-            let pending = client.write(changes).await.map_err(connect::write_failure)?;
-            let acknowledged = pending.acknowledged().await;
-            acknowledged.map(|_| ()).map_err(connect::refused_failure)
+            let mut pending = client.write(changes).await.map_err(connect::write_failure)?;
+            connect::acknowledged(&mut pending, patience).await.map(|_| ())
         };
         stopwatch.time(write).await?;
     }

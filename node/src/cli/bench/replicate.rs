@@ -55,7 +55,7 @@ pub(super) async fn run(args: &ReplicateArgs, dir: &Path, globals: &Globals) -> 
     let mut times = Vec::new();
     let mut reads = Vec::new();
     for at in 0..args.samples + WARM_UP {
-        let (time, read) = sample(&from, &to, load.set(10)).await?;
+        let (time, read) = sample((&from, &to), load.set(10), globals.timeout).await?;
         if at >= WARM_UP {
             times.push(time);
             reads.push(read);
@@ -72,14 +72,19 @@ pub(super) async fn run(args: &ReplicateArgs, dir: &Path, globals: &Globals) -> 
 }
 
 /// Time from the acknowledgement to the end of the read that finds the set, and how long that read took.
-async fn sample(from: &Client, to: &Client, changes: Vec<Change>) -> Result<(Duration, Duration), Failure> {
+/// `patience`: how long to wait for the acknowledgement.
+async fn sample(
+    (from, to): (&Client, &Client),
+    changes: Vec<Change>,
+    patience: Duration,
+) -> Result<(Duration, Duration), Failure> {
     let clock = connect::clock();
     let subject = changes[0]
         .subject()
         .cloned()
         .ok_or_else(|| Failure::failed("a change without subject"))?;
-    let pending = from.write(changes).await.map_err(connect::write_failure)?;
-    pending.acknowledged().await.map_err(connect::refused_failure)?;
+    let mut pending = from.write(changes).await.map_err(connect::write_failure)?;
+    connect::acknowledged(&mut pending, patience).await?;
     let acknowledged = clock.monotonic();
     loop {
         let asked = clock.monotonic();

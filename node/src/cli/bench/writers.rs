@@ -11,6 +11,7 @@ use std::{
 };
 
 use clap::Args;
+use futures::future::try_join_all;
 
 use super::{Figure, cluster, cluster::Cluster, percentile};
 use crate::cli::{Globals, connect, dev::REGIONS, failure::Failure};
@@ -86,7 +87,8 @@ impl Measured {
     }
 }
 
-/// Lets all writers write for this long. Each gives its stopwatch back when that says that it is over.
+/// Lets all writers write for this long. Each gives its stopwatch back when that says that it is over. The first that
+/// fails ends the measurement.
 pub(super) async fn measure<Writing>(
     writers: impl IntoIterator<Item = impl FnOnce(Stopwatch) -> Writing>,
     time: Duration,
@@ -104,15 +106,40 @@ where
         .into_iter()
         .map(|write| tokio::spawn(write(stopwatch())))
         .collect();
-    tokio::time::sleep(time).await;
-    is_over.store(true, Ordering::Relaxed);
-    let mut latencies = Vec::new();
-    for writer in writers {
+    let all = try_join_all(writers.into_iter().map(async |writer| {
         let ended = writer.await;
-        let stopwatch = ended.map_err(|error| Failure::failed(format_args!("a writer ended: {error}")))??;
-        latencies.extend(stopwatch.latencies);
-    }
+        ended.map_err(|error| Failure::failed(format_args!("a writer ended: {error}")))?
+    }));
+    let end = async {
+        tokio::time::sleep(time).await;
+        is_over.store(true, Ordering::Relaxed);
+        Ok(())
+    };
+    let (stopwatches, ()) = tokio::try_join!(all, end)?;
+    let mut latencies: Vec<_> = stopwatches.into_iter().flat_map(|writer| writer.latencies).collect();
     let took = connect::clock().monotonic().saturating_sub(started);
     latencies.sort();
     Ok(Measured { took, latencies })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_writer_that_fails_ends_the_measurement() {
+        let fails = |at: usize| {
+            move |stopwatch: Stopwatch| async move {
+                match at {
+                    0 => std::future::pending().await,
+                    1 => Ok(stopwatch),
+                    _ => Err(Failure::unreachable("no node has acknowledged the write")),
+                }
+            }
+        };
+        let measured = measure((0..3).map(fails), Duration::from_hours(1));
+        let ended = tokio::time::timeout(Duration::from_secs(10), measured).await;
+        let failure = ended.expect("it does not wait for the others").unwrap_err();
+        assert_eq!(failure.message, "no node has acknowledged the write");
+    }
 }
