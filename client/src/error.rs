@@ -112,7 +112,7 @@ pub enum ReadError {
     #[error(transparent)]
     Refused(Refusal),
     /// No node answered in time, also after trying others.
-    #[error("no node that holds the tenant answered within {waited:?}: {last}")]
+    #[error("no node that holds the tenant answered within {waited:.1?}: {last}")]
     Unreachable {
         /// How long was tried.
         waited: Duration,

@@ -230,7 +230,8 @@ impl Pages {
         let transport = &shared.navigator.transport;
         let request = transport.request(v1::HeldRequest { tenant }, Some(QUICK_DEADLINE));
         let mut client = transport.sync(&route.address);
-        let held = within(QUICK_DEADLINE, client.held(request)).await?;
+        let deadline = QUICK_DEADLINE.min(shared.read_deadline);
+        let held = within(deadline, client.held(request)).await?;
         convert::vector(&held.own).map_err(|error| CallError::Lost(error.to_string()))
     }
 
@@ -255,7 +256,7 @@ impl Pages {
                 Ok(page) => return Ok(page),
                 Err(CallError::Lost(reason)) => {
                     transport.forget(&at.address);
-                    (reason, BACKOFF_MIN, SCAN_PATIENCE)
+                    (reason, BACKOFF_MIN, self.patience())
                 }
                 Err(CallError::Refused(refusal)) => (refusal.to_string(), self.refused(refusal)?, shared.read_deadline),
             };
@@ -282,6 +283,11 @@ impl Pages {
         }
     }
 
+    /// How long to wait for the replica where the scan is.
+    fn patience(&self) -> Duration {
+        SCAN_PATIENCE.min(self.shared.read_deadline)
+    }
+
     /// Gives a replica up. The scan begins anew elsewhere, if it still knows what it has given.
     fn leave(&mut self, at: &Route, reason: &str) -> Result<(), ReadError> {
         self.moves += 1;
@@ -292,7 +298,7 @@ impl Pages {
                 at.address
             );
             return Err(ReadError::Unreachable {
-                waited: SCAN_PATIENCE,
+                waited: self.patience(),
                 last,
             });
         }

@@ -2,7 +2,7 @@
 //!
 //! A query that has begun to answer is not asked again elsewhere: its rows are of one state of one node.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use futures::StreamExt;
 use halcyon_core::{codec::DecodeError, version_vector::VersionVector};
@@ -31,6 +31,8 @@ pub struct QueryRows {
     is_done: bool,
     rows: VecDeque<String>,
     parts: Streaming<v1::QueryResponse>,
+    /// How long to wait for the next part.
+    patience: Duration,
 }
 
 /// An answer, whole.
@@ -88,10 +90,10 @@ impl QueryRows {
                 return Ok(None);
             }
             let silent = |_| ReadError::Unreachable {
-                waited: QUERY_SILENCE_MAX,
+                waited: self.patience,
                 last: "the answer broke off".to_owned(),
             };
-            let part = tokio::time::timeout(QUERY_SILENCE_MAX, self.parts.next()).await;
+            let part = tokio::time::timeout(self.patience, self.parts.next()).await;
             let message = part.map_err(silent)?.transpose().map_err(|status| broken(&status))?;
             match message.and_then(|message| message.part) {
                 Some(Part::Rows(rows)) => self.rows.extend(rows.rows),
@@ -152,6 +154,7 @@ pub(crate) async fn query(shared: &Shared, query: &str) -> Result<QueryRows, Rea
         is_done: false,
         rows: VecDeque::new(),
         parts,
+        patience: QUERY_SILENCE_MAX.min(shared.read_deadline),
     })
 }
 
@@ -177,7 +180,7 @@ fn broken(status: &Status) -> ReadError {
     match Refusal::from_status(status) {
         Some(refusal) => ReadError::Refused(refusal),
         None => ReadError::Unreachable {
-            waited: std::time::Duration::ZERO,
+            waited: Duration::ZERO,
             last: format!("the answer broke off: {}", status.message()),
         },
     }

@@ -14,7 +14,7 @@ use halcyon_core::env::{Env, WallClock};
 use serde_json::json;
 
 use super::{
-    Globals,
+    Globals, TIMEOUT, TIMEOUT_DEFAULT,
     failure::{Failure, file_failure},
     output::{self, Rows},
 };
@@ -143,7 +143,9 @@ pub fn admin_failure(error: AdminError) -> Failure {
 pub fn read_failure(error: ReadError) -> Failure {
     match &error {
         ReadError::Refused(refusal) => refusal_failure(refusal),
-        ReadError::Unreachable { .. } => Failure::unreachable(error).advise("halcyon status shows which nodes answer"),
+        ReadError::Unreachable { .. } => {
+            Failure::unreachable(error).advise("halcyon status shows which nodes answer; or wait longer with --timeout")
+        }
         ReadError::Answer(_) | ReadError::Closed => Failure::failed(error),
     }
 }
@@ -259,25 +261,39 @@ pub fn refusal_failure(refusal: &Refusal) -> Failure {
 }
 
 fn unreachable(last: &str, globals: &Globals) -> Failure {
+    Failure::unreachable(format_args!("no node can be reached: {last}")).advise(where_nodes_are(globals))
+}
+
+/// Nodes may be on the way to an answer, or have none: who waits for less than they take does not hear which.
+fn late(globals: &Globals) -> Failure {
+    let waited = output::duration(globals.timeout);
+    let failure = Failure::unreachable(format_args!(
+        "no node that can serve this has answered within {waited}, the time that --timeout gives"
+    ));
+    let advice = where_nodes_are(globals);
+    if globals.timeout < TIMEOUT {
+        return failure.advise(format_args!(
+            "wait longer, with --timeout {TIMEOUT_DEFAULT}; or: {advice}"
+        ));
+    }
+    failure.advise(advice)
+}
+
+fn where_nodes_are(globals: &Globals) -> String {
     let given = globals.given_addresses();
-    let advice = if given.is_empty() {
-        "start nodes with `halcyon dev`, or name yours with --cluster HOST:PORT".to_owned()
-    } else {
-        format!(
-            "is a node up at {}, and is this its port for clients?",
-            given.join(" or ")
-        )
-    };
-    Failure::unreachable(format_args!("no node can be reached: {last}")).advise(advice)
+    if given.is_empty() {
+        return "start nodes with `halcyon dev`, or name yours with --cluster HOST:PORT".to_owned();
+    }
+    format!(
+        "is a node up at {}, and is this its port for clients?",
+        given.join(" or ")
+    )
 }
 
 /// Opens a client, but does not wait for ever.
 async fn within<T>(globals: &Globals, connecting: impl Future<Output = Result<T, ConnectError>>) -> Result<T, Failure> {
-    let late = |_| {
-        let waited = output::duration(globals.timeout);
-        unreachable(&format!("no answer within {waited}"), globals)
-    };
-    let connected = tokio::time::timeout(globals.timeout, connecting).await.map_err(late)?;
+    let connected = tokio::time::timeout(globals.timeout, connecting).await;
+    let connected = connected.map_err(|_| late(globals))?;
     connected.map_err(|error| connect_failure(error, globals))
 }
 
@@ -326,4 +342,41 @@ fn read_secret(path: &Path) -> Result<String, Failure> {
     }
     let text = std::fs::read_to_string(path).map_err(|error| file_failure("read", path, &error))?;
     Ok(text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_too_short_hears_how_long_that_was_and_to_wait_longer() {
+        let globals = |timeout| Globals {
+            cluster: vec!["a:7700".to_owned()],
+            pin: false,
+            admin_credential: None,
+            key: None,
+            ca: None,
+            timeout,
+            linearizable: false,
+            json: false,
+        };
+        let never = std::future::pending::<Result<(), ConnectError>>();
+        let failure = within(&globals(Duration::from_millis(20)), never).await.unwrap_err();
+        assert!(failure.message.contains("within 20 ms"), "{failure}");
+        let advice = failure.advice.unwrap();
+        assert!(
+            advice.contains("--timeout 30s") && advice.contains("a:7700"),
+            "{advice}"
+        );
+        let advice = late(&globals(TIMEOUT)).advice.unwrap();
+        assert!(!advice.contains("--timeout"), "{advice}");
+
+        let silent = ReadError::Unreachable {
+            waited: Duration::from_nanos(2_001_620_259),
+            last: "n1: no answer within 2s".to_owned(),
+        };
+        let failure = read_failure(silent);
+        assert!(failure.message.contains("answered within 2.0s: n1"), "{failure}");
+        assert!(failure.advice.unwrap().contains("--timeout"));
+    }
 }
