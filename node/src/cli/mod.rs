@@ -12,6 +12,7 @@ pub mod bench;
 pub mod connect;
 pub mod data;
 pub mod dev;
+pub mod drain;
 pub mod export;
 pub mod fact_json;
 pub mod failure;

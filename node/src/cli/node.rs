@@ -3,25 +3,20 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
-use halcyon_client::{AdminClient, AdminError};
+use halcyon_client::AdminError;
 use halcyon_core::id::NodeId;
 use halcyon_proto::v1;
 use serde_json::json;
 
 use super::{
     Globals, connect,
+    drain::{self, Left},
     failure::{Exit, Failure},
     output, process,
     status::{describe_node, nodes_table},
     value_args::time,
 };
 use crate::config::{Config, ConfigError, Source, Start};
-
-/// Tenants in one page of a list.
-const TENANTS_PAGE: u32 = 500;
-
-/// Tenants that are named where a node cannot give them up.
-const STUCK_NAMED_MAX: usize = 10;
 
 /// See there.
 #[derive(Debug, Subcommand)]
@@ -41,7 +36,12 @@ environment as HALCYON_REGION, HALCYON_DATA, and so on.")]
     #[command(after_help = "Example:\n  halcyon node list")]
     List,
     /// Move a node's tenants elsewhere, so that it can be removed
-    #[command(after_help = "Example:\n  halcyon node drain n3")]
+    #[command(after_help = "\
+Example:
+  halcyon node drain n3
+
+Tenants stay in their regions. Those that keep one replica only, or cannot leave, are named; `node undrain` takes it
+back.")]
     Drain {
         /// The node, as `node list` shows it
         node: NodeId,
@@ -140,18 +140,22 @@ pub async fn run(command: NodeCommand, globals: &Globals) -> Result<(), Failure>
 
 async fn drain(node: NodeId, globals: &Globals) -> Result<(), Failure> {
     let admin = connect::admin(globals).await?;
+    let held = drain::held_by(node.0, &admin).await?;
     let drained = admin.drain_node(v1::NodeRequest { node: node.0 }).await;
     let drained = drained.map_err(node_failure)?;
-    if globals.json {
-        output::json(&describe_node(&drained));
-        return Ok(());
-    }
     let status = admin
         .status(v1::StatusRequest::default())
         .await
         .map_err(connect::admin_failure)?;
+    let left = Left::of(&drained, &status.nodes, &held);
+    if globals.json {
+        let mut told = describe_node(&drained);
+        told["left"] = left.json();
+        output::json(&told);
+        return Ok(());
+    }
     output::line(drained_text(&drained, &status.nodes));
-    if let Some(text) = stuck_text(&drained, &status.nodes, &only_on(drained.id, &admin).await?) {
+    for text in left.texts(&drained) {
         output::line(text);
     }
     output::note(format!(
@@ -184,44 +188,6 @@ fn node_failure(error: AdminError) -> Failure {
         }
         failure => failure,
     }
-}
-
-/// Tenants whose only region is that of the node that alone holds them, by name.
-async fn only_on(node: u64, admin: &AdminClient) -> Result<Vec<String>, Failure> {
-    let (mut names, mut after) = (Vec::new(), String::new());
-    loop {
-        let request = v1::ListTenantsRequest {
-            after,
-            limit: TENANTS_PAGE,
-        };
-        let page = admin.list_tenants(request).await.map_err(connect::admin_failure)?;
-        let alone = |tenant: &&v1::TenantDescription| {
-            tenant.regions.len() == 1 && tenant.replicas.iter().all(|replica| replica.node == node)
-        };
-        names.extend(page.tenants.iter().filter(alone).map(|tenant| tenant.name.clone()));
-        after = page.next;
-        if after.is_empty() {
-            return Ok(names);
-        }
-    }
-}
-
-/// What a drained node cannot give up, because nobody else may have it.
-fn stuck_text(drained: &v1::NodeDescription, nodes: &[v1::NodeDescription], tenants: &[String]) -> Option<String> {
-    let takes_over = |node: &v1::NodeDescription| node.region == drained.region && node.state == "active";
-    let first = tenants.first().filter(|_| !nodes.iter().any(takes_over))?;
-    let named = tenants.iter().take(STUCK_NAMED_MAX).map(String::as_str);
-    let named: Vec<&str> = named.collect();
-    let more = if tenants.len() > STUCK_NAMED_MAX { ", ..." } else { "" };
-    Some(format!(
-        "{} in {} alone and cannot leave n{}: {}{more}. Give each a region more first:\n  halcyon tenant place {first} \
-         --regions {},REGION",
-        output::plural(tenants.len() as u64, "tenant is", "tenants are"),
-        drained.region,
-        drained.id,
-        named.join(", "),
-        drained.region,
-    ))
 }
 
 /// What draining does: tenants stay in their regions, so it matters who else is there.
@@ -344,11 +310,7 @@ mod tests {
         let drained = node(2, "us", "draining");
         let alone = [node(1, "eu", "active"), drained.clone()];
         assert!(drained_text(&drained, &alone).contains("no other node in us"));
-        let stuck = stuck_text(&drained, &alone, &["shop".to_owned(), "till".to_owned()]).unwrap();
-        assert!(stuck.contains("cannot leave n2: shop, till"), "{stuck}");
-        assert!(stuck.contains("tenant place shop --regions us,REGION"), "{stuck}");
         let two = [drained.clone(), node(3, "us", "active"), node(4, "us", "draining")];
         assert!(drained_text(&drained, &two).contains("move to n3 in us"));
-        assert_eq!(stuck_text(&drained, &two, &["shop".to_owned()]), None);
     }
 }

@@ -101,7 +101,11 @@ fn a_drained_node_hands_everything_over_and_can_be_removed() {
 #[test]
 fn a_node_that_was_drained_can_be_taken_back() {
     let cluster = Cluster::boot(&["eu-west", "eu-west"]);
-    assert_eq!(cluster.ask(&["node", "drain", "n2"])["state"], "draining");
+    let both = ["--regions", "eu-west", "--nodes-per-region", "2"];
+    cluster.run(&[&["tenant", "create", "both"][..], &both].concat()).ok();
+    let told = cluster.ask(&["node", "drain", "n2"]);
+    assert_eq!(told["state"], "draining");
+    assert_eq!(told["left"]["one_replica_in_all"]["tenants"][0], "both", "{told}");
     assert_eq!(cluster.ask(&["node", "undrain", "n2"])["state"], "active");
     cluster.run(&["node", "undrain", "n9"]).fails(4, &["n9", "node list"]);
 }
