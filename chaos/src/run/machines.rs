@@ -135,6 +135,17 @@ impl Machines {
         }
     }
 
+    /// Starts nodes again that stopped because of what is on their disks, as a service manager does.
+    pub(super) fn restart_stopped(&mut self) {
+        for (host, rooms) in self.stage.running() {
+            let machine = Machine::Host(host.0);
+            if rooms.storage.has_stopped() && self.stage.place(machine).disk.is_well() {
+                self.crash(machine, Crash::Process);
+                self.start(machine);
+            }
+        }
+    }
+
     /// A new machine in the place of one whose disk is of no use any more, as an operator would put it there.
     pub(super) fn replace_disk(&mut self, host: Host) {
         let machine = Machine::Host(host.0);

@@ -40,7 +40,7 @@ pub(super) async fn run(stage: Rc<Stage>, host: Host) -> turmoil::Result {
         match Node::start(stage.place(machine).env.clone(), config).await {
             Ok(node) => {
                 serve(&stage, host, &node);
-                // The node lives until the machine crashes.
+                // The node lives until the machine crashes, or is started again.
                 pending::<()>().await;
             }
             Err(error) => {

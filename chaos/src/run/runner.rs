@@ -101,8 +101,8 @@ struct Runner {
     /// Simulated milliseconds.
     now: u64,
     healed_at: u64,
-    /// How far apart the clocks of two hosts were at the most, as far as clients allow for it.
-    apart: Duration,
+    /// Nanoseconds that a host's clock was ahead of the true time, at the most.
+    ahead: i64,
     /// Why the cluster has not settled, when that was last looked at.
     unsettled: RefCell<String>,
 }
@@ -145,7 +145,7 @@ impl Runner {
             stage,
             now: 0,
             healed_at: 0,
-            apart: Duration::ZERO,
+            ahead: i64::MIN,
             unsettled: RefCell::default(),
         }
     }
@@ -172,10 +172,11 @@ impl Runner {
         self.faults.heal(self.millis(), &mut self.machines);
         self.machines.lay(&self.faults.active());
         self.healed_at = self.now;
-        if !self.stage.lost().is_empty() {
-            // Clients may have to wait until the clock of a node that is gone would be past (seed 61056).
-            settle += self.apart;
-        }
+        // What a client writes comes after all that a node took. Where that node's clock was ahead, and is gone (seed
+        // 61056) or set right (seed 63056), the others refuse it until theirs have come so far.
+        let (slowest, _) = clock::hosts_ahead();
+        let set_back = u64::try_from(self.ahead.saturating_sub(slowest)).unwrap_or(0);
+        settle += Duration::from_nanos(set_back);
         let end = self.passed() + settle;
         self.until(end, Self::has_settled);
         if !self.stage.is_violated() {
@@ -230,12 +231,14 @@ impl Runner {
         }
         if self.now.is_multiple_of(LOOK_CLOSELY_EVERY) {
             self.stage.look(Moment::Closely);
+            self.machines.restart_stopped();
             self.replace_harmed_disks();
         } else if self.now.is_multiple_of(LOOK_EVERY) {
             self.stage.look(Moment::Quickly);
         }
         if self.now.is_multiple_of(LOOK_EVERY) {
-            self.apart = clock::hosts_apart().min(workload::NODES_APART_MAX).max(self.apart);
+            let (_, most) = clock::hosts_ahead();
+            self.ahead = self.ahead.max(most);
         }
     }
 

@@ -136,13 +136,19 @@ pub fn ahead(host: Machine) -> i64 {
     lie.offset.saturating_add(lie.drifted(now()))
 }
 
-/// How far apart the clocks of any two hosts are.
-pub fn hosts_apart() -> Duration {
+/// Nanoseconds that the clocks of hosts are ahead of the true time: the least and the most.
+pub fn hosts_ahead() -> (i64, i64) {
     let hosts = LIES.with_borrow(|lies| lies.keys().copied().collect::<Vec<_>>());
     let hosts = hosts.into_iter().filter(|machine| matches!(machine, Machine::Host(_)));
     let ahead: Vec<i64> = hosts.map(ahead).collect();
     let ends = ahead.iter().min().zip(ahead.iter().max());
-    Duration::from_nanos(ends.map_or(0, |(least, most)| most.abs_diff(*least)))
+    ends.map_or((0, 0), |(least, most)| (*least, *most))
+}
+
+/// How far apart the clocks of any two hosts are.
+pub fn hosts_apart() -> Duration {
+    let (least, most) = hosts_ahead();
+    Duration::from_nanos(most.abs_diff(least))
 }
 
 fn lie_of(host: Machine) -> Lie {
@@ -207,6 +213,7 @@ mod tests {
         jump(host, 2_000_000_000);
         jump(Machine::Host(2), -1_000_000_000);
         jump(Machine::Client(1), 9_000_000_000);
-        assert_eq!(hosts_apart(), Duration::from_secs(3), "clients are no hosts");
+        assert_eq!(hosts_ahead(), (-1_000_000_000, 2_000_000_000), "clients are no hosts");
+        assert_eq!(hosts_apart(), Duration::from_secs(3), "nor here");
     }
 }

@@ -26,6 +26,7 @@ mod limits;
 mod log;
 mod merge;
 mod open;
+mod replay;
 mod request;
 mod resolve;
 mod rewrite;

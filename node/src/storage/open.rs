@@ -17,11 +17,12 @@ use super::{
     group::Origins,
     limits::{FOLD_BYTES, QUEUE_BYTES_MAX, QUEUE_MAX},
     log::{Log, LogError, LogId},
+    replay::replay,
     rewrite::{Generation, Purge, RewriteError, Rewritten, rewrite},
     shard::{Published, Shard},
     types::{CommitSink, StorageError},
     work::Names,
-    writer::{Writer, replay},
+    writer::Writer,
 };
 
 /// How storage is set up.

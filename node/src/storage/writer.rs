@@ -13,25 +13,23 @@ use std::{
 };
 
 use halcyon_core::{
-    codec::Reader as Bytes,
-    env::{Access, Env, Probe},
-    id::{Tag, TenantId},
+    env::{Access, Env},
     mutant::{self, Mutant},
 };
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     base::{Fold, Index, disk_error},
-    command::Command,
     group::{Group, Origins},
     layer::Layer,
     limits::{BRIEF_BYTES, ERASE_DELAY, FRAME_BYTES_MAX, GROUP_BYTES, IDLE_FOLD, LAYERS_MAX, QUEUE_MAX, REWRITE_RETRY},
-    log::{Frames, Log},
+    log::Log,
+    replay::told,
     request::{Answer, Queued, Request},
     rewrite::{Generation, Purge, RewriteError, Rewritten, rewrite},
-    shard::{Published, Shard},
+    shard::Shard,
     types::{CommitSink, StorageError, StorageEvent},
-    work::{Names, Work, damaged},
+    work::{Names, Work},
 };
 
 /// The writer of one shard.
@@ -81,36 +79,6 @@ enum Woken {
     PurgeDue,
     Idle,
     Damaged,
-}
-
-/// Replays the log onto the state of the last fold.
-pub(super) fn replay(published: &mut Published, frames: Frames, probe: &dyn Probe) -> Result<(), StorageError> {
-    let mut names = Names::default();
-    for payload in frames.into_values() {
-        let next_tenant = published.next_tenant;
-        let mut work = Work {
-            below: published.reader(),
-            published: &published.tenants,
-            pending: Layer::default(),
-            names: &mut names,
-            next_tenant,
-        };
-        let mut reader = Bytes::new(&payload);
-        while reader.remaining() > 0 {
-            let (tenant, command) = Command::read(&mut reader).map_err(damaged("log"))?;
-            work.apply(tenant, &command)?;
-            if let Command::Commit(commit) = &command {
-                // It may have become durable in the moment in which the power went, and nobody heard of it.
-                probe.event("storage.committed", &|| {
-                    told(tenant, commit.tag, commit.content_hash, &commit.encoded)
-                });
-            }
-        }
-        let (layer, next_tenant) = (work.pending, work.next_tenant);
-        published.publish(layer, next_tenant);
-        names.trim();
-    }
-    Ok(())
 }
 
 impl Writer {
@@ -489,12 +457,6 @@ impl Writer {
         }
         Ok(())
     }
-}
-
-/// A committed set, for the simulator's oracles.
-fn told(tenant: TenantId, tag: Tag, content_hash: u64, encoded: &[u8]) -> String {
-    let (origin, set) = (hex::encode(tag.origin.to_bytes()), hex::encode(encoded));
-    format!("{tenant} {origin} {} {content_hash:016x} {set}", tag.seq.0)
 }
 
 /// What became of a group.

@@ -247,16 +247,11 @@ fn old_backup(seed: u64) -> Plan {
 }
 
 fn bits_turned(seed: u64) -> Plan {
-    let rot = |host, pages| Kind::BitRot {
-        host: Host(host),
-        pages,
+    let rot = Kind::BitRot {
+        host: Host(3),
+        pages: 40,
     };
-    // A few, which only reads find, and then many, which the node finds as it starts.
-    Base::new(seed, "bits-turned")
-        .everywhere()
-        .fault(20, 21, rot(3, 12))
-        .fault(34, 35, rot(3, 200))
-        .plan()
+    Base::new(seed, "bits-turned").everywhere().fault(24, 26, rot).plan()
 }
 
 fn clock_ahead(seed: u64) -> Plan {

@@ -51,7 +51,7 @@ const INSTANT_WORK: f64 = 0.5;
 const SLOWEST_WORK_MICROS: f64 = 8_000.0;
 
 /// How likely operations fail.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Failing {
     /// Reads.
     pub read: f64,
@@ -123,6 +123,12 @@ impl SimDisk {
     /// Whether the power is off, by a crash or by a cut in the middle of something.
     pub fn is_off(&self) -> bool {
         self.state().is_off
+    }
+
+    /// Whether it does what it is told, whatever is on it.
+    pub fn is_well(&self) -> bool {
+        let ailment = &self.state().ailment;
+        ailment.capacity.is_none() && ailment.failing == Failing::default()
     }
 
     /// Cuts the power. Says what became of the unsynced writes.
