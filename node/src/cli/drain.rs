@@ -227,7 +227,6 @@ mod tests {
             node,
             region: region.into(),
             state: "active".into(),
-            ..v1::TenantReplica::default()
         };
         v1::TenantDescription {
             name: name.into(),

@@ -73,11 +73,12 @@ pub struct ExportArgs {
 /// Writes the data.
 pub async fn run(args: ExportArgs, globals: &Globals) -> Result<(), Failure> {
     if args.full {
-        return full(&args, globals).await;
+        return Box::pin(full(&args, globals)).await;
     }
     let state = start_state(&args)?;
     let client = unless_interrupted(&args, not_begun, connect::client(globals, &args.tenant.tenant)).await?;
-    let written = unless_interrupted(&args, half_written, entities(&args, &client, state)).await;
+    let writing = Box::pin(entities(&args, &client, state));
+    let written = unless_interrupted(&args, half_written, writing).await;
     client.close().await;
     let written = written.map_err(|failure| resumable(&args, failure))?;
     finished(&args, globals, written.entities, "entity", "entities");

@@ -113,9 +113,10 @@ impl Index {
         builder.set_cache_size(cache_bytes);
         let is_plain = is_plain(&*file).map_err(disk_error)?;
         let damage = Arc::<Damage>::default();
-        let file = match is_plain {
-            true => file,
-            false => Arc::new(SealedFile::new(file, Arc::clone(&damage))),
+        let file = if is_plain {
+            file
+        } else {
+            Arc::new(SealedFile::new(file, Arc::clone(&damage)))
         };
         let db = builder.create_with_backend(RedbFile(file)).map_err(disk_error)?;
         let index = Self {

@@ -158,7 +158,7 @@ fn sealed(env: &Env, opened: Opened, generation: Generation) -> Result<(Opened, 
         RewriteError::Copy(error) | RewriteError::Switch(error) => error,
     })?;
     let base = shown.map_or_else(|| index.base(), Ok)?;
-    Ok((Opened { base, index, ..opened }, generation))
+    Ok((Opened { index, base, ..opened }, generation))
 }
 
 fn open_shard(env: &Env, shard: usize, cache_bytes: usize) -> Result<OpenedShard, OpenError> {

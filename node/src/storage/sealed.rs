@@ -282,8 +282,9 @@ impl File for SealedFile {
 }
 
 /// A page's number and a place within it.
-const fn split(offset: u64) -> (u64, usize) {
-    (offset / PAGE as u64, (offset % PAGE as u64) as usize)
+fn split(offset: u64) -> (u64, usize) {
+    let within = usize::try_from(offset % PAGE as u64).unwrap_or(0);
+    (offset / PAGE as u64, within)
 }
 
 /// Where a page is.
