@@ -117,6 +117,8 @@ pub enum Event {
     Down(Host),
     /// A client's program ended.
     ClientDown(Client),
+    /// A page was loaded anew before its last write was pushed: it comes with nothing that it had seen.
+    LoadedAnew(Client),
     /// What a host's disk holds is not what its node left there.
     DiskChanged(Host),
 }

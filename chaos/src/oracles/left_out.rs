@@ -3,7 +3,7 @@
 //! must not take it for one that was deleted and forgotten.
 //!
 //! Checked for entities that the client itself made and was told of: their creation is in the vector with which it
-//! pushes, so a node that does not know them must know that it lags.
+//! pushes, so a node that does not know them must know that it lags. A page that is loaded anew has lost that vector.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +22,7 @@ pub(super) struct LeftOut {
     deleted: BTreeSet<(TenantId, EntityId)>,
     /// When an element was last taken out of a set.
     emptied: BTreeMap<(TenantId, EntityId, Predicate), Timestamp>,
-    /// What a client made in this life and was told of, and where it was told that it is.
+    /// What a client made in this life, or since its page was loaded, and was told of, and where it was told that it is.
     made: BTreeMap<Client, BTreeMap<EntityId, Tag>>,
     /// What it put into sets that are not acknowledged, of entities that it had made before.
     written: BTreeMap<(Client, u64), Vec<Change>>,
@@ -81,7 +81,7 @@ impl Oracle for LeftOut {
                 });
                 self.made.entry(*client).or_default().extend(made);
             }
-            Event::ClientDown(client) => {
+            Event::ClientDown(client) | Event::LoadedAnew(client) => {
                 self.made.remove(client);
                 self.written.retain(|(of, _), _| of != client);
             }

@@ -117,14 +117,19 @@ fn replicas(stage: &Stage, tenant: Tenant, id: halcyon_core::id::TenantId) -> Re
     Ok(())
 }
 
-/// Whether sets can be acknowledged at all: by `region`, not where only one region is left.
+/// Whether sets can be acknowledged at all: by `region`, not where only one region is left that takes them in.
 fn can_be_answered(stage: &Stage, tenant: Tenant) -> bool {
     let planned = &stage.plan.tenants[tenant.0 as usize - 1];
     let view = stage.running().into_values().next().map(|rooms| rooms.view);
     let placed = stage.access(tenant).and_then(|access| view?.tenant(access.id));
     let Some(placed) = placed else { return true };
     let lost = stage.lost();
-    let hosts = placed.replicas.keys().filter_map(|node| stage.host_of(*node));
+    // One that leaves hears of nothing new. It stays until a lost host is removed that the tenant is placed on.
+    let staying = placed
+        .replicas
+        .iter()
+        .filter(|(_, state)| **state != ReplicaState::Leaving);
+    let hosts = staying.filter_map(|(node, _)| stage.host_of(*node));
     let alive = hosts.filter(|host| !lost.contains(host));
     let regions: BTreeSet<_> = alive
         .map(|host| stage.place(Machine::Host(host.0)).region.get())

@@ -276,6 +276,9 @@ impl Program {
             self.write_beside(web.heedless(), "client.heedless", &changed);
         }
         let written = web.write(changes, |why| trace::tell(me, "client.again", why)).await;
+        if web.was_loaded_anew() {
+            self.stage.hear(&Event::LoadedAnew(self.number));
+        }
         let Some((number, tag)) = written else { return };
         self.stage.hear(&Event::Wrote {
             client: self.number,

@@ -59,6 +59,8 @@ pub(super) struct Web {
     number: u64,
     /// What it was told of.
     seen: VersionVector,
+    /// It was loaded anew, and nobody has been told.
+    is_anew: bool,
 }
 
 /// What a node's clock showed when it was greeted.
@@ -99,6 +101,7 @@ impl Web {
             floor: NTP64(0),
             number: 0,
             seen: VersionVector::default(),
+            is_anew: false,
         }
     }
 
@@ -151,7 +154,9 @@ impl Web {
                     note(format!("{code:?}: {text}"));
                     waits += u32::from(code == ErrorCode::Retry);
                     if waits == WAITS_MAX {
+                        note("the page is loaded anew".to_owned());
                         self.seen = VersionVector::default();
+                        self.is_anew = true;
                     }
                     self.move_on();
                 }
@@ -167,6 +172,11 @@ impl Web {
             }
             sleep(AGAIN).await;
         }
+    }
+
+    /// Whether it was loaded anew since this was asked last.
+    pub(super) fn was_loaded_anew(&mut self) -> bool {
+        std::mem::take(&mut self.is_anew)
     }
 
     /// The page once more, as it is, that speaks to another node: its storage was copied, or it was opened twice.
