@@ -154,9 +154,14 @@ fn sealed(env: &Env, opened: Opened, generation: Generation) -> Result<(Opened, 
     );
     let mut shown = None;
     let rewritten = rewrite(&*env.disk, &opened.index, generation, |base| shown = Some(base));
-    let Rewritten { generation, index } = rewritten.map_err(|error| match error {
-        RewriteError::Copy(error) | RewriteError::Switch(error) => error,
-    })?;
+    let Rewritten { generation, index } = match rewritten {
+        Ok(rewritten) => rewritten,
+        Err(RewriteError::Copy(error)) => {
+            tracing::warn!(file, %error, "the index could not be copied, and is used without checks until the next start");
+            return Ok((opened, generation));
+        }
+        Err(RewriteError::Switch(error)) => return Err(error.into()),
+    };
     let base = shown.map_or_else(|| index.base(), Ok)?;
     Ok((Opened { index, base, ..opened }, generation))
 }

@@ -8,7 +8,8 @@
 //! **After a power cut.** What the last durable commit names is never written over: redb copies on write, and commits in
 //! two phases (`set_quick_repair`), so no page is named before its sync. Its seal may be written again in the same place
 //! with the same bytes, and a sector of 512 bytes is written whole or not at all. Page 0, redb's header, is the only one
-//! that changes in place; it has no seal here, but checksums of its own.
+//! that changes in place. It has no seal; redb has checksums for both of its commits, and none for the byte that says which
+//! of them counts.
 
 use std::{
     io,
@@ -172,7 +173,8 @@ impl SealedFile {
             for (word, bytes) in words.iter_mut().zip(page.as_chunks::<8>().0) {
                 *word = u64::from_be_bytes(*bytes);
             }
-            if words[0] != MARK && words.iter().any(|&word| word != 0) {
+            // None: the power went as it was first written, and of its sectors this one is lost.
+            if words[0] != MARK && words[0] != 0 {
                 return Err(self.damage.note(group * GROUP));
             }
         }
@@ -268,9 +270,9 @@ impl File for SealedFile {
             let error = format!("{len} bytes are no whole pages of {PAGE}");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
         }
-        if len < self.len()? {
-            self.forget(pages)?;
-        }
+        // The file may have been cut before a crash that the seals of what was behind its end have survived.
+        let (before, _) = split(self.len()?);
+        self.forget(pages.min(before))?;
         let end = pages.checked_sub(1).map_or(0, |last| place(last) + PAGE as u64);
         self.file.set_len(end)
     }
@@ -386,6 +388,14 @@ mod tests {
             disk.damage("sealed", at);
             file.read(page * PAGE as u64, &mut [0; PAGE]).unwrap();
         }
+        // A page of seals whose first sector was lost, as it was first written, is one nevertheless.
+        let mut sector = [0; 512];
+        let raw = disk.open("sealed").unwrap();
+        raw.read(0, &mut sector).unwrap();
+        raw.write(0, &[0; 512]).unwrap();
+        sealed(&disk).read(100 * PAGE as u64, &mut [0; PAGE]).unwrap();
+        sealed(&disk).read(PAGE as u64, &mut [0; PAGE]).unwrap_err();
+        raw.write(0, &sector).unwrap();
         // A seal that has changed is found with its page, a mark with its group, a page in another's place as well.
         for at in [8 + 8, 0] {
             disk.damage("sealed", at);

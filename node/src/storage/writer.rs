@@ -84,7 +84,7 @@ enum Woken {
 impl Writer {
     /// Runs until it is closed, until every handle is gone, or until the disk fails.
     pub(super) async fn run(mut self) {
-        if let Err(error) = self.work().await {
+        if let Err(error) = self.work().await.and_then(|()| self.undamaged()) {
             let error = self.damage().await.unwrap_or(error);
             let message = format!("storage stops: {error}");
             self.sink.on_events(vec![StorageEvent::Alarm { tenant: None, message }]);
