@@ -8,6 +8,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::ErrorKind,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -28,6 +29,12 @@ const OWNER_LOOKS: usize = 20;
 
 /// See [`OWNER_LOOKS`].
 const OWNER_LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// How often a door that finds its port held tries again.
+const LISTEN_TRIES: u32 = 200;
+
+/// See [`LISTEN_TRIES`].
+const LISTEN_PAUSE: Duration = Duration::from_millis(10);
 
 /// The programs inside the test's own process, as a side of a link.
 pub const PROGRAM: usize = usize::MAX;
@@ -210,9 +217,18 @@ fn holds(pid: u32, socket: &str) -> bool {
 
 #[expect(clippy::disallowed_methods, reason = "the door stands outside every node")]
 async fn listen(port: u16) -> TcpListener {
-    TcpListener::bind(("127.0.0.1", port))
-        .await
-        .expect("the port was free a moment ago")
+    let mut tries = 0..LISTEN_TRIES;
+    loop {
+        match TcpListener::bind(("127.0.0.1", port)).await {
+            Ok(listener) => return listener,
+            // A child that was started just now has the sockets of its parent until it runs its own program; one of them
+            // may be that with which this port was tried.
+            Err(error) if tries.next().is_some() && error.kind() == ErrorKind::AddrInUse => {
+                tokio::time::sleep(LISTEN_PAUSE).await;
+            }
+            Err(error) => panic!("port {port} was free a moment ago: {error}"),
+        }
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the door stands outside every node")]
@@ -231,6 +247,19 @@ mod tests {
 
     use super::*;
     use crate::ports::free_port;
+
+    #[test]
+    fn a_port_that_is_held_for_a_moment_is_waited_for() {
+        let port = free_port();
+        let held = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        let letting_go = std::thread::spawn(move || {
+            std::thread::sleep(4 * LISTEN_PAUSE);
+            drop(held);
+        });
+        Links::default().open_door(0, port, free_port());
+        letting_go.join().unwrap();
+        TcpStream::connect(("127.0.0.1", port)).unwrap();
+    }
 
     /// A door in front of an echo; we are node 0, the echo is node 1.
     fn knock(links: &Links) -> TcpStream {
