@@ -252,12 +252,11 @@ mod tests {
     fn a_port_that_is_held_for_a_moment_is_waited_for() {
         let port = free_port();
         let held = TcpListener::bind(("127.0.0.1", port)).unwrap();
-        let letting_go = std::thread::spawn(move || {
-            std::thread::sleep(4 * LISTEN_PAUSE);
+        runtime().spawn(async move {
+            tokio::time::sleep(4 * LISTEN_PAUSE).await;
             drop(held);
         });
         Links::default().open_door(0, port, free_port());
-        letting_go.join().unwrap();
         TcpStream::connect(("127.0.0.1", port)).unwrap();
     }
 
