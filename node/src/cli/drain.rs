@@ -16,7 +16,7 @@ const NAMED_MAX: usize = 10;
 /// Names of tenants that a drain leaves with less than they had.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Left {
-    /// Their only region is the node's, it alone holds them, and nobody takes over.
+    /// No active node is left in any of their regions, so nobody may take them over.
     stuck: Vec<String>,
     /// One replica is all that they keep.
     one_in_all: Vec<String>,
@@ -57,9 +57,8 @@ impl Left {
             let had = tenant.replicas.iter().filter(|replica| replica.state != "leaving");
             let had_in_region = had.clone().filter(|replica| replica.region == drained.region).count();
             let keeps_in_all: usize = tenant.regions.iter().map(keeps).sum();
-            let alone = tenant.replicas.iter().all(|replica| replica.node == drained.id);
             let list = match (keeps_in_all, keeps(&drained.region)) {
-                (0, _) if alone && tenant.regions.len() == 1 => &mut left.stuck,
+                (0, _) => &mut left.stuck,
                 (1, _) if had.count() > 1 => &mut left.one_in_all,
                 (_, 1) if had_in_region > 1 => &mut left.one_in_region,
                 _ => continue,
@@ -75,9 +74,9 @@ impl Left {
         let mut texts = Vec::new();
         if let Some(first) = self.stuck.first() {
             texts.push(format!(
-                "{} in {region} alone and cannot leave n{id}: {}. Give each a region more first:\n  halcyon tenant place \
-                 {first} --regions {region},REGION",
-                tenants(&self.stuck, "is", "are"),
+                "{} leave n{id}, as no active node is left in any of their regions: {}. Give each a region more first:\n  \
+                 halcyon tenant place {first} --regions {region},REGION",
+                tenants(&self.stuck, "cannot", "cannot"),
                 named(&self.stuck),
             ));
         }
@@ -170,8 +169,15 @@ mod tests {
         ];
         let left = check(4, &nodes, &held[..2], &[&["till"], &["pair"], &[]]);
         let stuck = left.texts(&nodes[1]).remove(0);
-        assert!(stuck.contains("cannot leave n4: till"), "{stuck}");
+        assert!(stuck.starts_with("1 tenant cannot leave n4, as"), "{stuck}");
+        assert!(stuck.contains(": till. Give each"), "{stuck}");
         assert!(stuck.contains("tenant place till --regions ap,REGION"), "{stuck}");
+
+        // The others drain already, in this region and in another.
+        let mut draining = [&nodes[..], &[node(5, "ap")]].concat();
+        draining[0].state = "draining".into();
+        draining[2].state = "draining".into();
+        check(4, &draining, &held[..2], &[&["pair", "till"], &[], &[]]);
 
         // Its data leaves the region anyway: that is not the drain's doing.
         let mut leaves = held[2].clone();

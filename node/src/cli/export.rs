@@ -102,7 +102,7 @@ async fn unless_interrupted<T>(
 
 /// Says that an interrupted export has not touched its file.
 fn not_begun(path: &Path) -> Failure {
-    let message = format!("interrupted; nothing was written to {} yet", path.display());
+    let message = format!("interrupted; {} is as it was", path.display());
     Failure::interrupted(message).advise("run the same command again")
 }
 

@@ -105,7 +105,7 @@ impl SealedFile {
     fn read_pages(&self, first: u64, mut out: &mut [u8]) -> io::Result<()> {
         let mut first = first;
         while !out.is_empty() {
-            let count = run(first, out.len());
+            let count = together(first, out.len());
             let (pages, rest) = out.split_at_mut(count * PAGE);
             self.file.read(place(first), pages)?;
             let due = self.words(first / GROUP, |words| words[slots(first, count)].to_vec())?;
@@ -182,16 +182,25 @@ impl SealedFile {
         Ok(Seals { words, is_dirty: false })
     }
 
-    /// Writes the seals that have changed.
+    /// Writes the seals that have changed. Nobody who reads waits for the disk meanwhile.
     fn write_seals(&self) -> io::Result<()> {
-        for (seals, group) in self.lock().iter_mut().zip(0..) {
-            if let Some(seals) = seals.as_mut().filter(|seals| seals.is_dirty) {
-                let page: Vec<u8> = seals.words.iter().flat_map(|word| word.to_be_bytes()).collect();
-                self.file.write(seals_place(group), &page)?;
-                seals.is_dirty = false;
+        let groups = self.lock().len();
+        for index in 0..groups {
+            let Some(page) = self.take_dirty(index) else { continue };
+            let group = index as u64;
+            if let Err(error) = self.file.write(seals_place(group), &page) {
+                self.change(group, |_| {})?;
+                return Err(error);
             }
         }
         Ok(())
+    }
+
+    /// A page of seals as it is to be written, if it has changed since it was.
+    fn take_dirty(&self, index: usize) -> Option<Vec<u8>> {
+        let mut seals = self.lock();
+        let seals = seals.get_mut(index)?.as_mut()?;
+        std::mem::take(&mut seals.is_dirty).then(|| seals.words.iter().flat_map(|word| word.to_be_bytes()).collect())
     }
 
     /// Forgets the seals of pages from this one on: they will be zeros if they come back.
@@ -254,7 +263,7 @@ impl File for SealedFile {
                 }
                 taken
             } else {
-                let taken = run(page, bytes.len()) * PAGE;
+                let taken = together(page, bytes.len()) * PAGE;
                 self.write_pages(page, &bytes[..taken])?;
                 taken
             };
@@ -300,7 +309,7 @@ const fn seals_place(group: u64) -> u64 {
 }
 
 /// How many whole pages of so many bytes lie behind one another from this page on.
-fn run(first: u64, bytes: usize) -> usize {
+fn together(first: u64, bytes: usize) -> usize {
     let in_group = usize::try_from(GROUP - first % GROUP).unwrap_or(WORDS);
     in_group.min(bytes / PAGE)
 }

@@ -154,16 +154,15 @@ impl Writer {
 
     /// Writes down what is damaged, if that is why it stops.
     async fn damage(&self) -> Option<StorageError> {
-        let error = self.undamaged().err()?;
         let reason = self.index.damage.found()?;
         self.env.probe.reached("storage.damaged");
         let (disk, name) = (&self.env.disk, self.generation.damage_record());
         let write = || disk.write_small(&name, reason.as_bytes(), Access::Normal);
-        if let Err(failed) = self.env.run_blocking(write).await {
-            let failed = format!("{error}; it could not be written down: {failed}");
-            return Some(StorageError::Disk(failed.into()));
-        }
-        Some(error)
+        let told = match self.env.run_blocking(write).await {
+            Ok(()) => reason.clone(),
+            Err(failed) => format!("{reason}; it could not be written down: {failed}"),
+        };
+        Some(StorageError::Disk(told.into()))
     }
 
     /// The front of the queue, up to a group's size.

@@ -115,7 +115,10 @@ where
         is_over.store(true, Ordering::Relaxed);
         Ok(())
     };
-    let (stopwatches, ()) = tokio::try_join!(all, end)?;
+    let ended = tokio::try_join!(all, end);
+    // Also those that go on while one has failed.
+    is_over.store(true, Ordering::Relaxed);
+    let (stopwatches, ()) = ended?;
     let mut latencies: Vec<_> = stopwatches.into_iter().flat_map(|writer| writer.latencies).collect();
     let took = connect::clock().monotonic().saturating_sub(started);
     latencies.sort();
