@@ -7,6 +7,7 @@ mod redb_file;
 
 use std::{
     io,
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -16,9 +17,14 @@ use halcyon_core::{
     env::{BoxFuture, BoxStream, Disk, Entropy, Env, Listener, Network, Silent, WallClock},
 };
 use rand::RngExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 
 pub use self::redb_file::RedbFile;
+
+/// Connections that the system has opened and that the node has not taken yet. The system resets those that come on top:
+/// after an outage clients come back in a crowd, and the usual 128 are soon passed. (The system may allow less:
+/// `net.core.somaxconn`.)
+pub const LISTEN_BACKLOG: u32 = 4_096;
 
 /// The real world around `disk`.
 pub fn around(disk: Arc<dyn Disk>) -> Env {
@@ -44,14 +50,39 @@ impl Network for Tcp {
         })
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the door to the network")]
     fn listen(&self, address: String) -> BoxFuture<'static, io::Result<Box<dyn Listener>>> {
         Box::pin(async move {
-            let listener = TcpListener::bind(&address).await.map_err(|e| at(&address, &e))?;
+            let listener = bind(&address).await.map_err(|e| at(&address, &e))?;
             let bound = listener.local_addr()?.to_string();
             Ok(Box::new(TcpPort { listener, bound }) as Box<dyn Listener>)
         })
     }
+}
+
+/// The first of the name's addresses that can be had.
+async fn bind(address: &str) -> io::Result<TcpListener> {
+    let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
+    for address in lookup_host(address).await? {
+        match open_port(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the door to the network")]
+fn open_port(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // On Unix: a node that starts again at once gets its port back while connections of the last run still linger. On
+    // Windows the same option would let two programs share the port.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(LISTEN_BACKLOG)
 }
 
 /// An error that names the address: the system's own text does not.
@@ -117,7 +148,10 @@ impl Entropy for SystemEntropy {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        time::timeout,
+    };
 
     use super::*;
 
@@ -144,6 +178,27 @@ mod tests {
         let error = Tcp.listen(listener.address()).await.err().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         assert!(error.to_string().contains(&listener.address()), "{error}");
+    }
+
+    /// More than the 128 that a listener gets unless it asks; the listener takes nobody before all of them have come.
+    #[tokio::test]
+    async fn a_crowd_that_comes_at_once_is_let_in() {
+        const CROWD: usize = 512;
+        let mut listener = Tcp.listen("127.0.0.1:0".into()).await.unwrap();
+        let mut clients = Vec::new();
+        for _ in 0..CROWD {
+            let client = timeout(Duration::from_secs(1), Tcp.connect(listener.address())).await;
+            let mut client = client.expect("no packet was dropped").unwrap();
+            client.write_all(b"ping").await.unwrap();
+            clients.push(client);
+        }
+        for _ in 0..CROWD {
+            let accepted = timeout(Duration::from_secs(5), listener.accept()).await;
+            let (mut stream, _) = accepted.expect("all are in the line").unwrap();
+            let mut buffer = [0; 4];
+            stream.read_exact(&mut buffer).await.unwrap();
+            assert_eq!(&buffer, b"ping");
+        }
     }
 
     #[test]
