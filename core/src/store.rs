@@ -260,6 +260,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::query::testing::cases;
     use crate::{
         change::tests::any_set,
         id::{NodeId, OriginId, Seq},
@@ -287,7 +288,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(1_000))]
+        #![proptest_config(ProptestConfig::with_cases(cases(1_000)))]
         #[test]
         fn any_order_any_repetition_and_any_split_give_the_same_state(
             sets in proptest::collection::vec(any_set(), 0..8),

@@ -9,6 +9,7 @@ use halcyon_core::collections::BTreeMap;
 use halcyon_core::{
     clock::{WallTime, check_drift},
     id::{EntityId, OriginId, Seq},
+    query::testing::cases,
 };
 use halcyon_proto::{convert::Taken, error::ErrorCode};
 use proptest::prelude::*;
@@ -261,7 +262,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(cases(2_000)))]
 
     #[test]
     fn every_set_is_taken_once_and_in_order(

@@ -8,6 +8,7 @@ use crate::collections::{BTreeMap, BTreeSet};
 use crate::{
     change::{Change, ChangeSet, tests::any_set},
     id::{NodeId, OriginId, Seq},
+    query::testing::cases,
     store::{Entity, MemoryStore},
 };
 
@@ -162,7 +163,7 @@ fn same(graph: &Graph, store: &MemoryStore) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_500))]
+    #![proptest_config(ProptestConfig::with_cases(cases(1_500)))]
     #[test]
     fn sets_in_order_and_single_changes_in_any_order_give_what_the_plain_store_gives(
         sets in proptest::collection::vec(any_set(), 0..8),

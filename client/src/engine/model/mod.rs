@@ -16,7 +16,7 @@ use halcyon_core::{
     change::{Change, ChangeSet},
     clock::{ClientId, WallTime, timestamp},
     id::{EntityId, Predicate},
-    query::{eval, live::Mirror},
+    query::{eval, live::Mirror, testing::cases},
     value::Value,
 };
 use proptest::prelude::*;
@@ -384,7 +384,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, max_shrink_iters: 4_000, ..ProptestConfig::with_cases(cases()) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, max_shrink_iters: 4_000, ..ProptestConfig::with_cases(cases(300)) })]
 
     #[test]
     fn answers_are_fresh_after_every_step_and_the_nodes_in_the_end(
@@ -396,12 +396,6 @@ proptest! {
         }
         world.settle();
     }
-}
-
-/// More for a longer look.
-fn cases() -> u32 {
-    let asked = std::env::var("HALCYON_CASES").ok();
-    asked.and_then(|text| text.parse().ok()).unwrap_or(300)
 }
 
 /// 2,000 posts, of which 10 changed while the client was away.

@@ -17,7 +17,7 @@ use crate::{
         naive,
         plan::plan,
         testing::{
-            Triple,
+            Triple, cases,
             choices::Choices,
             datalog::{self, Features},
             entities,
@@ -81,15 +81,8 @@ fn agree(query: &Arc<Query>, triples: &[Triple], source: &str) {
     }
 }
 
-fn cases() -> u32 {
-    std::env::var("HALCYON_CASES")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(2_000)
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(2_000), max_shrink_iters: 20_000, ..ProptestConfig::default() })]
     #[test]
     fn tables_are_what_the_plainest_evaluator_says(tape in proptest::collection::vec(any::<u16>(), 0..500)) {
         let mut choices = Choices::new(&tape);

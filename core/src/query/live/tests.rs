@@ -13,7 +13,7 @@ use crate::{
     change::{Change as Write, ChangeSet},
     clock::{ClientId, NTP64, timestamp},
     graph::Graph,
-    id::{NodeId, OriginId, Seq, Tag},
+    id::{EntityId, NodeId, OriginId, Seq, Tag},
     query::{
         answer::Rows,
         eval::answer,
@@ -23,12 +23,12 @@ use crate::{
             Triple, case, cases,
             choices::Choices,
             datalog::Features,
-            schema::{Edit, edit},
+            schema::{Edit, Schema, changes, edit, entities},
         },
     },
 };
 
-/// A graph with only the triples that edits leave: what goes is forgotten, so that it may come again.
+/// A graph, and beside it the triples that it shows.
 #[derive(Default)]
 pub(super) struct World {
     pub(super) graph: Graph,
@@ -37,14 +37,10 @@ pub(super) struct World {
 }
 
 impl World {
+    /// Makes triples go and come by set elements alone, so that what went may come again.
     pub(super) fn edit(&mut self, edit: &Edit) -> Delta {
         let before = self.triples.clone();
         edit.apply(&mut self.triples);
-        self.seq += 1;
-        let origin = OriginId {
-            node: NodeId(1),
-            incarnation: 1,
-        };
         let removed = edit.removed.iter().map(|(subject, predicate, value)| Write::Remove {
             subject: subject.clone(),
             predicate: predicate.clone(),
@@ -55,16 +51,7 @@ impl World {
             predicate: predicate.clone(),
             value: value.clone(),
         });
-        let set = ChangeSet {
-            timestamp: timestamp(NTP64(self.seq), ClientId::from_random(1)),
-            number: self.seq,
-            changes: removed.chain(added).collect(),
-        };
-        let tag = Tag {
-            origin,
-            seq: Seq(self.seq),
-        };
-        let delta = self.graph.apply_set(tag, &set);
+        let delta = self.apply(NTP64(self.seq + 1), removed.chain(added).collect());
         let changed = before.symmetric_difference(&self.triples).count();
         assert_eq!(
             delta.added.len() + delta.removed.len(),
@@ -73,6 +60,62 @@ impl World {
         );
         delta
     }
+
+    /// Takes in a set of any changes, made now or earlier than what is there.
+    pub(super) fn write(&mut self, schema: &Schema, choices: &mut Choices<'_>) -> Delta {
+        let time = NTP64(1 + choices.below(8) as u64);
+        let delta = self.apply(time, changes(schema, choices));
+        let named = |triples: &[crate::graph::Triple]| -> BTreeSet<Triple> {
+            let dictionary = self.graph.dictionary();
+            let name = |triple: &crate::graph::Triple| {
+                let (subject, predicate) = (
+                    dictionary.entity(triple.subject),
+                    dictionary.predicate(triple.predicate),
+                );
+                (subject.clone(), predicate.clone(), dictionary.value(triple.object))
+            };
+            triples.iter().map(name).collect()
+        };
+        let of_entity = |entity: EntityId| {
+            let shown = self.graph.triples(&entity);
+            shown
+                .into_iter()
+                .map(move |(predicate, value)| (entity.clone(), predicate, value))
+        };
+        let after: BTreeSet<Triple> = entities().flat_map(of_entity).collect();
+        assert_eq!(named(&delta.removed), &self.triples - &after, "what went");
+        assert_eq!(named(&delta.added), &after - &self.triples, "what came");
+        self.triples = after;
+        delta
+    }
+
+    fn apply(&mut self, time: NTP64, changes: Vec<Write>) -> Delta {
+        self.seq += 1;
+        let mut set = ChangeSet {
+            timestamp: timestamp(time, ClientId::from_random(u128::from(self.seq))),
+            number: self.seq,
+            changes,
+        };
+        set.normalize();
+        let origin = OriginId {
+            node: NodeId(1),
+            incarnation: 1,
+        };
+        let tag = Tag {
+            origin,
+            seq: Seq(self.seq),
+        };
+        self.graph.apply_set(tag, &set)
+    }
+}
+
+/// How a case's data changes.
+pub(super) type Step = fn(&mut World, &Schema, &mut Choices<'_>) -> Delta;
+
+/// Triples that come and go.
+pub(super) fn edited(world: &mut World, schema: &Schema, choices: &mut Choices<'_>) -> Delta {
+    let edit = edit(schema, &world.triples, choices);
+    world.edit(&edit)
 }
 
 /// Follows random cases. The one that is told of, where it goes wrong, is as short as can be.
@@ -92,22 +135,55 @@ pub(super) fn check_random(follow: fn(&[u16])) {
     assert!(result.is_ok(), "{}", result.unwrap_err());
 }
 
-static FOLLOWED: AtomicU64 = AtomicU64::new(0);
-static REFUSED: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
-static CHANGED: AtomicU64 = AtomicU64::new(0);
-static SETS: AtomicU64 = AtomicU64::new(0);
-
-fn count_refusal(refused: &Refused) {
-    let place = match refused {
-        Refused::Rule(_) => 0,
-        Refused::PredicateVariable => 1,
-        Refused::NoVariable => 2,
-        Refused::TooLarge(_) | Refused::TooManyEntities(_) | Refused::Eval(_) => 3,
-    };
-    REFUSED[place].fetch_add(1, Relaxed);
+/// What random cases came to.
+#[derive(Debug)]
+struct Counts {
+    followed: AtomicU64,
+    refused: [AtomicU64; 4],
+    sets: AtomicU64,
+    changed: AtomicU64,
 }
 
-fn follow(tape: &[u16]) {
+impl Counts {
+    const fn new() -> Self {
+        Self {
+            followed: AtomicU64::new(0),
+            refused: [const { AtomicU64::new(0) }; 4],
+            sets: AtomicU64::new(0),
+            changed: AtomicU64::new(0),
+        }
+    }
+
+    fn refuse(&self, refused: &Refused) {
+        let place = match refused {
+            Refused::Rule(_) => 0,
+            Refused::PredicateVariable => 1,
+            Refused::NoVariable => 2,
+            Refused::TooLarge(_) | Refused::TooManyEntities(_) | Refused::Eval(_) => 3,
+        };
+        self.refused[place].fetch_add(1, Relaxed);
+    }
+
+    /// Enough answers must have changed; the figures go to a file if one is asked for.
+    #[track_caller]
+    fn check(&self) {
+        let count = |counter: &AtomicU64| counter.load(Relaxed);
+        let (followed, sets, changed) = (count(&self.followed), count(&self.sets), count(&self.changed));
+        assert!(
+            followed > 0 && changed * 20 > sets,
+            "{followed} followed, {changed} of {sets} changed"
+        );
+        if let Ok(path) = std::env::var("HALCYON_LIVE_COUNTS") {
+            let refused = self.refused.each_ref().map(count);
+            let text = format!(
+                "followed {followed}, sets {sets}, changed {changed}; refused: rule, predicate, none, other {refused:?}\n"
+            );
+            std::fs::write(path, text).unwrap();
+        }
+    }
+}
+
+fn follow(tape: &[u16], step: Step, counts: &Counts) {
     let mut choices = Choices::new(tape);
     let case = case(Features::ALL, &mut choices);
     let Ok(query) = lower(&case.query) else { return };
@@ -119,16 +195,15 @@ fn follow(tape: &[u16]) {
     });
     let mut live = match Live::open(&query, &world.graph, Budget::default()) {
         Ok(live) => live,
-        Err(refused) => return count_refusal(&refused),
+        Err(refused) => return counts.refuse(&refused),
     };
-    FOLLOWED.fetch_add(1, Relaxed);
+    counts.followed.fetch_add(1, Relaxed);
     let mut registry = Registry::default();
     registry.insert(LiveId(1), &live, &world.graph);
     let mut mirror = live.mirror();
     for _ in 0..5 {
-        let edit = edit(&case.schema, &world.triples, &mut choices);
-        let delta = world.edit(&edit);
-        SETS.fetch_add(1, Relaxed);
+        let delta = step(&mut world, &case.schema, &mut choices);
+        counts.sets.fetch_add(1, Relaxed);
         // Whom the registry leaves out hears nothing: what it keeps beside its answer must not need to change either.
         let mut touched = false;
         for triple in delta.added.iter().chain(&delta.removed) {
@@ -136,14 +211,14 @@ fn follow(tape: &[u16]) {
         }
         if touched {
             let change = live.apply(&delta, &world.graph).unwrap();
-            CHANGED.fetch_add(u64::from(!change.is_empty()), Relaxed);
+            counts.changed.fetch_add(u64::from(!change.is_empty()), Relaxed);
             mirror.apply(change);
         }
         let fresh = answer(&query, &world.graph).unwrap();
         assert_eq!(
             mirror.answer(),
             fresh,
-            "{}\n{edit:#?}\n{:#?}",
+            "{}\n{delta:#?}\n{:#?}",
             case.query,
             world.triples
         );
@@ -154,22 +229,17 @@ fn follow(tape: &[u16]) {
 }
 
 #[test]
+fn a_live_answer_is_a_fresh_one_after_every_edit() {
+    static COUNTS: Counts = Counts::new();
+    check_random(|tape| follow(tape, edited, &COUNTS));
+    COUNTS.check();
+}
+
+#[test]
 fn a_live_answer_is_a_fresh_one_after_every_change_set() {
-    check_random(follow);
-    let followed = FOLLOWED.load(Relaxed);
-    let sets = SETS.load(Relaxed);
-    let changed = CHANGED.load(Relaxed);
-    let refused = REFUSED.each_ref().map(|count| count.load(Relaxed));
-    assert!(
-        followed > 0 && changed * 20 > sets,
-        "{followed} followed, {changed} of {sets} changed"
-    );
-    if let Ok(path) = std::env::var("HALCYON_LIVE_COUNTS") {
-        let text = format!(
-            "followed {followed}, sets {sets}, changed {changed}; refused: rule, predicate, none, other {refused:?}\n"
-        );
-        std::fs::write(path, text).unwrap();
-    }
+    static COUNTS: Counts = Counts::new();
+    check_random(|tape| follow(tape, World::write, &COUNTS));
+    COUNTS.check();
 }
 
 /// Neither change leads to the comment in what is left: each needs what the other took away.

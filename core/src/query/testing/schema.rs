@@ -4,6 +4,7 @@
 use super::{Triple, choices::Choices};
 use crate::collections::BTreeSet;
 use crate::{
+    change::Change,
     id::{EntityId, Predicate},
     query::logic::Kind,
     value::Value,
@@ -109,6 +110,37 @@ pub fn edit(schema: &Schema, data: &BTreeSet<Triple>, choices: &mut Choices<'_>)
     }
 }
 
+/// One to three changes of any kind, as clients write them.
+pub fn changes(schema: &Schema, choices: &mut Choices<'_>) -> Vec<Change> {
+    (0..=choices.below(3)).map(|_| change(schema, choices)).collect()
+}
+
+fn change(schema: &Schema, choices: &mut Choices<'_>) -> Change {
+    let field = choices.pick(&schema.fields);
+    let subject = entity(choices.below(ENTITIES));
+    let predicate = field.predicate.clone();
+    let value = stored_value(field.kind, choices);
+    match choices.below(12) {
+        0..=4 if field.many => Change::Add {
+            subject,
+            predicate,
+            value,
+        },
+        0..=7 => Change::Set {
+            subject,
+            predicate,
+            value,
+        },
+        8 => Change::Unset { subject, predicate },
+        9 | 10 => Change::Remove {
+            subject,
+            predicate,
+            value,
+        },
+        _ => Change::Delete { subject },
+    }
+}
+
 impl Edit {
     /// Makes the change.
     pub fn apply(&self, data: &mut BTreeSet<Triple>) {
@@ -157,6 +189,11 @@ pub fn value(kind: Kind, choices: &mut Choices<'_>) -> Value {
         Kind::Bytes => Value::Bytes(vec![0xab; small].into()),
         Kind::Json => Value::Json(["{}", "[1]", "null", "{\"a\":1}", "0", "\"\""][small].into()),
     }
+}
+
+/// All entities that can have triples.
+pub fn entities() -> impl Iterator<Item = EntityId> {
+    (0..ENTITIES).map(entity)
 }
 
 /// The entity of a number. The last two that values refer to have no triples.

@@ -238,7 +238,7 @@ fn what_comes_after_the_barrier_is_not_collected_with_what_came_before() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(60), failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn collections_change_nothing_that_anybody_sees_however_late_writes_come(seed: u64) {
         run(collecting(seed >> 8));

@@ -17,6 +17,7 @@ use halcyon_core::{
     change::{Change, ChangeSet},
     clock::{ClientId, NTP64, WallTime, timestamp},
     id::{EntityId, NodeId, Predicate, Tag, TenantId},
+    query::testing::cases,
     store::MemoryStore,
     value::Value,
     version_vector::VersionVector,
@@ -371,7 +372,7 @@ fn a_replica_shows_what_the_model_shows_before_and_after_a_restart() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(150), failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn replicas_that_gossip_and_catch_up_in_any_order_become_equal(seed: u64) {
         run(converge(seed));
