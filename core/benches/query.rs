@@ -1,4 +1,4 @@
-//! Queries over a million triples in memory: `cargo bench -p halcyon-core --features testing --bench query`.
+//! Queries over a million triples in memory: `cargo bench --workspace --bench query`.
 //!
 //! The same questions as `tests/benches/query` asks beside `SQLite`, and what a change costs.
 

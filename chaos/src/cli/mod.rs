@@ -1,13 +1,16 @@
 //! The `chaos` command: what can be asked, and how a plan is named.
 //!
 //! A simulation has a process of its own. `run` is such a process; `sweep`, `meta` and `shrink` start this program
-//! again with `run --json` for each of theirs.
+//! again with `run --json` for each of theirs, and so does a `run` that failed and looks for a smaller one.
 
 mod child;
+mod failed_seeds;
+mod failure;
 mod list;
 mod meta;
 mod mutants;
 mod output;
+mod patience;
 mod run;
 mod shrink;
 mod story;
@@ -40,6 +43,7 @@ const SWARM: &str = "swarm";
     after_help = "Examples:
   chaos run --seed 7                              one run; what the seed draws
   chaos run --seed 7 --scenario partition-heals --timeline
+  chaos run --seed 7 --html seed-7.html           the same as a page
   chaos sweep --seeds 0..200 --jobs 2             many runs, a process each
   chaos shrink --seed 7                           the little that makes a seed fail
   chaos meta --seed 7                             the same run twice must be the same run
@@ -138,10 +142,18 @@ impl PlanArgs {
         } else {
             ids.join(",")
         });
-        smaller.until_ms = (candidate.duration != whole.duration).then_some(candidate.duration.0);
-        smaller.first_hosts = (candidate.hosts != whole.hosts).then_some(candidate.hosts);
-        smaller.first_clients = (candidate.clients != whole.clients).then_some(candidate.clients);
+        // The whole may be a part of a larger plan already: what stays as it is stays named.
+        let changed = |is_changed: bool, to: usize| is_changed.then_some(to);
+        let duration = (candidate.duration != whole.duration).then_some(candidate.duration.0);
+        smaller.until_ms = duration.or(self.until_ms);
+        smaller.first_hosts = changed(candidate.hosts != whole.hosts, candidate.hosts).or(self.first_hosts);
+        smaller.first_clients = changed(candidate.clients != whole.clients, candidate.clients).or(self.first_clients);
         smaller
+    }
+
+    /// Whether it names a part of a plan, as a search for the smallest does.
+    const fn is_part(&self) -> bool {
+        self.faults.is_some() || self.until_ms.is_some() || self.first_hosts.is_some() || self.first_clients.is_some()
     }
 
     /// What names the same plan on a command line.
@@ -199,4 +211,42 @@ pub fn main() -> ExitCode {
         output::problem(&problem);
         ExitCode::from(2)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) fn args(words: &str) -> PlanArgs {
+        let words = ["chaos", "run"].into_iter().chain(words.split_whitespace());
+        match Cli::parse_from(words).command {
+            Command::Run(args) => args.plan().clone(),
+            _ => unreachable!("it says run"),
+        }
+    }
+
+    /// What names the plan after it was made smaller.
+    #[track_caller]
+    fn check(words: &str, smaller: impl FnOnce(&mut Candidate), expected: &str) {
+        let args = args(words);
+        let whole = Candidate::whole(&args.plan().unwrap());
+        let mut candidate = whole.clone();
+        smaller(&mut candidate);
+        assert_eq!(args.smaller(&candidate, &whole).words().join(" "), expected);
+    }
+
+    #[test]
+    fn a_part_of_a_part_is_named_by_both() {
+        check("--seed 7", |part| part.faults.clear(), "--seed 7 --faults none");
+        check(
+            "--seed 7 --until-ms 20000 --first-hosts 2 --faults none",
+            |part| part.clients = 1,
+            "--seed 7 --until-ms 20000 --first-hosts 2 --first-clients 1 --faults none",
+        );
+        check(
+            "--seed 7 --until-ms 20000 --faults none",
+            |part| part.duration = Millis(10_500),
+            "--seed 7 --until-ms 10500 --faults none",
+        );
+    }
 }

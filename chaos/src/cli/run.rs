@@ -1,6 +1,13 @@
-//! `chaos run`: one plan, in this process.
+//! `chaos run`: one plan, in this process. Where it fails, a smaller one that fails in the same way is looked for in
+//! others.
 
-use std::{path::PathBuf, process::ExitCode, thread};
+use std::{
+    panic,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    thread,
+    time::Duration,
+};
 
 use clap::Args;
 use tracing_subscriber::EnvFilter;
@@ -8,19 +15,26 @@ use tracing_subscriber::EnvFilter;
 use super::{
     PlanArgs,
     child::Report,
+    failure::{self, Failure, Findings, Shrunk, Smallest},
     mutants,
     output::{self, line},
+    patience::Patience,
+    shrink::{self, Search},
     story,
 };
 use crate::{
     plan::Plan,
     run::{self, Outcome},
-    timeline,
+    shrink::RUNS_MAX,
+    timeline::{self, Timeline},
     world::{interpose, trace},
 };
 
 /// Stack of the simulation's thread: every node runs on it.
 const STACK_BYTES: usize = 64 << 20;
+
+/// How long a person who was not asked waits for a smaller run.
+const SHRINK_WITHIN: u64 = 60;
 
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
@@ -39,6 +53,13 @@ pub(super) struct RunArgs {
     /// Prints a report for programs
     #[arg(long)]
     json: bool,
+    /// Real seconds in which a smaller run is looked for that fails in the same way [default: 60; with --json, or for a
+    /// part of a plan (--faults, --until-ms, --first-hosts, --first-clients): none]
+    #[arg(long)]
+    shrink_within: Option<u64>,
+    /// Looks for no smaller run
+    #[arg(long, conflicts_with = "shrink_within")]
+    no_shrink: bool,
     /// Shows the plan and does not carry it out
     #[arg(long)]
     dry: bool,
@@ -63,28 +84,93 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, String> {
     show_log();
     let shown = plan.clone();
     let outcome = simulate(plan, args.trace.clone())?;
-    let replay = format!("chaos run {}", args.plan.words().join(" "));
-    if args.timeline || args.html.is_some() {
-        let timeline = story::of(&shown, &outcome, &replay);
-        if args.timeline {
-            line(timeline::text::render(&timeline).trim_end());
-        }
-        if let Some(path) = &args.html {
-            let written = std::fs::write(path, timeline::html::render(&timeline));
-            written.map_err(|error| format!("{}: {error}", path.display()))?;
-        }
+    let is_clean = outcome.violations.is_empty();
+    let is_told = args.timeline || args.html.is_some() || !is_clean;
+    let timeline = is_told.then(|| story::of(&shown, &outcome, &args.replay()));
+    if let Some(timeline) = timeline.as_ref().filter(|_| args.timeline) {
+        line(timeline::text::render(timeline).trim_end());
     }
     if args.events {
         show_events(&outcome);
     }
+    let failed = timeline.as_ref().filter(|_| !is_clean);
+    let mut findings = Findings {
+        report: Report::of(&args.plan, shown.faults.len(), &outcome),
+        failure: failed.map(|timeline| Failure::of(&shown, timeline, &args.replay())),
+        shrunk: Shrunk::default(),
+    };
+    if !args.json {
+        show(&shown, &outcome);
+        findings.failure.iter().for_each(show_replay);
+    }
+    if let (Some(within), Some(first)) = (args.shrink_within(), outcome.violations.first()) {
+        findings.shrunk = args.smallest(&first.oracle, within).into();
+    }
+    if let (Some(path), Some(timeline)) = (&args.html, timeline) {
+        write_page(path, timeline, findings.shrunk.smallest.as_ref())?;
+    }
     if args.json {
-        let report = Report::of(&args.plan, shown.faults.len(), &outcome);
-        line(serde_json::to_string(&report).map_err(|error| error.to_string())?);
+        line(serde_json::to_string(&findings).map_err(|error| error.to_string())?);
     } else {
-        show(args, &shown, &outcome);
+        findings
+            .failure
+            .iter()
+            .for_each(|failure| args.show_failure(failure, &findings.shrunk));
     }
     output::flush();
-    interpose::leave(u8::from(!outcome.violations.is_empty()));
+    interpose::leave(u8::from(!is_clean));
+}
+
+impl RunArgs {
+    /// Which plan.
+    #[cfg(test)]
+    pub(super) const fn plan(&self) -> &PlanArgs {
+        &self.plan
+    }
+
+    fn replay(&self) -> String {
+        let mutant = self.mutant.iter().map(|name| format!(" --mutant {name}"));
+        let mutant: String = mutant.collect();
+        format!("chaos run {}{mutant}", self.plan.words().join(" "))
+    }
+
+    /// How long to look for a smaller run. Whoever replays a small one, or is a program, asks for it.
+    fn shrink_within(&self) -> Option<Duration> {
+        let unasked = (!self.json && !self.plan.is_part()).then_some(SHRINK_WITHIN);
+        let within = self.shrink_within.or(unasked).filter(|_| !self.no_shrink);
+        within.map(Duration::from_secs)
+    }
+
+    fn smallest(&self, class: &str, within: Duration) -> Result<Smallest, String> {
+        let search = Search {
+            args: &self.plan,
+            mutant: self.mutant.as_deref(),
+            runs_max: RUNS_MAX,
+        };
+        failure::progress(&format!(
+            "looking for a smaller run for at most {within:?}; Ctrl-C ends that with the smallest so far"
+        ));
+        let bar = shrink::bar(RUNS_MAX)?;
+        let mut patience = Patience::new(Some(within))?;
+        let smallest = search.smallest(class, &mut patience, &bar, |_, told| {
+            bar.suspend(|| failure::progress(&told));
+        });
+        bar.finish_and_clear();
+        smallest
+    }
+
+    /// What is left of it, and the timeline around the violation.
+    fn show_failure(&self, failure: &Failure, shrunk: &Shrunk) {
+        shrunk.lines().iter().for_each(line);
+        if shrunk.smallest.is_some() {
+            return;
+        }
+        failure.faults().iter().for_each(line);
+        if !self.timeline {
+            line("");
+            failure.timeline.iter().for_each(line);
+        }
+    }
 }
 
 /// What nodes and clients log, for whoever looks for a bug: `RUST_LOG=halcyon_client=debug`.
@@ -109,7 +195,10 @@ fn simulate(plan: Plan, trace: Option<PathBuf>) -> Result<Outcome, String> {
         .stack_size(STACK_BYTES)
         .spawn(work);
     let thread = thread.map_err(|error| format!("no thread for the simulation: {error}"))?;
-    thread.join().map_err(|_| "the simulator itself panicked".to_owned())?
+    let outcome = thread.join().map_err(|_| "the simulator itself panicked".to_owned())?;
+    // A run takes note of panics in silence; what comes after it panics aloud.
+    let _ = panic::take_hook();
+    outcome
 }
 
 fn show_events(outcome: &Outcome) {
@@ -123,7 +212,7 @@ fn show_events(outcome: &Outcome) {
     }
 }
 
-fn show(args: &RunArgs, plan: &Plan, outcome: &Outcome) {
+fn show(plan: &Plan, outcome: &Outcome) {
     let trace = &outcome.trace;
     line(format_args!(
         "seed {}: {} after {:.0} simulated seconds in {:.1} s ({:.1} a second), {} faults, {} events, hash {:016x}",
@@ -140,22 +229,24 @@ fn show(args: &RunArgs, plan: &Plan, outcome: &Outcome) {
         trace.count,
         trace.hash,
     ));
-    if outcome.violations.is_empty() {
-        return;
-    }
     for violation in &outcome.violations {
         line(format_args!("  {violation}"));
     }
-    for fault in &plan.faults {
-        line(format_args!("  fault {fault}"));
+}
+
+fn show_replay(failure: &Failure) {
+    line(format_args!("  commit: {}", failure.commit));
+    line(format_args!("  replay: {}", failure.replay));
+}
+
+/// The page of the run that was asked for; its head says which smaller one is enough.
+fn write_page(path: &Path, mut timeline: Timeline, smallest: Option<&Smallest>) -> Result<(), String> {
+    if let Some(smallest) = smallest {
+        let mut say = |name: &str, text: &str| timeline.head.push((name.to_owned(), text.to_owned()));
+        say("smaller", &smallest.failure.replay);
+        say("left of it", &smallest.left);
+        smallest.failure.faults.iter().for_each(|fault| say("fault", fault));
     }
-    let mutant = args
-        .mutant
-        .as_ref()
-        .map_or_else(String::new, |name| format!(" --mutant {name}"));
-    line(format_args!("  commit: {}", output::commit()));
-    line(format_args!(
-        "  replay: chaos run {}{mutant}",
-        args.plan.words().join(" ")
-    ));
+    let written = std::fs::write(path, timeline::html::render(&timeline));
+    written.map_err(|error| format!("{}: {error}", path.display()))
 }

@@ -1,7 +1,8 @@
-//! `chaos sweep`: many seeds, a process each.
+//! `chaos sweep`: many seeds, a process each. The first that fail are made smaller and explained.
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     process::ExitCode,
     sync::{
         Mutex,
@@ -13,10 +14,13 @@ use std::{
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 
 use super::{
     PlanArgs,
     child::{self, Report},
+    failed_seeds::{self, FailedSeed},
+    failure::progress,
     output::{commit, line},
 };
 use crate::{run::MARKS, world::interpose};
@@ -31,7 +35,7 @@ pub(super) struct SweepArgs {
     seeds: (u64, u64),
     /// Processes at a time
     #[arg(long, default_value_t = 2)]
-    jobs: usize,
+    pub(super) jobs: usize,
     /// A named scenario (`chaos list`); `swarm` lets each seed draw its own
     #[arg(long, default_value = super::SWARM)]
     scenario: String,
@@ -47,6 +51,40 @@ pub(super) struct SweepArgs {
     /// Begins no run after so many real seconds, and says how many it left out
     #[arg(long)]
     within: Option<u64>,
+    /// Real seconds, after all runs, in which the first seeds that failed are made smaller; 0: none are
+    #[arg(long, default_value_t = 120)]
+    pub(super) shrink_within: u64,
+    /// Writes a page for each of the first seeds that failed
+    #[arg(long, value_name = "DIR")]
+    pub(super) html_dir: Option<PathBuf>,
+    /// Prints one report for programs, when all is done
+    #[arg(long)]
+    json: bool,
+}
+
+impl SweepArgs {
+    /// What one seed runs.
+    pub(super) fn plan(&self, seed: u64) -> PlanArgs {
+        PlanArgs {
+            seed,
+            scenario: self.scenario.clone(),
+            seconds: self.seconds,
+            hosts: self.hosts,
+            until_ms: None,
+            first_hosts: None,
+            first_clients: None,
+            faults: None,
+        }
+    }
+
+    /// Results as they come: what programs read is printed at the end.
+    fn tell(&self, text: &str) {
+        if self.json {
+            progress(text);
+        } else {
+            line(text);
+        }
+    }
 }
 
 fn seeds(text: &str) -> Result<(u64, u64), String> {
@@ -57,10 +95,10 @@ fn seeds(text: &str) -> Result<(u64, u64), String> {
 }
 
 /// What all runs together came to.
-#[derive(Default)]
+#[derive(Debug, Default, Serialize)]
 struct Sum {
     runs: u64,
-    failed: Vec<Report>,
+    failed: Vec<FailedSeed>,
     broken: Vec<String>,
     simulated_ms: u64,
     took_ms: u64,
@@ -84,8 +122,20 @@ pub(super) fn run(args: &SweepArgs) -> Result<ExitCode, String> {
     });
     bar.finish_and_clear();
     let took = interpose::real_time().saturating_sub(began);
-    let sum = sum.into_inner().map_err(|_| "a worker panicked".to_owned())?;
-    show(args, &sum, took.as_secs_f64());
+    let mut sum = sum.into_inner().map_err(|_| "a worker panicked".to_owned())?;
+    sum.failed.sort_by_key(|failed| failed.report.seed);
+    sum.lines(args, took.as_secs_f64())
+        .iter()
+        .for_each(|line| args.tell(line));
+    failed_seeds::explain(args, &mut sum.failed, |seed| {
+        for line in explained(seed) {
+            args.tell(&line);
+        }
+    });
+    if args.json {
+        let told = sum.told(args);
+        line(serde_json::to_string(&told).map_err(|error| error.to_string())?);
+    }
     let is_clean = sum.failed.is_empty() && sum.broken.is_empty();
     Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -103,33 +153,38 @@ fn work(args: &SweepArgs, began: Duration, next: &AtomicU64, sum: &Mutex<Sum>, b
         if seed >= args.seeds.1 || failures >= args.failures_max {
             return;
         }
-        let plan = PlanArgs {
-            seed,
-            scenario: args.scenario.clone(),
-            seconds: args.seconds,
-            hosts: args.hosts,
-            until_ms: None,
-            first_hosts: None,
-            first_clients: None,
-            faults: None,
-        };
-        let report = child::run(&plan, &[]);
+        let report = child::run(&args.plan(seed), &[]);
         if let Ok(mut sum) = sum.lock() {
-            sum.add(report, bar, &plan);
+            // At once, also where no bar is drawn: a sweep that is cut off has told what it found.
+            if let Some(told) = sum.add(seed, report) {
+                bar.suspend(|| args.tell(&told));
+                bar.set_message(format!("{} broken", sum.failed.len() + sum.broken.len()));
+            }
         }
         bar.inc(1);
     }
 }
 
+/// What programs are told.
+#[derive(Debug, Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    sum: &'a Sum,
+    commit: String,
+    left_out: u64,
+    missed: Vec<&'static str>,
+}
+
 impl Sum {
-    fn add(&mut self, report: Result<Report, String>, bar: &ProgressBar, plan: &PlanArgs) {
+    /// Counts a run. Says what went wrong in it.
+    fn add(&mut self, seed: u64, report: Result<Report, String>) -> Option<String> {
         self.runs += 1;
         let report = match report {
             Ok(report) => report,
             Err(problem) => {
-                tell(bar, &format!("seed {}: {problem}", plan.seed));
+                let told = format!("seed {seed}: {problem}");
                 self.broken.push(problem);
-                return;
+                return Some(told);
             }
         };
         self.simulated_ms += report.simulated_ms;
@@ -139,63 +194,67 @@ impl Sum {
         for (path, count) in &report.reached {
             *self.reached.entry(path.clone()).or_default() += count;
         }
-        if let Some(violation) = report.violations.first() {
-            tell(bar, &format!("seed {}: {violation}", report.seed));
-            self.failed.push(report);
-            bar.set_message(format!("{} broken", self.failed.len()));
+        let told = format!("seed {seed}: {}", report.violations.first()?);
+        self.failed.push(FailedSeed::told(report));
+        Some(told)
+    }
+
+    fn told(&self, args: &SweepArgs) -> Told<'_> {
+        Told {
+            sum: self,
+            commit: commit(),
+            left_out: self.left_out(args),
+            missed: self.missed(),
         }
+    }
+
+    fn left_out(&self, args: &SweepArgs) -> u64 {
+        (args.seeds.1 - args.seeds.0).saturating_sub(self.runs)
+    }
+
+    /// Marked paths that no run reached.
+    fn missed(&self) -> Vec<&'static str> {
+        let missed = MARKS.iter().filter(|mark| !self.reached.contains_key(**mark));
+        missed.copied().collect()
+    }
+
+    /// For a person.
+    fn lines(&self, args: &SweepArgs, took: f64) -> Vec<String> {
+        let broken = (self.failed.len() + self.broken.len()) as u64;
+        let simulated = Duration::from_millis(self.simulated_ms).as_secs_f64();
+        let speed = simulated / Duration::from_millis(self.took_ms.max(1)).as_secs_f64();
+        let mut lines = vec![format!(
+            "{} runs, {} clean, {broken} broken; {} faults, {} events; {simulated:.0} simulated seconds in {took:.0} s, \
+             {speed:.1} a second on each of {} jobs",
+            self.runs,
+            self.runs - broken,
+            self.faults,
+            self.events,
+            args.jobs,
+        )];
+        let (left_out, missed) = (self.left_out(args), self.missed());
+        lines.extend((left_out > 0).then(|| format!("{left_out} runs were left out")));
+        lines.push(if missed.is_empty() {
+            "every marked path was reached".to_owned()
+        } else {
+            format!("marked paths that no run reached: {}", missed.join(", "))
+        });
+        lines.extend((broken > 0).then(|| format!("commit: {}", commit())));
+        for FailedSeed { report, .. } in self.failed.iter().take(SHOWN_MAX) {
+            let violations = report.violations.iter();
+            lines.extend(violations.map(|violation| format!("seed {}  {violation}", report.seed)));
+            lines.push(format!("  replay: chaos run {}", report.words.join(" ")));
+        }
+        let more = self.failed.iter().skip(SHOWN_MAX);
+        let more: Vec<String> = more.map(|failed| failed.report.seed.to_string()).collect();
+        lines.extend((!more.is_empty()).then(|| format!("and seeds {}", more.join(" "))));
+        lines
     }
 }
 
-/// At once, also where no bar is drawn: a sweep that is cut off has told what it found.
-fn tell(bar: &ProgressBar, text: &str) {
-    bar.suspend(|| line(text));
-}
-
-fn show(args: &SweepArgs, sum: &Sum, took: f64) {
-    let broken = (sum.failed.len() + sum.broken.len()) as u64;
-    let simulated = Duration::from_millis(sum.simulated_ms).as_secs_f64();
-    let speed = simulated / Duration::from_millis(sum.took_ms.max(1)).as_secs_f64();
-    line(format_args!(
-        "{} runs, {} clean, {broken} broken; {} faults, {} events; {simulated:.0} simulated seconds in {took:.0} s, \
-         {speed:.1} a second on each of {} jobs",
-        sum.runs,
-        sum.runs - broken,
-        sum.faults,
-        sum.events,
-        args.jobs,
-    ));
-    let left_out = (args.seeds.1 - args.seeds.0).saturating_sub(sum.runs);
-    if left_out > 0 {
-        line(format_args!("{left_out} runs were left out"));
-    }
-    let missed: Vec<&str> = MARKS
-        .iter()
-        .filter(|mark| !sum.reached.contains_key(**mark))
-        .copied()
-        .collect();
-    if missed.is_empty() {
-        line("every marked path was reached");
-    } else {
-        line(format_args!("marked paths that no run reached: {}", missed.join(", ")));
-    }
-    if broken > 0 {
-        line(format_args!("commit: {}", commit()));
-    }
-    let mut failed: Vec<&Report> = sum.failed.iter().collect();
-    failed.sort_by_key(|report| report.seed);
-    for report in failed.iter().take(SHOWN_MAX) {
-        for violation in &report.violations {
-            line(format_args!("seed {}  {violation}", report.seed));
-        }
-        line(format_args!("  replay: chaos run {}", report.words.join(" ")));
-    }
-    if failed.len() > SHOWN_MAX {
-        let seeds: Vec<String> = failed
-            .iter()
-            .skip(SHOWN_MAX)
-            .map(|report| report.seed.to_string())
-            .collect();
-        line(format_args!("and seeds {}", seeds.join(" ")));
-    }
+/// What was found out about a seed that failed, for a person.
+fn explained(seed: &FailedSeed) -> Vec<String> {
+    let page = seed.page.iter().map(|page| format!("  page: {}", page.display()));
+    let head = format!("\nseed {}", seed.report.seed);
+    [head].into_iter().chain(page).chain(seed.shrunk.lines()).collect()
 }

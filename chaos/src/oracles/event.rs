@@ -6,6 +6,7 @@ use halcyon_core::{
     id::{EntityId, NodeId, OriginId, Predicate, Seq, Tag, TenantId},
     value::Value,
 };
+use halcyon_proto::error::ErrorCode;
 
 use super::vote::{LeaderId, Placed, Vote};
 use crate::{
@@ -84,9 +85,13 @@ pub enum Event {
     Refused {
         /// Who.
         client: Client,
+        /// Why, for programs.
+        code: ErrorCode,
         /// Why.
         why: String,
     },
+    /// A client asks for an entity.
+    Reading(Client, TenantId),
     /// A client read an entity.
     Read {
         /// Who.

@@ -9,9 +9,12 @@
 use std::collections::BTreeMap;
 
 use super::{Event, Evidence, Moment, Oracle};
-use crate::lin::{
-    self, Operation, Spec, Verdict,
-    register::{Call, Reply},
+use crate::{
+    lin::{
+        self, Operation, Spec, Verdict,
+        register::{Call, Reply},
+    },
+    world::machine::Machine,
 };
 
 /// What a name of a tenant does.
@@ -41,6 +44,9 @@ impl Spec for Name {
 /// What a look tells of a tenant: that it is there. Which one it is cannot be said of one whose maker heard no answer.
 pub(crate) const PRESENT: u64 = 0;
 
+/// What a run tells that ends with a search given up: it is no failure, and no pass either.
+const UNDECIDED: &str = "linearizable.undecided";
+
 /// Steps of the search for one name: a second at most.
 const STEPS_MAX: u64 = 2_000_000;
 
@@ -65,15 +71,61 @@ impl Oracle for Linear {
         Ok(())
     }
 
-    fn look(&mut self, moment: Moment, _evidence: Evidence<'_>) -> Result<(), String> {
+    fn look(&mut self, moment: Moment, evidence: Evidence<'_>) -> Result<(), String> {
         if moment != Moment::End {
             return Ok(());
         }
-        for (name, history) in &self.histories {
-            if let Verdict::Violation(explanation) = lin::check(&Name, history, STEPS_MAX) {
-                return Err(format!("tenant name {name}: {explanation}"));
-            }
+        let undecided = self.check(STEPS_MAX)?;
+        // Told by the operator who makes the cluster, whom every run has.
+        let probe = &evidence.stage.place(Machine::Operator(1)).env.probe;
+        for name in undecided {
+            probe.event(UNDECIDED, &|| {
+                format!("tenant name {name}: no order within {STEPS_MAX} steps")
+            });
         }
         Ok(())
+    }
+}
+
+impl Linear {
+    /// The names of which it cannot be said within so many steps.
+    pub(super) fn check(&self, steps_max: u64) -> Result<Vec<&str>, String> {
+        let mut undecided = Vec::new();
+        for (name, history) in &self.histories {
+            match lin::check(&Name, history, steps_max) {
+                Verdict::Linearizable(_) => {}
+                Verdict::Undecided { .. } => undecided.push(&**name),
+                Verdict::Violation(explanation) => return Err(format!("tenant name {name}: {explanation}")),
+            }
+        }
+        Ok(undecided)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(calls: &[(Call<u64>, Option<Reply<u64>>)]) -> Linear {
+        let operations = calls.iter().zip(1..).map(|((call, reply), at)| Operation {
+            process: "o1".to_owned(),
+            call: call.clone(),
+            called: 10 * at,
+            returned: reply.clone().map(|reply| (10 * at + 5, reply)),
+        });
+        let histories = BTreeMap::from([("shared-0".to_owned(), operations.collect())]);
+        Linear { histories }
+    }
+
+    #[test]
+    fn what_cannot_be_said_within_the_steps_is_told_and_is_no_pass() {
+        let good = told(&[
+            (Call::Create(1), Some(Reply::Done)),
+            (Call::Read, Some(Reply::Content(PRESENT))),
+        ]);
+        assert_eq!(good.check(STEPS_MAX), Ok(vec![]));
+        assert_eq!(good.check(1), Ok(vec!["shared-0"]));
+        let bad = told(&[(Call::Create(1), Some(Reply::Done)), (Call::Read, Some(Reply::Absent))]);
+        assert!(bad.check(STEPS_MAX).is_err());
     }
 }

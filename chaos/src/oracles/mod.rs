@@ -19,7 +19,10 @@ mod model;
 mod opaque;
 mod placement;
 mod raft;
+mod reads;
+mod refused;
 mod region;
+mod shown;
 mod stamps;
 mod upgrade;
 mod vectors;
@@ -108,6 +111,8 @@ impl Court {
                 Box::new(opaque::Opaque::default()),
                 Box::new(placement::Placement::default()),
                 Box::new(raft::Raft::default()),
+                Box::new(reads::Reads::default()),
+                Box::new(refused::Refused),
                 Box::new(region::Region::default()),
                 Box::new(stamps::Stamps::default()),
                 Box::new(upgrade::Upgrade::default()),

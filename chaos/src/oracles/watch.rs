@@ -161,9 +161,10 @@ impl Oracle for Watches {
 /// A watch is not told under which tags things were committed, so only what shows is compared.
 fn first_difference(must: &History, told: &History) -> Option<String> {
     let (must_be, is) = (must.state(), told.state());
-    let (must_be, is) = (must_be.triples(), is.triples());
-    let missing = must_be.iter().find(|triple| !is.contains(triple));
-    let surplus = is.iter().find(|triple| !must_be.contains(triple));
+    let must_be: BTreeSet<_> = must_be.triples().into_iter().collect();
+    let is: BTreeSet<_> = is.triples().into_iter().collect();
+    let missing = must_be.difference(&is).next();
+    let surplus = is.difference(&must_be).next();
     let (what, (subject, predicate, value)) = match (missing, surplus) {
         (Some(missing), _) => ("lacks", missing),
         (None, Some(surplus)) => ("has too much:", surplus),

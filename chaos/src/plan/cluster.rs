@@ -176,7 +176,7 @@ pub struct WorkPlan {
     pub operators: u32,
     /// Mean time between two operations of one operator.
     pub operator_pace: Millis,
-    /// Tenants beside the listed ones, placed like the first, each with a change or none.
+    /// Tenants beside the listed ones, placed like the first. One of 250 is changed once, at some moment.
     pub idle_tenants: u32,
     /// When a client pushes a change of a kind that no release knows; it must be kept opaque and stop nobody.
     pub poisoned_change_at: Option<Millis>,

@@ -33,6 +33,9 @@ use crate::{
 /// Files of a node's triples.
 const TRIPLES_PREFIX: &str = "shard-";
 
+/// The file of its control plane's log and votes.
+const CONTROL_FILE: &str = "control.redb";
+
 /// How long one host of a rolling upgrade is away.
 const UPGRADE_TAKES: Duration = Duration::from_millis(700);
 
@@ -234,13 +237,8 @@ impl Faults {
                     self.stage.hear(&Event::DiskChanged(*host));
                 }
             }
-            Kind::BitRot { host, pages } => {
-                let machine = Machine::Host(host.0);
-                machines.down(machine, Crash::Power, id);
-                let rotten = self.stage.place(machine).disk.rot(TRIPLES_PREFIX, *pages);
-                trace::tell(machine, "disk.rot", rotten);
-                self.stage.hear(&Event::DiskChanged(*host));
-            }
+            Kind::BitRot { host, pages } => self.rot((*host, TRIPLES_PREFIX), *pages, id, machines),
+            Kind::ControlRot { host, pages } => self.rot((*host, CONTROL_FILE), *pages, id, machines),
             Kind::RollingUpgrade { pause } => {
                 for (host, turn) in self.stage.all_hosts().into_iter().zip(0..) {
                     let at = now + Millis(pause.0 * turn);
@@ -251,6 +249,15 @@ impl Faults {
             }
             _ => {}
         }
+    }
+
+    /// Takes a host down, and flips bits in files whose name begins so.
+    fn rot(&self, (host, prefix): (Host, &str), pages: u32, id: FaultId, machines: &mut Machines) {
+        let machine = Machine::Host(host.0);
+        machines.down(machine, Crash::Power, id);
+        let rotten = self.stage.place(machine).disk.rot(prefix, pages);
+        trace::tell(machine, "disk.rot", rotten);
+        self.stage.hear(&Event::DiskChanged(host));
     }
 
     fn start_disks(&self, fault: &Fault) {
@@ -310,6 +317,12 @@ impl Faults {
             Kind::Join { host, .. } => self.stage.order(Order::Join(*host)),
             Kind::Drain { host } => self.stage.order(Order::Drain(*host)),
             Kind::Remove { host } => self.remove(*host),
+            Kind::Leave { host } => {
+                self.stage.order(Order::Drain(*host));
+                if let Some(node) = self.stage.node_of(*host) {
+                    self.stage.order(Order::Leave(*host, node));
+                }
+            }
             Kind::Replace { lost, by } => {
                 self.stage.order(Order::Join(*by));
                 self.remove(*lost);
@@ -382,7 +395,8 @@ impl Faults {
             | Kind::PowerCut { host, .. }
             | Kind::DiskRolledBack { host, .. }
             | Kind::BackupRestored { host, .. }
-            | Kind::BitRot { host, .. } => BTreeSet::from([Machine::Host(host.0)]),
+            | Kind::BitRot { host, .. }
+            | Kind::ControlRot { host, .. } => BTreeSet::from([Machine::Host(host.0)]),
             _ => BTreeSet::new(),
         };
         for machine in down {

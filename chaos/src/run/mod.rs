@@ -4,6 +4,7 @@
 //! can heal is healed and the clients finish; the cluster settles. Safety is checked all the time, liveness at the end.
 
 mod faults;
+mod idle;
 mod links;
 mod machines;
 mod node;
@@ -17,7 +18,7 @@ mod stage;
 
 /// Paths that a sweep must reach now and then: marked ones, rare ones, and events of a probe. A sweep that never
 /// reaches one tests less than it seems to.
-pub const MARKS: [&str; 16] = [
+pub const MARKS: [&str; 20] = [
     "catch-up.began",
     "catch-up.broke",
     "catch-up.cut",
@@ -25,15 +26,19 @@ pub const MARKS: [&str; 16] = [
     "catch-up.newer-epoch",
     "catch-up.resumed",
     "catch-up.small-batches",
+    "collection.ended",
     "gossip.as-poke",
     "gossip.gap",
     "metadata.answer-lost",
     "metadata.repeated",
+    "metadata.small-log",
     "metadata.snapshot-installed",
     "push.answer-lost",
+    "push.newer-release",
     "storage.damaged",
     "storage.erased",
     "storage.fold-early",
+    "storage: a change set cannot be applied",
 ];
 
 pub(crate) use operator::connect as connect_operator;

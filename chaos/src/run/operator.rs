@@ -5,15 +5,21 @@ use std::{rc::Rc, time::Duration};
 
 use futures::{StreamExt, stream};
 use halcyon_client::{AdminClient, AdminError, v1};
+use halcyon_core::id::NodeId;
 use halcyon_proto::error::ErrorCode;
 use tokio::time::sleep;
 
 use super::{
+    idle::{self, Idle},
     node::FIRST,
     stage::{Access, Order, Stage, wait_until},
 };
 use crate::{
-    plan::cluster::{Acknowledgement, Host, Tenant},
+    plan::{
+        Plan,
+        cluster::{Acknowledgement, Host, Tenant},
+        fault::Kind,
+    },
     world::{
         machine::{self, Machine},
         trace,
@@ -33,8 +39,12 @@ const ATTEMPTS: u32 = 150;
 /// one after another for an hour.
 const IDLE_TENANTS_AT_A_TIME: usize = 128;
 
-/// How long a join token lives: longer than any run, as a host may be started with it at any time.
+/// How long a join token lives, beside the hours that pass at once in a run: longer than any run, as a host may be
+/// started with it at any time.
 const TOKEN_LIFETIME_MS: u64 = 24 * 3_600_000;
+
+/// Between two looks whether anything is left on a node that leaves.
+const LEAVING_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(stage: Rc<Stage>) -> turmoil::Result {
     machine::enter(ME);
@@ -58,8 +68,10 @@ pub(super) async fn run(stage: Rc<Stage>) -> turmoil::Result {
     for number in (1..).take(stage.plan.tenants.len()) {
         create_tenant(&stage, &admin, Tenant(number)).await;
     }
-    create_idle_tenants(&stage, &admin).await;
+    let changed = idle::changed(&stage.plan);
+    create_idle_tenants(&stage, &admin, &changed).await;
     stage.set_formed();
+    idle::change(&stage, ME, changed);
     trace::tell(ME, "operator.formed", String::new());
     loop {
         match stage.next_order() {
@@ -89,13 +101,22 @@ pub(crate) async fn connect(stage: &Stage, me: Machine) -> AdminClient {
 
 async fn join(stage: &Stage, admin: &AdminClient, host: Host) -> bool {
     let request = v1::CreateTokenRequest {
-        lifetime_ms: TOKEN_LIFETIME_MS,
+        lifetime_ms: TOKEN_LIFETIME_MS + passing_ms(&stage.plan),
     };
     let made = insist(ATTEMPTS, async || admin.create_token(request).await).await;
     if let Some(made) = &made {
         stage.set_token(host, made.token.clone());
     }
     made.is_some()
+}
+
+/// What passes at one moment in a run.
+fn passing_ms(plan: &Plan) -> u64 {
+    let passing = plan.faults.iter().map(|fault| match fault.kind {
+        Kind::TimePasses { by_ms } => by_ms.unsigned_abs(),
+        _ => 0,
+    });
+    passing.sum()
 }
 
 async fn create_tenant(stage: &Stage, admin: &AdminClient, tenant: Tenant) {
@@ -134,17 +155,23 @@ async fn create_tenant(stage: &Stage, admin: &AdminClient, tenant: Tenant) {
     stage.set_access(tenant, Access { id, name, key });
 }
 
-/// Tenants that nobody writes to: what a catch-up costs must not grow with them.
-async fn create_idle_tenants(stage: &Stage, admin: &AdminClient) {
+/// Tenants that nobody writes to, but for the few that are changed once: what a catch-up costs must not grow with them.
+async fn create_idle_tenants(stage: &Stage, admin: &AdminClient, changed: &[Idle]) {
     let planned = &stage.plan.tenants[0];
     let make = async |number| {
+        let name = format!("idle-{number}");
         let request = v1::CreateTenantRequest {
-            name: format!("idle-{number}"),
+            name: name.clone(),
             regions: planned.regions.iter().map(ToString::to_string).collect(),
             home: planned.home.to_string(),
             nodes_per_region: planned.nodes_per_region,
         };
-        insist(ATTEMPTS, async || admin.create_tenant(request.clone()).await).await;
+        let made = insist(ATTEMPTS, async || admin.create_tenant(request.clone()).await).await;
+        let is_it = |changed: &&Idle| changed.number == number;
+        if let (Some(changed), Some(made)) = (changed.iter().find(is_it), made) {
+            let (id, key) = (made.id.parse().expect("a node gives good ids"), made.key);
+            stage.set_access(changed.tenant, Access { id, name, key });
+        }
     };
     stream::iter(1..=stage.plan.work.idle_tenants)
         .for_each_concurrent(IDLE_TENANTS_AT_A_TIME, make)
@@ -170,6 +197,7 @@ async fn carry_out(stage: &Stage, admin: &AdminClient, order: &Order) {
             stage.removed(*host, *node);
             removed.is_some()
         }
+        Order::Leave(host, node) => leave(stage, admin, *host, *node).await,
         Order::Place {
             tenant,
             regions,
@@ -189,6 +217,41 @@ async fn carry_out(stage: &Stage, admin: &AdminClient, order: &Order) {
     };
     trace::tell(ME, "operator.did", format!("{order:?}: {done}"));
     stage.carried_out();
+}
+
+/// Removes a node if nothing is left on it; what stands behind it in the queue does not wait for that.
+async fn leave(stage: &Stage, admin: &AdminClient, host: Host, node: NodeId) -> bool {
+    let request = v1::RemoveNodeRequest {
+        node: node.0,
+        force: false,
+    };
+    let is_gone = !holds_any(admin, node).await && insist(1, async || admin.remove_node(request).await).await.is_some();
+    if is_gone {
+        stage.removed(host, node);
+    } else {
+        sleep(LEAVING_LOOK_INTERVAL).await;
+        stage.order(Order::Leave(host, node));
+    }
+    is_gone
+}
+
+/// Whether any tenant has a replica on a node. Where nobody answers, one may.
+async fn holds_any(admin: &AdminClient, node: NodeId) -> bool {
+    let admin = admin.clone().linearizable();
+    let mut after = String::new();
+    loop {
+        let Ok(page) = admin.list_tenants(v1::ListTenantsRequest { after, limit: 0 }).await else {
+            return true;
+        };
+        let mut replicas = page.tenants.iter().flat_map(|tenant| &tenant.replicas);
+        if replicas.any(|replica| replica.node == node.0) {
+            return true;
+        }
+        if page.next.is_empty() {
+            return false;
+        }
+        after = page.next;
+    }
 }
 
 /// Whether a node may say otherwise in a moment.

@@ -16,6 +16,8 @@ pub enum Order {
     Drain(Host),
     /// A node is no member any more.
     Remove(Host, NodeId),
+    /// A node that was drained is no member any more, as soon as nothing is left on it.
+    Leave(Host, NodeId),
     /// A tenant is placed anew.
     Place {
         /// Which.

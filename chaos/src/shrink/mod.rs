@@ -5,7 +5,8 @@
 //! and clients, fewest first; and the faults once more, for a smaller run may need fewer. Only a failure of the same
 //! class counts: another bug met on the way must not lead astray.
 //!
-//! The search is generic over what runs a candidate. It is bounded by a number of runs; what has been run is remembered.
+//! The search is generic over what runs a candidate. It is bounded by a number of runs, and ends where a run is given up:
+//! the smallest found so far is its answer. What has been run is remembered.
 
 mod ddmin;
 
@@ -51,6 +52,8 @@ pub enum Outcome<C> {
     },
     /// The candidate makes no sense (it would break the fault budget) and was not run.
     Impossible,
+    /// The run was given up, and with it the search: the time is up, or whoever waits has had enough.
+    GivenUp,
 }
 
 /// What the search tells while it works.
@@ -102,7 +105,7 @@ pub struct Shrunk {
     pub smallest: Candidate,
     /// Runs that it took.
     pub runs: u32,
-    /// Whether nothing was left to try; otherwise the runs were used up.
+    /// Whether nothing was left to try; otherwise the runs were used up, or one was given up.
     pub finished: bool,
 }
 
@@ -112,6 +115,9 @@ pub enum ShrinkError {
     /// The first run did not fail in this way. A run that does not replay is a bug of the simulator.
     #[error("the failure does not replay: another run of the same candidate ended otherwise")]
     NotReplayed,
+    /// The search ended before it had seen the failure itself.
+    #[error("the search was given up before the failure was seen again")]
+    GivenUp,
 }
 
 /// Makes a failing candidate smaller.
@@ -135,8 +141,10 @@ pub fn shrink<C: PartialEq>(
         run,
         progress,
     };
-    if search.fails(whole) != Answer::Yes {
-        return Err(ShrinkError::NotReplayed);
+    match search.fails(whole) {
+        Answer::Yes => {}
+        Answer::No => return Err(ShrinkError::NotReplayed),
+        Answer::Stopped => return Err(ShrinkError::GivenUp),
     }
     let finished = search.all().is_ok();
     Ok(Shrunk {
@@ -146,14 +154,14 @@ pub fn shrink<C: PartialEq>(
     })
 }
 
-/// The runs are used up.
-struct OutOfRuns;
+/// No further run may begin.
+struct Stopped;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
     Yes,
     No,
-    OutOfRuns,
+    Stopped,
 }
 
 struct Search<'a, C, R, P> {
@@ -170,7 +178,7 @@ struct Search<'a, C, R, P> {
 }
 
 impl<C: PartialEq, R: FnMut(&Candidate) -> Outcome<C>, P: FnMut(&Progress<'_, C>)> Search<'_, C, R, P> {
-    fn all(&mut self) -> Result<(), OutOfRuns> {
+    fn all(&mut self) -> Result<(), Stopped> {
         self.faults()?;
         self.duration()?;
         self.hosts()?;
@@ -178,7 +186,7 @@ impl<C: PartialEq, R: FnMut(&Candidate) -> Outcome<C>, P: FnMut(&Progress<'_, C>
         self.faults()
     }
 
-    fn faults(&mut self) -> Result<(), OutOfRuns> {
+    fn faults(&mut self) -> Result<(), Stopped> {
         self.aim = Aim::Faults;
         let all: Vec<FaultId> = self.smallest.faults.iter().copied().collect();
         ddmin::minimize(all, |kept| {
@@ -189,7 +197,7 @@ impl<C: PartialEq, R: FnMut(&Candidate) -> Outcome<C>, P: FnMut(&Progress<'_, C>
     }
 
     /// First to just after the violation, then by halving what is left above the longest that does not fail.
-    fn duration(&mut self) -> Result<(), OutOfRuns> {
+    fn duration(&mut self) -> Result<(), Stopped> {
         self.aim = Aim::Duration;
         if let Some(at) = self.violated_at {
             let duration = at + DURATION_STEP;
@@ -207,7 +215,7 @@ impl<C: PartialEq, R: FnMut(&Candidate) -> Outcome<C>, P: FnMut(&Progress<'_, C>
         Ok(())
     }
 
-    fn hosts(&mut self) -> Result<(), OutOfRuns> {
+    fn hosts(&mut self) -> Result<(), Stopped> {
         self.aim = Aim::Hosts;
         for hosts in 1..self.smallest.hosts {
             if self.accepts(|candidate| Candidate { hosts, ..candidate })? {
@@ -217,7 +225,7 @@ impl<C: PartialEq, R: FnMut(&Candidate) -> Outcome<C>, P: FnMut(&Progress<'_, C>
         Ok(())
     }
 
-    fn clients(&mut self) -> Result<(), OutOfRuns> {
+    fn clients(&mut self) -> Result<(), Stopped> {
         self.aim = Aim::Clients;
         for clients in 1..self.smallest.clients {
             if self.accepts(|candidate| Candidate { clients, ..candidate })? {
@@ -227,12 +235,12 @@ impl<C: PartialEq, R: FnMut(&Candidate) -> Outcome<C>, P: FnMut(&Progress<'_, C>
         Ok(())
     }
 
-    fn accepts(&mut self, change: impl FnOnce(Candidate) -> Candidate) -> Result<bool, OutOfRuns> {
+    fn accepts(&mut self, change: impl FnOnce(Candidate) -> Candidate) -> Result<bool, Stopped> {
         let candidate = change(self.smallest.clone());
         match self.fails(&candidate) {
             Answer::Yes => Ok(true),
             Answer::No => Ok(false),
-            Answer::OutOfRuns => Err(OutOfRuns),
+            Answer::Stopped => Err(Stopped),
         }
     }
 
@@ -241,9 +249,12 @@ impl<C: PartialEq, R: FnMut(&Candidate) -> Outcome<C>, P: FnMut(&Progress<'_, C>
             return if *same { Answer::Yes } else { Answer::No };
         }
         if self.runs >= self.runs_max {
-            return Answer::OutOfRuns;
+            return Answer::Stopped;
         }
         let outcome = (self.run)(candidate);
+        if outcome == Outcome::GivenUp {
+            return Answer::Stopped;
+        }
         let violated_at = match &outcome {
             Outcome::Violated { class, at } if class == self.class => Some(*at),
             _ => None,

@@ -112,6 +112,32 @@ fn runs_are_bounded_and_told_one_by_one() {
 }
 
 #[test]
+fn a_search_that_is_given_up_answers_with_the_smallest_so_far() {
+    let given_up_after = |runs_max: u32| {
+        let mut runs = 0;
+        shrink(
+            &whole(20),
+            &LOST,
+            RUNS_MAX,
+            |candidate| {
+                runs += 1;
+                match candidate.faults.contains(&FaultId(3)) {
+                    _ if runs > runs_max => Outcome::GivenUp,
+                    true => violated(LOST),
+                    false => Outcome::Clean,
+                }
+            },
+            |_| {},
+        )
+    };
+    assert_eq!(given_up_after(0), Err(ShrinkError::GivenUp));
+    let shrunk = given_up_after(4).unwrap();
+    assert!(!shrunk.finished);
+    assert_eq!(shrunk.runs, 4);
+    assert!(shrunk.smallest.faults.len() < 20 && shrunk.smallest.faults.contains(&FaultId(3)));
+}
+
+#[test]
 fn the_moment_of_the_violation_cuts_the_duration_at_once() {
     let mut durations = Vec::new();
     let run = |candidate: &Candidate| {

@@ -1,13 +1,17 @@
 //! The timeline of a run, for a person: one lane for each host and client, what happened on them, what went wrong, and
 //! which message led where.
 //!
-//! The run fills in a [`Timeline`]; [`text`] writes it in columns, one line an event, and [`html`] as one page that
+//! What a run told fills in a [`Timeline`] (`Timeline::of_run`); [`text`] writes it in columns, one line an event, and [`html`] as one page that
 //! needs nothing else. Both show all faults and violations; of what happens all the time they show the neighbourhood of
 //! a violation, and elsewhere how much of it there was.
 
 pub mod html;
 mod of_plan;
+mod of_trace;
+mod roles;
+mod sets;
 pub mod text;
+mod words;
 
 use std::fmt;
 
@@ -43,7 +47,7 @@ impl fmt::Display for Moment {
 #[serde(transparent)]
 pub struct LaneAt(pub usize);
 
-/// A host or a client.
+/// A host, a client or an operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Lane {
     /// Such as `h1`.
@@ -221,7 +225,7 @@ pub struct Timeline {
     pub title: String,
     /// What stands above: violation, commit, the command that replays it, in lines of name and text.
     pub head: Vec<(String, String)>,
-    /// Hosts, then clients.
+    /// Hosts, then clients, then operators.
     pub lanes: Vec<Lane>,
     /// In any order.
     pub marks: Vec<Mark>,

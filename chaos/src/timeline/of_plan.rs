@@ -92,6 +92,7 @@ const fn effect(kind: &Kind) -> Effect {
         | Kind::DiskRolledBack { .. }
         | Kind::BackupRestored { .. }
         | Kind::BitRot { .. }
+        | Kind::ControlRot { .. }
         | Kind::HostLost { .. }
         | Kind::ClientCrash { .. } => Effect::Down,
         Kind::Partition { .. }
@@ -107,6 +108,7 @@ const fn effect(kind: &Kind) -> Effect {
         Kind::Join { .. }
         | Kind::Drain { .. }
         | Kind::Remove { .. }
+        | Kind::Leave { .. }
         | Kind::Replace { .. }
         | Kind::Place { .. }
         | Kind::RollingUpgrade { .. } => Effect::Operator,

@@ -466,7 +466,7 @@
     term.textContent = name;
     said.textContent = text;
     if (name === "violation") said.className = "bad";
-    if (name === "command" || name === "commit") said.className = "code";
+    if (["replay", "smaller", "commit"].includes(name)) said.className = "code";
     byId("head").append(term, said);
   }
   const counts = new Map();

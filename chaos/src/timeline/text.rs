@@ -1,11 +1,11 @@
 //! The timeline in columns: a lane for each host and client, one line an event, 140 characters wide.
 //!
 //! ```text
-//!      12.000  v     |     |     v       #3 starts: h1 | all others: packets dropped
-//!      12.040  :     L     |     :       h2 leads in term 4
+//!      12.000  v     |     |     v       #3 h1 | all others: packets dropped
+//!      12.040  :     L     |     :       h2: leads in term 4
 //!              ~ 1.532 s: 120 commit, 94 gossip
 //!      16.000  ^     |     |     ^       #3 ends
-//!      16.021  <-----o     |     |       h2 -> h1 catch-up t1, 94 facts
+//!      16.021  <-----o     |     |       h2 -> h1 catch-up t1 (212 ms)
 //! ```
 //!
 //! A lane is `|` while it is well, `:` while a fault is at work on it, and `.` while it is down. What happens all the
@@ -27,6 +27,12 @@ const BEFORE_VIOLATION: usize = 30;
 /// Events after it.
 const AFTER_VIOLATION: usize = 5;
 
+/// Lines up to a violation that show how it came about: its neighbourhood, and what was rare before that.
+const EXCERPT_BEFORE: usize = 50;
+
+/// Lines from a violation on.
+const EXCERPT_AFTER: usize = 8;
+
 /// Silence that is worth a line.
 const SILENCE: Moment = Moment::millis(1_000);
 
@@ -42,14 +48,14 @@ const LANE_COLUMNS_MAX: usize = 64;
 pub fn render(timeline: &Timeline) -> String {
     let events = events(timeline);
     let mut text = head(timeline);
+    let page = Page::new(timeline);
     // What happens less and less often is left out until the rest fits; faults and violations always stay.
     let body = (0..=2)
         .rev()
-        .map(|rank| Page::new(timeline).body(&events, rank))
-        .find(|body| body.len() <= LINES_MAX);
-    let body = body.unwrap_or_else(|| Page::new(timeline).body(&events, 0));
-    let page = Page::new(timeline);
-    for (at, line) in body.iter().enumerate() {
+        .map(|rank| page.body(&events, rank))
+        .find(|body| body.lines.len() <= LINES_MAX);
+    let body = body.unwrap_or_else(|| page.body(&events, 0));
+    for (at, line) in body.lines.iter().enumerate() {
         if at % NAMES_EVERY == 0 {
             text.push_str(&page.names());
         }
@@ -57,6 +63,20 @@ pub fn render(timeline: &Timeline) -> String {
         text.push('\n');
     }
     text
+}
+
+/// The lines around the first violation, below the names of the lanes. None where nothing was violated.
+pub fn around_violation(timeline: &Timeline) -> Vec<String> {
+    let page = Page::new(timeline);
+    let body = page.body(&events(timeline), RARE);
+    let Some(violation) = body.violation else {
+        return Vec::new();
+    };
+    let end = (violation + EXCERPT_AFTER).min(body.lines.len());
+    let shown = &body.lines[violation.saturating_sub(EXCERPT_BEFORE)..end];
+    let names = page.names();
+    let lines = names.lines().chain(shown.iter().map(String::as_str));
+    lines.map(|line| line.trim_end().to_owned()).collect()
 }
 
 fn head(timeline: &Timeline) -> String {
@@ -145,6 +165,17 @@ fn near_violation(events: &[Event<'_>]) -> Vec<bool> {
     near
 }
 
+/// The rank of what happens now and then only.
+const RARE: u8 = 1;
+
+/// All that happened.
+#[derive(Default)]
+struct Body {
+    lines: Vec<String>,
+    /// Where the first violation stands.
+    violation: Option<usize>,
+}
+
 /// Writes lines of one width.
 struct Page<'a> {
     timeline: &'a Timeline,
@@ -161,9 +192,9 @@ impl<'a> Page<'a> {
     }
 
     /// All lines, with events above `rank` counted instead, but near a violation.
-    fn body(&self, events: &[Event<'_>], rank: u8) -> Vec<String> {
+    fn body(&self, events: &[Event<'_>], rank: u8) -> Body {
         let near = near_violation(events);
-        let mut lines = Vec::new();
+        let mut body = Body::default();
         let mut quiet = Quiet::default();
         for (event, near) in events.iter().zip(near) {
             if !near && event.rank() > rank {
@@ -171,16 +202,19 @@ impl<'a> Page<'a> {
                 continue;
             }
             if let Some(line) = quiet.line(event.at()) {
-                lines.push(format!("{:>TIME_COLUMNS$}  {line}", ""));
+                body.lines.push(format!("{:>TIME_COLUMNS$}  {line}", ""));
             }
             quiet = Quiet::after(event.at());
-            self.event(event, &mut lines);
+            if event.kind() == Some(Kind::Violation) {
+                body.violation.get_or_insert(body.lines.len());
+            }
+            self.event(event, &mut body.lines);
         }
         let last = events.last().map_or(Moment(0), Event::at);
         if let Some(line) = quiet.line(self.timeline.end.max(last)) {
-            lines.push(format!("{:>TIME_COLUMNS$}  {line}", ""));
+            body.lines.push(format!("{:>TIME_COLUMNS$}  {line}", ""));
         }
-        lines
+        body
     }
 
     fn names(&self) -> String {
@@ -238,7 +272,8 @@ impl<'a> Page<'a> {
         let whole = event.kind() == Some(Kind::Violation);
         let mut wrapped = wrapped(&text, COLUMNS_MAX - indent);
         if !whole && wrapped.len() > 1 {
-            let mut first: String = wrapped[0].chars().take(COLUMNS_MAX - indent - 1).collect();
+            let joined = wrapped.join(" ");
+            let mut first: String = joined.chars().take(COLUMNS_MAX - indent - 1).collect();
             first.push('…');
             wrapped = vec![first];
         }

@@ -4,13 +4,14 @@
 use std::{rc::Rc, time::Duration};
 
 use futures::StreamExt;
-use halcyon_client::{Client as Halcyon, ClientOptions, Outbox};
+use halcyon_client::{Client as Halcyon, ClientOptions, Outbox, Refused};
 use halcyon_core::{
     change::Change,
     id::{EntityId, Predicate, Tag, TenantId},
     value::Value,
     version_vector::VersionVector,
 };
+use halcyon_proto::error::Refusal;
 use rand::{RngExt, rngs::SmallRng};
 use tokio::time::{sleep, timeout};
 
@@ -182,6 +183,12 @@ fn acknowledged(stage: &Stage, client: Client, (tenant, number, tag): (TenantId,
     });
 }
 
+fn refused(stage: &Stage, client: Client, refusal: Refusal) {
+    let Refusal { code, message: why, .. } = refusal;
+    trace::tell(Machine::Client(client.0), "client.refused", format!("{code:?}: {why}"));
+    stage.hear(&Event::Refused { client, code, why });
+}
+
 /// What others hear of once a node has the set: nobody changes what nobody has told of.
 fn created(changes: &[Change]) -> Vec<EntityId> {
     let created = changes.iter().filter_map(|change| match change {
@@ -256,11 +263,9 @@ impl Program {
                     acknowledged(&stage, client, (tenant, number, taken.tag));
                     stage.add_entities(of, created, most);
                 }
-                Err(refused) => {
-                    let why = refused.to_string();
-                    trace::tell(me, "client.refused", format!("set {number}: {why}"));
-                    stage.hear(&Event::Refused { client, why });
-                }
+                Err(Refused::Refused(refusal)) => refused(&stage, client, refusal),
+                // It stays in the outbox.
+                Err(other) => trace::tell(me, "client.refused", format!("set {number}: {other}")),
             }
         });
     }
@@ -279,7 +284,10 @@ impl Program {
         if web.was_loaded_anew() {
             self.stage.hear(&Event::LoadedAnew(self.number));
         }
-        let Some((number, tag)) = written else { return };
+        let (number, tag) = match written {
+            Ok(taken) => taken,
+            Err(refusal) => return refused(&self.stage, self.number, refusal),
+        };
         self.stage.hear(&Event::Wrote {
             client: self.number,
             number,
@@ -302,6 +310,7 @@ impl Program {
 
     async fn read(&mut self, speaker: &mut Speaker) {
         let Some(subject) = self.entity() else { return };
+        self.stage.hear(&Event::Reading(self.number, self.tenant));
         let shown = match speaker {
             Speaker::Native(client) => timeout(READ_PATIENCE, client.get(&subject))
                 .await
@@ -310,6 +319,13 @@ impl Program {
             Speaker::Web(web) => web.get(&subject).await,
         };
         let (client, tenant) = (self.number, self.tenant);
+        if let Some(shown) = &shown {
+            trace::tell(
+                Machine::Client(client.0),
+                "client.read",
+                format!("{subject}: {shown:?}"),
+            );
+        }
         match shown {
             Some(shown) => self.stage.hear(&Event::Read {
                 client,

@@ -14,7 +14,7 @@ use halcyon_core::{
 };
 use halcyon_proto::{
     convert::{self, Triple},
-    error::ErrorCode,
+    error::{ErrorCode, Refusal},
     v1::{self, push_result, sync_client::SyncClient},
     version::WIRE,
 };
@@ -106,7 +106,7 @@ impl Web {
     }
 
     /// Pushes until it is taken, or refused for good. Returns the set's number and where it is.
-    pub(super) async fn write(&mut self, changes: Vec<Change>, note: impl Fn(String)) -> Option<(u64, Tag)> {
+    pub(super) async fn write(&mut self, changes: Vec<Change>, note: impl Fn(String)) -> Result<(u64, Tag), Refusal> {
         self.number += 1;
         let mut set = ChangeSet {
             timestamp: self.stamp(),
@@ -127,7 +127,7 @@ impl Web {
                 Ok(tag) => {
                     self.seen.raise(tag);
                     self.floor = *set.timestamp.get_time();
-                    return Some((self.number, tag));
+                    return Ok((self.number, tag));
                 }
                 Err(Failed::Drift(wall)) => {
                     note("its clock is refused".to_owned());
@@ -140,15 +140,13 @@ impl Web {
                         self.ahead = self.env.clock.wall().0.0.saturating_sub(wall);
                     }
                 }
-                Err(Failed::Refused(ErrorCode::Limit | ErrorCode::Malformed, text)) => {
-                    note(text);
-                    return None;
+                Err(Failed::Refused(code @ (ErrorCode::Limit | ErrorCode::Malformed), text)) => {
+                    return Err(Refusal::new(code, text));
                 }
                 // A number that is taken is a copy's of this page: what the copy wrote stands, stamped as this was first.
-                Err(Failed::Refused(ErrorCode::NumberReused, text)) => {
-                    note(text);
+                Err(Failed::Refused(code @ ErrorCode::NumberReused, text)) => {
                     self.floor = self.floor.max(first);
-                    return None;
+                    return Err(Refusal::new(code, text));
                 }
                 Err(Failed::Refused(code, text)) => {
                     note(format!("{code:?}: {text}"));

@@ -6,6 +6,11 @@
 //!
 //! [`Client`] is the state; `door` is how JavaScript reaches the one client of a module.
 
+const _: () = assert!(
+    !halcyon_core::mutant::POSSIBLE,
+    "the module is built without mutants: they are known bugs for halcyon-chaos to find"
+);
+
 mod client;
 mod disk;
 mod door;

@@ -110,7 +110,12 @@ async fn advance(shared: &Shared, tenant: TenantId, prepared: &mut BTreeMap<Tena
         return;
     }
     match shared.control.collected(tenant, collection_epoch).await {
-        Ok(()) => count(&shared.counters.collected, waiting.cells.len() as u64),
+        Ok(()) => {
+            let cells = waiting.cells.len();
+            let told = || format!("{tenant} in epoch {collection_epoch}, {cells} cells");
+            shared.env.probe.event("collection.ended", &told);
+            count(&shared.counters.collected, cells as u64);
+        }
         Err(error) => tracing::info!(%tenant, %error, "a collection was not written down"),
     }
 }

@@ -17,6 +17,9 @@ use crate::{
 /// Faults in one plan. A minute has room for twenty; a long run stays readable.
 pub(super) const FAULTS_MAX: usize = 64;
 
+/// Hosts that there ever are in one run.
+pub(super) const HOSTS_MAX: u32 = 9;
+
 /// How a kind is drawn.
 pub(super) struct KindDraw {
     /// [`Kind::name`].
@@ -49,7 +52,7 @@ const fn kind(name: &'static str, ends: Ends, draw: Draw) -> KindDraw {
     KindDraw { name, draw, ends }
 }
 
-/// All kinds that the swarm draws.
+/// The kinds that the swarm draws, but for those in [`super::late`].
 pub(super) const KINDS: &[KindDraw] = &[
     kind("crash", Ends::After(200, 8_000), Draw::Always(crash)),
     kind("power-cut", Ends::After(500, 6_000), Draw::Always(power_cut)),
@@ -220,13 +223,18 @@ impl Scene<'_> {
 
     /// The number of the next host that may start later. Numbers are used once.
     fn new_host(&self) -> Host {
-        let started = self.plan.faults.iter().filter_map(|fault| match fault.kind {
-            Kind::Join { host, .. } | Kind::Replace { by: host, .. } => Some(host.0),
-            _ => None,
-        });
-        let first = u32::try_from(self.plan.cluster.hosts.len()).unwrap_or(u32::MAX);
-        Host(started.max().unwrap_or(first) + 1)
+        next_host(self.plan)
     }
+}
+
+/// See [`Scene::new_host`].
+pub(super) fn next_host(plan: &Plan) -> Host {
+    let started = plan.faults.iter().filter_map(|fault| match fault.kind {
+        Kind::Join { host, .. } | Kind::Replace { by: host, .. } => Some(host.0),
+        _ => None,
+    });
+    let first = u32::try_from(plan.cluster.hosts.len()).unwrap_or(u32::MAX);
+    Host(started.max().unwrap_or(first) + 1)
 }
 
 fn crash(scene: &mut Scene<'_>) -> Kind {
@@ -400,7 +408,7 @@ fn slow_consumer(scene: &mut Scene<'_>) -> Kind {
 fn join(scene: &mut Scene<'_>) -> Option<Kind> {
     let host = scene.new_host();
     let region = scene.region();
-    (host.0 <= 9).then_some(Kind::Join { host, region })
+    (host.0 <= HOSTS_MAX).then_some(Kind::Join { host, region })
 }
 
 fn drain(scene: &mut Scene<'_>) -> Kind {
@@ -415,7 +423,7 @@ fn remove(scene: &mut Scene<'_>) -> Kind {
 
 fn replace(scene: &mut Scene<'_>) -> Option<Kind> {
     let (lost, by) = (scene.host(), scene.new_host());
-    (by.0 <= 9).then_some(Kind::Replace { lost, by })
+    (by.0 <= HOSTS_MAX).then_some(Kind::Replace { lost, by })
 }
 
 fn place(scene: &mut Scene<'_>) -> Option<Kind> {

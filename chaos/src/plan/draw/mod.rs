@@ -8,6 +8,7 @@
 //! break the budget is left out.
 
 mod faults;
+mod late;
 mod setting;
 
 use super::{Plan, SETTLE, WARM_UP, stream::Stream, time::Millis};
@@ -50,6 +51,7 @@ pub fn swarm(seed: u64, wish: Wish) -> Plan {
         faults: Vec::new(),
     };
     faults::draw(&mut plan);
+    late::draw(&mut plan);
     plan
 }
 
@@ -58,9 +60,18 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use crate::plan::{budget, fault::FaultId};
+    use crate::plan::{
+        budget,
+        fault::{FaultId, Kind},
+    };
 
     const SEEDS: u64 = 600;
+
+    /// Kinds that the swarm does not draw, and why.
+    const NOT_DRAWN: &[&str] = &[
+        // A node whose last commit rots goes back to the one before, silently: it may forget a vote (README, What is open).
+        "control-rot",
+    ];
 
     #[test]
     fn a_seed_gives_one_plan_within_the_budget() {
@@ -104,10 +115,26 @@ mod tests {
                 *seeds_with.entry(kind).or_default() += 1;
             }
         }
-        for kind in faults::KINDS {
-            let seeds = seeds_with.get(kind.name).copied().unwrap_or_default();
-            assert!(seeds >= SEEDS / 100, "{}: {seeds} of {SEEDS}", kind.name);
-            assert!(seeds <= SEEDS * 9 / 10, "{}: {seeds} of {SEEDS}", kind.name);
+        for name in Kind::NAMES {
+            let seeds = seeds_with.get(name).copied().unwrap_or_default();
+            let (least, most) = if NOT_DRAWN.contains(name) {
+                (0, 0)
+            } else {
+                (SEEDS / 100, SEEDS * 9 / 10)
+            };
+            assert!((least..=most).contains(&seeds), "{name}: {seeds} of {SEEDS}");
+        }
+    }
+
+    #[test]
+    fn what_came_late_leaves_the_rest_as_it_was() {
+        for seed in 0..100 {
+            let plan = swarm(seed, Wish::default());
+            let mut before = plan.clone();
+            before.faults.clear();
+            faults::draw(&mut before);
+            let ids = before.fault_ids();
+            assert_eq!(plan.keep(&ids), before, "seed {seed}");
         }
     }
 

@@ -141,6 +141,8 @@ pub enum Kind {
     BackupRestored { host: Host, taken: Millis, files: Files },
     /// So many pages of the host's triples get flipped bits, while it is down. End: it starts again.
     BitRot { host: Host, pages: u32 },
+    /// The same in the file of its control plane: log and votes. End: it starts again.
+    ControlRot { host: Host, pages: u32 },
     /// A host and its disk are gone for good.
     HostLost { host: Host },
 
@@ -164,8 +166,10 @@ pub enum Kind {
     Join { host: Host, region: Region },
     /// A host is drained: its tenants move away, it stays a member.
     Drain { host: Host },
-    /// A host leaves for good; its process is stopped.
+    /// A host is taken out for good, with all that only it had; its process is stopped.
     Remove { host: Host },
+    /// A host leaves as it should: it is drained, removed once nothing is left on it, and its process is stopped.
+    Leave { host: Host },
     /// A host is lost for good; a new one joins in its region and the lost one is removed.
     Replace { lost: Host, by: Host },
     /// A tenant is placed anew.
@@ -190,44 +194,61 @@ impl Fault {
     }
 }
 
-impl Kind {
-    /// Its name, as JSON, reports and the command line have it.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Crash { .. } => "crash",
-            Self::PowerCut { .. } => "power-cut",
-            Self::Pause { .. } => "pause",
-            Self::Partition { .. } => "partition",
-            Self::OneWayCut { .. } => "one-way-cut",
-            Self::RegionCut { .. } => "region-cut",
-            Self::LeaderCut { .. } => "leader-cut",
-            Self::RegionLost { .. } => "region-lost",
-            Self::SlowLink { .. } => "slow-link",
-            Self::Latency { .. } => "latency",
-            Self::Loss { .. } => "loss",
-            Self::DiskFull { .. } => "disk-full",
-            Self::DiskErrors { .. } => "disk-errors",
-            Self::DiskSlow { .. } => "disk-slow",
-            Self::DiskRolledBack { .. } => "disk-rolled-back",
-            Self::BackupRestored { .. } => "backup-restored",
-            Self::BitRot { .. } => "bit-rot",
-            Self::HostLost { .. } => "host-lost",
-            Self::ClockJump { .. } => "clock-jump",
-            Self::ClockRate { .. } => "clock-rate",
-            Self::ClientClock { .. } => "client-clock",
-            Self::TimePasses { .. } => "time-passes",
-            Self::ClientOffline { .. } => "client-offline",
-            Self::ClientCrash { .. } => "client-crash",
-            Self::SlowConsumer { .. } => "slow-consumer",
-            Self::Join { .. } => "join",
-            Self::Drain { .. } => "drain",
-            Self::Remove { .. } => "remove",
-            Self::Replace { .. } => "replace",
-            Self::Place { .. } => "place",
-            Self::RollingUpgrade { .. } => "rolling-upgrade",
-        }
-    }
+/// The names of all kinds, and each kind's own. A variant that is not listed does not compile, so none is missing in
+/// [`Kind::NAMES`], which the tests of the draw go through.
+macro_rules! names {
+    ($($variant:ident => $name:literal,)*) => {
+        impl Kind {
+            /// The names of all kinds.
+            pub const NAMES: &[&str] = &[$($name),*];
 
+            /// Its name, as JSON, reports and the command line have it.
+            pub const fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$variant { .. } => $name,)*
+                }
+            }
+        }
+    };
+}
+
+names! {
+    Crash => "crash",
+    PowerCut => "power-cut",
+    Pause => "pause",
+    Partition => "partition",
+    OneWayCut => "one-way-cut",
+    RegionCut => "region-cut",
+    LeaderCut => "leader-cut",
+    RegionLost => "region-lost",
+    SlowLink => "slow-link",
+    Latency => "latency",
+    Loss => "loss",
+    DiskFull => "disk-full",
+    DiskErrors => "disk-errors",
+    DiskSlow => "disk-slow",
+    DiskRolledBack => "disk-rolled-back",
+    BackupRestored => "backup-restored",
+    BitRot => "bit-rot",
+    ControlRot => "control-rot",
+    HostLost => "host-lost",
+    ClockJump => "clock-jump",
+    ClockRate => "clock-rate",
+    ClientClock => "client-clock",
+    TimePasses => "time-passes",
+    ClientOffline => "client-offline",
+    ClientCrash => "client-crash",
+    SlowConsumer => "slow-consumer",
+    Join => "join",
+    Drain => "drain",
+    Remove => "remove",
+    Leave => "leave",
+    Replace => "replace",
+    Place => "place",
+    RollingUpgrade => "rolling-upgrade",
+}
+
+impl Kind {
     /// The hosts that it names.
     pub fn hosts(&self) -> Vec<Host> {
         match self {
@@ -240,12 +261,14 @@ impl Kind {
             | Self::DiskRolledBack { host, .. }
             | Self::BackupRestored { host, .. }
             | Self::BitRot { host, .. }
+            | Self::ControlRot { host, .. }
             | Self::HostLost { host }
             | Self::ClockJump { host, .. }
             | Self::ClockRate { host, .. }
             | Self::Join { host, .. }
             | Self::Drain { host }
-            | Self::Remove { host } => vec![*host],
+            | Self::Remove { host }
+            | Self::Leave { host } => vec![*host],
             Self::Partition { hosts, .. } => hosts.clone(),
             Self::OneWayCut { from, to } => vec![*from, *to],
             Self::Loss { between, .. } => vec![between.0, between.1],

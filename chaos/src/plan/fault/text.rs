@@ -66,6 +66,7 @@ impl fmt::Display for Kind {
             Self::Join { host, region } => write!(f, "{host} joins in {region}"),
             Self::Drain { host } => write!(f, "{host} is drained"),
             Self::Remove { host } => write!(f, "{host} is removed"),
+            Self::Leave { host } => write!(f, "{host} leaves: it is drained, then removed"),
             Self::Replace { lost, by } => write!(f, "{lost} is lost for good; {by} takes its place"),
             Self::Place {
                 tenant,
@@ -112,6 +113,9 @@ impl Kind {
                 )
             }
             Self::BitRot { host, pages } => write!(f, "{host} goes down; bits flip in {pages} pages of its triples"),
+            Self::ControlRot { host, pages } => {
+                write!(f, "{host} goes down; bits flip in {pages} pages of its control plane")
+            }
             Self::HostLost { host } => write!(f, "{host} and its disk are lost for good"),
             other => other.fmt_clock_or_client(f),
         }

@@ -1,5 +1,5 @@
-//! Stories that lead straight to one rule each: a race of leases, an outgrown log, a node that lags, a copied identity, a
-//! clock that jumps offline.
+//! Stories that lead straight to one rule each: a race of leases, an outgrown log, a node that lags or leaves, a copied
+//! identity, a clock that jumps offline.
 
 use super::base::Base;
 use crate::{
@@ -207,6 +207,46 @@ pub(super) fn moves_in_a_hurry(seed: u64) -> Plan {
         .once(16, place(&[UsEast, JpTok]))
         .once(28, place(&[EuDe, UsEast]))
         .once(40, place(&[UsEast, JpTok]))
+        .plan()
+}
+
+pub(super) fn control_rots(seed: u64) -> Plan {
+    let rot = Kind::ControlRot {
+        host: Host(3),
+        pages: 8,
+    };
+    Base::new(seed, "control-rots")
+        .everywhere()
+        .lasting(40)
+        .with(|plan| plan.work.operator_pace = Millis(200))
+        .fault(20, 22, rot)
+        .plan()
+}
+
+pub(super) fn node_leaves(seed: u64) -> Plan {
+    let alone = Kind::Partition {
+        hosts: vec![Host(4)],
+        cut: Cut::Dropped,
+    };
+    // h4 shall have what h1 has, and is cut off as that begins: h1 may not go before h4 has it.
+    Base::new(seed, "node-leaves")
+        .hosts(&[EuDe, UsEast, EuGb, EuDe])
+        .tenant(&[EuDe, UsEast], 1)
+        .client(EuDe, Transport::Native)
+        .client(UsEast, Transport::GrpcWeb)
+        .tenant(&[EuDe], 1)
+        .client(EuDe, Transport::GrpcWeb)
+        .tenant(&[EuDe, EuGb], 2)
+        .client(EuGb, Transport::Native)
+        .once(16, Kind::Leave { host: Host(1) })
+        .fault(15, 24, alone)
+        .once(
+            36,
+            Kind::Join {
+                host: Host(5),
+                region: EuDe,
+            },
+        )
         .plan()
 }
 

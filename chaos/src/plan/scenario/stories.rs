@@ -50,6 +50,11 @@ pub(super) const ALL: &[Scenario] = &[
         build: bits_turned,
     },
     Scenario {
+        name: "control-rots",
+        line: "A disk turns bits in the control plane's log and votes; what was committed stays, and no two lead",
+        build: rules::control_rots,
+    },
+    Scenario {
         name: "clock-ahead",
         line: "A node runs ten minutes ahead, a client a day; drift is refused, no change is lost",
         build: clock_ahead,
@@ -76,7 +81,7 @@ pub(super) const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "ten-thousand-tenants",
-        line: "Ten thousand tenants with a change or none; a catch-up costs by the difference",
+        line: "Ten thousand tenants, forty changed, some while a replica is away; a catch-up costs by the difference",
         build: ten_thousand_tenants,
     },
     Scenario {
@@ -88,6 +93,11 @@ pub(super) const ALL: &[Scenario] = &[
         name: "node-replaced",
         line: "A node and its disk are lost; another takes its place, its tenants and its vote",
         build: node_replaced,
+    },
+    Scenario {
+        name: "node-leaves",
+        line: "A node, the leader at that, is drained, removed when nothing is left on it, and ends; another comes",
+        build: rules::node_leaves,
     },
     Scenario {
         name: "rolling-upgrade",
@@ -247,11 +257,14 @@ fn old_backup(seed: u64) -> Plan {
 }
 
 fn bits_turned(seed: u64) -> Plan {
-    let rot = Kind::BitRot {
-        host: Host(3),
-        pages: 40,
-    };
-    Base::new(seed, "bits-turned").everywhere().fault(24, 26, rot).plan()
+    // Most pages of a young file have nothing on them, and of a log what was folded is not read again.
+    let (host, pages) = (Host(3), 400);
+    let rot = Kind::BitRot { host, pages };
+    Base::new(seed, "bits-turned")
+        .everywhere()
+        .with(|plan| plan.work.always.push("storage.fold-early".to_owned()))
+        .fault(24, 26, rot)
+        .plan()
 }
 
 fn clock_ahead(seed: u64) -> Plan {

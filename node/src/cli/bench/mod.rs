@@ -53,7 +53,7 @@ pub struct BenchArgs {
 /// What to measure.
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Everything below with its defaults, and one table beside the targets
+    /// `engine` to `idle` below with their defaults, and one table beside the targets; queries have commands of their own
     #[command(after_help = "\
 Example:
   halcyon bench all --runs 3 > figures.md

@@ -5,17 +5,23 @@
 //! when it is removed at once. The rules:
 //!
 //! 1. **A minority is harmed.** At most `(v - 1) / 2` hosts, where `v` is the number of voters: the largest odd number
-//!    up to five and up to the hosts at the start. One or two hosts have one voter, so there nothing is harmed.
+//!    up to five and up to the hosts at the start that do not leave. One or two hosts have one voter, so there nothing is
+//!    harmed.
 //! 2. **Each tenant keeps a replica whose disk is never harmed**, wherever rendezvous hashing puts it: in one region of
 //!    each of its placements fewer hosts are harmed than hold it there.
 //! 3. **A control plane that forgets is alone.** A disk that goes back *with* the control plane's files forgets votes
 //!    and entries. From the moment it goes back to until [`ALONE_AFTER`] after its end, no other fault of a host or a
 //!    network is at work, so that all others know what it knew. (Raft promises nothing else.)
-//! 4. **A host is harmed or moved out once**: of harm, drain, remove and replace it meets one. A drained host leaves a
-//!    host behind in its region that is neither harmed nor drained; a tenant is placed only into such regions.
-//!    Nobody joins a region that is lost for good: who joins may vote as soon as it is there.
+//! 4. **A host is harmed or moved out once**: of harm, drain, leave, remove and replace it meets one. One that is drained
+//!    or leaves has another behind it in its region that is neither harmed nor drained; a tenant is placed only into such
+//!    regions. Nobody joins a region that is lost for good: who joins may vote as soon as it is there. Where a host leaves,
+//!    none is lost and stays a member: a tenant does not leave one host before it is whole on all that shall have it, so
+//!    nobody could leave, and that would be right.
 //! 5. **Time.** Faults start after the warm-up and end, if they end, before the healing; snapshots to go back to are
 //!    taken after half the warm-up, when there is something in them. One rolling upgrade a run.
+//! 6. **Hours pass for good clocks.** All clocks jump as one, once a run, and from then on the true time is behind all of
+//!    them: whose clock was behind the others' cannot be told by it any more. A client that is behind need not follow
+//!    cause and effect, so where hours pass none is behind by more than [`CLIENT_BEHIND_MAX`], nor is set back.
 //!
 //! The rules hold for every sub-list of a list for which they hold; so shrinking cannot leave the budget.
 //! A harmed host may refuse to serve (bit rot must be detected, not repaired): at the healing the run replaces those of
@@ -27,7 +33,7 @@ use thiserror::Error;
 
 use super::{
     Plan,
-    cluster::{Host, Tenant, TenantPlan},
+    cluster::{Client, ClientPlan, Host, Tenant, TenantPlan},
     fault::{Fault, FaultId, Files, Kind},
     time::{Millis, Span},
 };
@@ -35,6 +41,9 @@ use crate::topology::Region;
 
 /// How long after a whole disk went back everything else stays well: some elections and a catch-up of the log.
 pub const ALONE_AFTER: Millis = Millis::secs(5);
+
+/// How far a client's clock may be behind and still follow cause and effect, in milliseconds.
+pub const CLIENT_BEHIND_MAX: i64 = 1_000;
 
 /// Which rule a plan breaks.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -62,19 +71,29 @@ pub enum OverBudget {
     /// Rule 4.
     #[error("a host joins {0}, which is lost for good")]
     JoinsLost(Region),
+    /// Rule 4.
+    #[error("{0} cannot leave: fault #{1} loses a member for good")]
+    CannotLeave(Host, FaultId),
     /// Rule 5.
     #[error("fault #{0} starts or ends outside the run, or before what it goes back to")]
     OutOfTime(FaultId),
     /// Rule 5.
     #[error("more than one rolling upgrade")]
     TwoUpgrades,
+    /// Rule 6.
+    #[error("hours pass twice")]
+    HoursTwice,
+    /// Rule 6.
+    #[error("hours pass, and the clock of {0} is behind")]
+    HoursBehind(Client),
 }
 
 /// Checks a plan against the rules.
 pub fn check(plan: &Plan) -> Result<(), OverBudget> {
     check_times(plan)?;
     let harmed = check_hosts(plan)?;
-    let voters = voters(plan.cluster.hosts.len());
+    let leaving = plan.faults.iter().filter(|fault| leaves(fault).is_some()).count();
+    let voters = voters(plan.cluster.hosts.len().saturating_sub(leaving));
     let allowed = (voters - 1) / 2;
     if harmed.len() > allowed {
         return Err(OverBudget::Majority {
@@ -83,6 +102,8 @@ pub fn check(plan: &Plan) -> Result<(), OverBudget> {
         });
     }
     check_regions(plan, &harmed)?;
+    check_leaving(plan)?;
+    check_hours(plan)?;
     check_replicas(plan, &harmed)?;
     check_alone(plan)
 }
@@ -95,10 +116,7 @@ pub fn harmed(plan: &Plan) -> BTreeSet<Host> {
 /// The hosts that a plan neither harms nor takes away, and where they are; all hosts where it leaves none.
 pub fn kept(plan: &Plan) -> Vec<(Host, Region)> {
     let mut gone = harmed(plan);
-    gone.extend(plan.faults.iter().filter_map(|fault| match fault.kind {
-        Kind::Drain { host } => Some(host),
-        _ => None,
-    }));
+    gone.extend(plan.faults.iter().filter_map(drained_by));
     let all = || plan.hosts().map(|(host, planned)| (host, planned.region));
     let kept: Vec<_> = all().filter(|(host, _)| !gone.contains(host)).collect();
     if kept.is_empty() { all().collect() } else { kept }
@@ -115,6 +133,7 @@ fn harmed_by(plan: &Plan, fault: &Fault) -> Vec<Host> {
         Kind::DiskRolledBack { host, .. }
         | Kind::BackupRestored { host, .. }
         | Kind::BitRot { host, .. }
+        | Kind::ControlRot { host, .. }
         | Kind::HostLost { host }
         | Kind::Remove { host }
         | Kind::Replace { lost: host, .. } => vec![*host],
@@ -164,7 +183,7 @@ fn check_hosts(plan: &Plan) -> Result<BTreeSet<Host>, OverBudget> {
                 return Err(OverBudget::Twice(host));
             }
         }
-        if let Kind::Drain { host } = fault.kind
+        if let Some(host) = drained_by(fault)
             && (harmed.contains(&host) || !moved.insert(host))
         {
             return Err(OverBudget::Twice(host));
@@ -204,11 +223,59 @@ fn check_regions(plan: &Plan, harmed: &BTreeSet<Host>) -> Result<(), OverBudget>
         .map_or(Ok(()), |region| Err(OverBudget::JoinsLost(region)))
 }
 
+/// Whose tenants move away.
 const fn drained_by(fault: &Fault) -> Option<Host> {
     match fault.kind {
-        Kind::Drain { host } => Some(host),
+        Kind::Drain { host } | Kind::Leave { host } => Some(host),
         _ => None,
     }
+}
+
+const fn leaves(fault: &Fault) -> Option<Host> {
+    match fault.kind {
+        Kind::Leave { host } => Some(host),
+        _ => None,
+    }
+}
+
+/// Rule 4's last sentence.
+fn check_leaving(plan: &Plan) -> Result<(), OverBudget> {
+    let Some(host) = plan.faults.iter().find_map(leaves) else {
+        return Ok(());
+    };
+    let stays_lost = |fault: &&Fault| match fault.kind {
+        Kind::HostLost { .. } => true,
+        Kind::RegionLost { .. } => fault.end.is_none(),
+        _ => false,
+    };
+    let lost = plan.faults.iter().find(stays_lost);
+    lost.map_or(Ok(()), |fault| Err(OverBudget::CannotLeave(host, fault.id)))
+}
+
+/// Rule 6.
+fn check_hours(plan: &Plan) -> Result<(), OverBudget> {
+    let passes = |fault: &&Fault| matches!(fault.kind, Kind::TimePasses { .. });
+    match plan.faults.iter().filter(passes).count() {
+        0 => return Ok(()),
+        1 => {}
+        _ => return Err(OverBudget::HoursTwice),
+    }
+    let clients = (1..).map(Client).zip(&plan.clients);
+    let drawn = clients.filter(|(_, client)| most_behind(client, plan.duration) > CLIENT_BEHIND_MAX);
+    let set = plan.faults.iter().filter_map(|fault| match fault.kind {
+        Kind::ClientClock { client, by_ms } if by_ms < 0 => Some(client),
+        _ => None,
+    });
+    let mut behind = drawn.map(|(client, _)| client).chain(set);
+    behind
+        .next()
+        .map_or(Ok(()), |client| Err(OverBudget::HoursBehind(client)))
+}
+
+/// Milliseconds that a client's clock is behind by its plan, at the most.
+fn most_behind(client: &ClientPlan, duration: Millis) -> i64 {
+    let lost = i64::from(client.clock.drift_ppm).min(0) * duration.0.cast_signed() / 1_000_000;
+    -(client.clock.offset_ms + lost)
 }
 
 /// Rule 2.
@@ -277,141 +344,4 @@ fn check_alone(plan: &Plan) -> Result<(), OverBudget> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plan::scenario::base::Base;
-
-    const TO: Millis = Millis(9_000);
-
-    /// Three hosts in two regions (h1 and h3 in the first); the tenant is in both.
-    fn plan(faults: Vec<(u64, Option<u64>, Kind)>) -> Plan {
-        let base = Base::new(1, "budget").hosts(&[Region::EuDe, Region::EuGb, Region::EuDe]);
-        let mut plan = base.tenant(&[Region::EuDe, Region::EuGb], 1).plan();
-        plan.faults = (0..)
-            .zip(faults)
-            .map(|(id, (start, end, kind))| Fault {
-                id: FaultId(id),
-                start: Millis::secs(start),
-                end: end.map(Millis::secs),
-                kind,
-            })
-            .collect();
-        plan
-    }
-
-    fn rolled_back(host: u32, files: Files) -> Kind {
-        Kind::DiskRolledBack {
-            host: Host(host),
-            to: TO,
-            files,
-        }
-    }
-
-    #[track_caller]
-    fn refused(faults: Vec<(u64, Option<u64>, Kind)>, why: &OverBudget) {
-        assert_eq!(check(&plan(faults)).as_ref(), Err(why));
-    }
-
-    #[test]
-    fn voters_are_the_largest_odd_number_up_to_five() {
-        let found: Vec<usize> = (1..=7).map(voters).collect();
-        assert_eq!(found, [1, 1, 3, 3, 5, 5, 5]);
-    }
-
-    #[test]
-    fn a_minority_may_be_harmed_and_no_more() {
-        assert_eq!(check(&plan(vec![(10, None, Kind::HostLost { host: Host(2) })])), Ok(()));
-        refused(
-            vec![
-                (10, None, Kind::HostLost { host: Host(2) }),
-                (20, Some(22), rolled_back(1, Files::Triples)),
-            ],
-            &OverBudget::Majority { harmed: 2, allowed: 1 },
-        );
-    }
-
-    #[test]
-    fn all_hosts_may_lose_power_at_once() {
-        let crash = |host| Kind::Crash {
-            host: Host(host),
-            how: super::super::fault::Crash::Power,
-        };
-        let all = (1..=3).map(|host| (10, Some(12), crash(host))).collect();
-        assert_eq!(check(&plan(all)), Ok(()));
-    }
-
-    #[test]
-    fn each_tenant_keeps_a_disk_wherever_hashing_puts_it() {
-        let lost = || vec![(10, None, Kind::RegionLost { region: Region::EuGb })];
-        assert_eq!(check(&plan(lost())), Ok(()));
-        let mut narrow = plan(lost());
-        narrow.tenants[0].regions = vec![Region::EuGb];
-        assert_eq!(check(&narrow), Err(OverBudget::NoReplicaKept(Tenant(1))));
-        // Two hosts in eu-de and one copy there: it may lie on the host that is harmed.
-        let mut unlucky = plan(vec![(10, None, Kind::HostLost { host: Host(1) })]);
-        unlucky.tenants[0].regions = vec![Region::EuDe];
-        assert_eq!(check(&unlucky), Err(OverBudget::NoReplicaKept(Tenant(1))));
-        unlucky.tenants[0].nodes_per_region = 2;
-        assert_eq!(check(&unlucky), Ok(()));
-    }
-
-    #[test]
-    fn a_control_plane_that_forgets_is_alone() {
-        let pause = Kind::Pause { host: Host(2) };
-        let back = || (20, Some(22), rolled_back(1, Files::All));
-        assert_eq!(check(&plan(vec![back()])), Ok(()));
-        assert_eq!(check(&plan(vec![back(), (28, Some(30), pause.clone())])), Ok(()));
-        refused(
-            vec![(10, Some(12), pause.clone()), back()],
-            &OverBudget::NotAlone(FaultId(1), FaultId(0)),
-        );
-        refused(
-            vec![back(), (26, Some(30), pause.clone())],
-            &OverBudget::NotAlone(FaultId(0), FaultId(1)),
-        );
-        let triples = (20, Some(22), rolled_back(1, Files::Triples));
-        assert_eq!(check(&plan(vec![(10, Some(12), pause), triples])), Ok(()));
-    }
-
-    #[test]
-    fn a_host_is_harmed_or_moved_out_once_and_its_region_keeps_another() {
-        let drain = |host| Kind::Drain { host: Host(host) };
-        assert_eq!(check(&plan(vec![(10, None, drain(3))])), Ok(()));
-        refused(vec![(10, None, drain(2))], &OverBudget::EmptyRegion(Region::EuGb));
-        refused(
-            vec![(10, None, drain(3)), (20, None, Kind::HostLost { host: Host(3) })],
-            &OverBudget::Twice(Host(3)),
-        );
-        refused(
-            vec![(10, None, drain(3)), (20, None, Kind::HostLost { host: Host(1) })],
-            &OverBudget::EmptyRegion(Region::EuDe),
-        );
-    }
-
-    #[test]
-    fn nobody_joins_a_region_that_is_lost_for_good() {
-        let region = Region::EuGb;
-        let join = Kind::Join { host: Host(4), region };
-        let lost = || Kind::RegionLost { region };
-        assert_eq!(
-            check(&plan(vec![(10, None, join.clone()), (20, Some(22), lost())])),
-            Ok(())
-        );
-        refused(
-            vec![(10, None, join), (20, None, lost())],
-            &OverBudget::JoinsLost(region),
-        );
-    }
-
-    #[test]
-    fn faults_keep_to_the_run() {
-        let pause = || Kind::Pause { host: Host(2) };
-        refused(vec![(1, Some(2), pause())], &OverBudget::OutOfTime(FaultId(0)));
-        refused(vec![(30, Some(30), pause())], &OverBudget::OutOfTime(FaultId(0)));
-        refused(vec![(30, Some(3_000), pause())], &OverBudget::OutOfTime(FaultId(0)));
-        refused(
-            vec![(9, Some(12), rolled_back(1, Files::Triples))],
-            &OverBudget::OutOfTime(FaultId(0)),
-        );
-    }
-}
+mod tests;
