@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tonic::Streaming;
 
 use crate::{
-    engine::{Call, CallFailure, FollowerId, QueryStatus, Update},
+    engine::{Call, CallFailure, FollowerId, QuerySnapshot, QueryStatus, Update},
     limits::{
         BLOCKED_WAIT, LINGER_LOOK, QUICK_DEADLINE, SAVE_PAUSE, SESSION_SILENCE_MAX, SUBSCRIBE_DEADLINE,
         SUBSCRIPTION_CALLS_MAX,
@@ -57,6 +57,12 @@ impl LiveQuery {
             .engine
             .status(self.follower)
             .unwrap_or(QueryStatus::Offline)
+    }
+
+    /// The answer as it stands now, how far it can be trusted, and how much of the tenant is in it. `None` once the client
+    /// is closed, and where the query could not be followed further.
+    pub fn snapshot(&self) -> Option<QuerySnapshot> {
+        self.shared.state().engine.snapshot(self.follower)
     }
 
     /// The answer and its status as of the last update that [`Self::next`] gave.

@@ -1,9 +1,15 @@
 //! What oracles hear: what a node's probe said, understood; what clients were told; faults.
 
-use halcyon_client::WatchEvent;
+use std::{fmt, rc::Rc};
+
+use halcyon_client::{
+    WatchEvent,
+    engine::{QuerySnapshot, QueryStatus},
+};
 use halcyon_core::{
     change::{Change, ChangeSet},
     id::{EntityId, NodeId, OriginId, Predicate, Seq, Tag, TenantId},
+    query::answer::Answer,
     value::Value,
 };
 use halcyon_proto::error::ErrorCode;
@@ -21,6 +27,36 @@ use crate::{
     },
     world::machine::Machine,
 };
+
+/// One of a client's followers of live queries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Follower {
+    /// Whose.
+    pub client: Client,
+    /// Which of the client's.
+    pub slot: u32,
+}
+
+impl fmt::Display for Follower {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}'s follower {}", self.client, self.slot)
+    }
+}
+
+/// A live query at one moment.
+#[derive(Debug)]
+pub struct Followed {
+    /// Who follows it.
+    pub follower: Follower,
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The query.
+    pub query: &'static str,
+    /// What all updates make together.
+    pub told: (Option<Answer>, QueryStatus),
+    /// What the client answers when asked for it.
+    pub now: QuerySnapshot,
+}
 
 /// Something that happened.
 #[derive(Debug, Clone)]
@@ -107,6 +143,12 @@ pub enum Event {
     WatchBegan(Client),
     /// A client's watch told something.
     Watched(Client, TenantId, WatchEvent),
+    /// A live query told something, or its status changed.
+    Followed(Rc<Followed>),
+    /// A client stopped following a query.
+    FollowEnded(Follower),
+    /// A query cannot be followed, or not further, and why.
+    NotFollowed(Follower, &'static str, String),
     /// An operator was answered, or was not.
     Controlled {
         /// The name that it was about.
@@ -146,7 +188,7 @@ pub fn understand(machine: Machine, kind: &str, detail: &str) -> Option<Event> {
         "metadata.vote-found" => Some(Event::VoteFound(host, Vote::read(detail))),
         "peer.speaks" => Some(Event::Speaks {
             host,
-            node: NodeId(words.next()?.parse().ok()?),
+            node: words.next()?.parse().ok()?,
             version: words.next()?.parse().ok()?,
         }),
         _ => None,

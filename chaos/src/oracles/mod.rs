@@ -15,6 +15,7 @@ mod event;
 mod ledger;
 mod left_out;
 mod linear;
+mod live;
 mod model;
 mod opaque;
 mod placement;
@@ -29,7 +30,7 @@ mod vectors;
 mod vote;
 mod watch;
 
-pub use event::{Event, understand};
+pub use event::{Event, Followed, Follower, understand};
 pub use ledger::Ledger;
 pub(crate) use linear::PRESENT;
 pub use vote::{LeaderId, Placed, Vote};
@@ -107,12 +108,13 @@ impl Court {
                 Box::new(durable::Durable::default()),
                 Box::new(left_out::LeftOut::default()),
                 Box::new(linear::Linear::default()),
+                Box::new(live::Live::default()),
                 Box::new(model::Model::default()),
                 Box::new(opaque::Opaque::default()),
                 Box::new(placement::Placement::default()),
                 Box::new(raft::Raft::default()),
                 Box::new(reads::Reads::default()),
-                Box::new(refused::Refused),
+                Box::new(refused::Refused::default()),
                 Box::new(region::Region::default()),
                 Box::new(stamps::Stamps::default()),
                 Box::new(upgrade::Upgrade::default()),

@@ -239,6 +239,11 @@ fn check_entities(replica: &impl Replica, due: &[Triple]) -> Result<(), Wrong> {
     Ok(())
 }
 
+/// All that a replica shows, in order.
+pub(super) fn whole(replica: &impl Replica) -> Result<Vec<Triple>, Wrong> {
+    scanned(replica, &ScanQuery::default())
+}
+
 /// All pages of a scan, in order.
 fn scanned(replica: &impl Replica, query: &ScanQuery) -> Result<Vec<Triple>, Wrong> {
     let mut query = ScanQuery {

@@ -167,6 +167,9 @@ pub struct Mix {
     pub value_bytes_max: u32,
     /// Whether it keeps a watch open all the time.
     pub watch: bool,
+    /// Live queries that it follows at a time, by gRPC.
+    #[serde(default)]
+    pub live: u32,
 }
 
 /// What else goes on beside the clients.

@@ -15,7 +15,7 @@ use halcyon_proto::error::Refusal;
 use rand::{RngExt, rngs::SmallRng};
 use tokio::time::{sleep, timeout};
 
-use super::web::Web;
+use super::{follow, web::Web};
 use crate::{
     oracles::Event,
     plan::cluster::{Client, ClientPlan, Mix, Transport},
@@ -69,6 +69,13 @@ pub(crate) async fn run(stage: Rc<Stage>, number: Client) -> turmoil::Result {
         tokio::task::spawn_local(watch(stage.clone(), number, access.id, client.clone()));
     }
     let life = stage.next_life(number);
+    if !plan.forward
+        && let Speaker::Native(client) = &speaker
+    {
+        for follower in follow::followers(number, plan.mix.live) {
+            tokio::task::spawn_local(follow::run(stage.clone(), follower, life, access.id, client.clone()));
+        }
+    }
     let mut program = Program {
         chance: chance::stream(stage.plan.seed ^ u64::from(life) << 40, Purpose::Workload, me),
         stage: stage.clone(),

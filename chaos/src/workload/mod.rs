@@ -1,6 +1,7 @@
 //! What the simulated clients and operators do.
 
 mod client;
+mod follow;
 mod operator;
 mod web;
 

@@ -36,6 +36,8 @@ pub enum Purpose {
     Network = 6,
     /// Which rare paths are made likely, and when.
     Rare = 7,
+    /// Which live queries a client follows, and when.
+    Follow = 8,
 }
 
 /// A seed for one host and purpose.

@@ -46,7 +46,7 @@ pub(crate) use self::writes::field;
 use self::{linger::Lingering, link::Link, queries::Followed, replica::Replica, saved::Written};
 pub use self::{
     link::{Call, CallFailure, EventError},
-    queries::{FollowError, QueryError, QueryStatus, Update},
+    queries::{FollowError, QueryError, QuerySnapshot, QueryStatus, Update},
     saved::{Record, Table},
     writes::{Field, Notice},
 };

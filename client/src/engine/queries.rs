@@ -79,6 +79,20 @@ pub enum FollowError {
     Eval(#[from] EvalError),
 }
 
+/// What a query shows, and how far that can be trusted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QuerySnapshot {
+    /// The answer.
+    pub answer: Answer,
+    /// How far it can be trusted.
+    pub status: QueryStatus,
+    /// Up to where it shows the tenant: where it is [`QueryStatus::Synced`], with nothing pending, it is the answer of the
+    /// node there.
+    pub vector: VersionVector,
+    /// Sets of this client that lie over what nodes have confirmed.
+    pub pending: usize,
+}
+
 #[derive(Debug, Default)]
 struct Follower {
     updates: VecDeque<Update>,
@@ -276,6 +290,17 @@ impl Engine {
         let query = read(text.trim())?;
         self.start_showing();
         Ok(query::eval::answer(&Arc::new(query), &self.replica.view(None))?)
+    }
+
+    /// All of it at one moment.
+    pub fn snapshot(&self, follower: FollowerId) -> Option<QuerySnapshot> {
+        let followed = self.queries.get(self.by_follower.get(&follower)?)?;
+        Some(QuerySnapshot {
+            answer: followed.live.as_ref()?.answer(),
+            status: followed.status,
+            vector: followed.vector.clone(),
+            pending: self.replica.pending().count(),
+        })
     }
 
     /// How many entities are held for a follower's query.

@@ -214,11 +214,13 @@ impl Group<'_, '_> {
             Act::Prepare { epoch, cells, barrier } => {
                 // Who has not forgotten yet what the epoch before asks for must not write something else in its place.
                 let ready = summary.vector.covers(barrier) && summary.collection_epoch + 1 == *epoch;
-                if !ready || !self.work.on_tenant(tenant, |work| work.are_gone(cells))? {
+                // The first round, without a barrier, only asks. Everybody held all of it as gone then: what shows again by
+                // the second is left out when the rest is forgotten. All other collections would wait for it.
+                let only_asks = barrier.is_empty();
+                if !ready || only_asks && !self.work.on_tenant(tenant, |work| work.are_gone(cells))? {
                     return Ok(false);
                 }
-                // The first round, without a barrier, only asks.
-                if !barrier.is_empty() {
+                if !only_asks {
                     let prepared = Prepared {
                         epoch: *epoch,
                         cells: cells.clone(),

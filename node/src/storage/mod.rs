@@ -201,8 +201,8 @@ impl Storage {
         self.act(tenant, Act::Raise(vector)).await.map(drop)
     }
 
-    /// Whether all cells are held as gone and the barrier is covered. With a barrier that is then durable; an empty
-    /// one only asks.
+    /// With an empty barrier: whether all cells are held as gone. With one: whether it is covered; what may be forgotten is
+    /// durable then, without what shows again by now.
     pub async fn prepare_collection(
         &self,
         tenant: TenantId,

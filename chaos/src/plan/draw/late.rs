@@ -1,5 +1,5 @@
 //! Kinds that came to the swarm when its seeds meant something already: they are drawn after all others, from streams of
-//! their own. So a seed keeps what it drew before, with the numbers that it had; three seeds in four draw nothing here.
+//! their own. So a seed keeps what it drew before, with the numbers that it had.
 
 use rand::{RngExt as _, rngs::Xoshiro256PlusPlus as Rng};
 
@@ -24,6 +24,12 @@ const HOURS: f64 = 0.25;
 /// How often a host leaves, where another can take its place.
 const LEAVES: f64 = 0.25;
 
+/// How often clients follow live queries, and how often one of them does then.
+const FOLLOWS: f64 = 0.5;
+
+/// Live queries that a client follows at a time, at most.
+const LIVE_MAX: u32 = 3;
+
 const HOUR_MS: u64 = 3_600_000;
 
 /// Draws them into a plan that has all others.
@@ -31,6 +37,7 @@ pub(super) fn draw(plan: &mut Plan) {
     for (name, chance, draw) in [
         ("hours", HOURS, hours as fn(&mut Plan, &mut Rng)),
         ("leaves", LEAVES, leaves),
+        ("follows", FOLLOWS, follows),
     ] {
         let mut stream = Stream::of(plan.seed, name);
         if stream.rng().random_bool(chance) {
@@ -75,6 +82,14 @@ fn leaves(plan: &mut Plan, rng: &mut Rng) {
     if joins && host.0 <= HOSTS_MAX {
         let region = plan.cluster.hosts[left].region;
         admit(plan, vec![(later, None, Kind::Join { host, region })]);
+    }
+}
+
+/// Most clients follow queries.
+fn follows(plan: &mut Plan, rng: &mut Rng) {
+    for client in &mut plan.clients {
+        let live = rng.random_range(1..=LIVE_MAX);
+        client.mix.live = if rng.random_bool(0.7) { live } else { 0 };
     }
 }
 

@@ -208,6 +208,8 @@ fn mix(rng: &mut Rng) -> Mix {
         fields: rng.random_range(1..=6),
         value_bytes_max: one_of(rng, &[16, 64, 64, 2_048, 32_768]),
         watch: rng.random_bool(0.7),
+        // Drawn later (`draw/late.rs`).
+        live: 0,
     };
     mix.changes_max = mix.changes_max.min(SET_BYTES_MAX / mix.value_bytes_max);
     mix

@@ -31,6 +31,7 @@ pub const PLAIN_MIX: Mix = Mix {
     fields: 4,
     value_bytes_max: 64,
     watch: true,
+    live: 0,
 };
 
 /// Builds a plan.

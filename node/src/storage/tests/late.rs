@@ -193,8 +193,46 @@ fn what_another_has_forgotten_already_is_collected_here_too() {
         // What shows is not gone.
         write(&one, &at(30, 7, vec![add("a/tags", "x")])).await;
         let shows = CellKey::Element(subject(1), field("a/tags"), Value::string("x"));
-        let asked = one.storage.prepare_collection(tenant(), 2, vec![shows], one.vector());
+        let asked = one
+            .storage
+            .prepare_collection(tenant(), 2, vec![shows], VersionVector::EMPTY);
         assert!(!asked.await.unwrap());
+    });
+}
+
+/// A collection waited for an element that was put in again between its two rounds, as long as it showed, and all other
+/// collections of the tenant with it (seed 71044 of 4285df4).
+#[test]
+fn what_shows_again_by_the_second_round_stays_and_the_rest_is_collected() {
+    run(async {
+        let one = Replica::new(1, 1).await;
+        let added = vec![create(1), add("a/tags", "x"), add("a/tags", "y")];
+        write(&one, &at(10, 7, added)).await;
+        write(&one, &at(20, 7, vec![remove("a/tags", "x"), remove("a/tags", "y")])).await;
+        let two = Replica::new(2, 1).await;
+        catch_up(&two, &one, u64::MAX).await;
+        let last = WallTime(NTP64(u64::MAX));
+        let cells = one.storage.collectable(tenant(), last, 10).unwrap();
+        let barrier = one.vector();
+        // The other has not heard of it.
+        write(&one, &at(30, 8, vec![add("a/tags", "x")])).await;
+        let offer = async |replica: &Replica, barrier: &VersionVector| {
+            let storage = &replica.storage;
+            let asked = storage.prepare_collection(tenant(), 1, cells.clone(), barrier.clone());
+            asked.await.unwrap()
+        };
+        let asks = VersionVector::EMPTY;
+        assert!(!offer(&one, &asks).await, "a first round asks of it");
+        for replica in [&one, &two] {
+            assert!(offer(replica, &barrier).await);
+            collect(replica, 1).await;
+        }
+        catch_up(&two, &one, u64::MAX).await;
+        for replica in [&one, &two] {
+            assert_eq!(shown(replica), "a/tags=x");
+            let left = replica.storage.collectable(tenant(), last, 10).unwrap();
+            assert_eq!(left, [], "the other element is collected");
+        }
     });
 }
 
