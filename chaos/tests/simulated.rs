@@ -100,6 +100,8 @@ stories! {
     ten_thousand_tenants_are_idle: "ten-thousand-tenants" at "idle.shown";
     a_change_is_poisoned: "poisoned-change" at "push.newer-release";
     a_node_is_replaced: "node-replaced" at "catch-up.ended";
+    queries_are_followed: "queries-followed" at "follow.began";
+    clients_meet_in_rooms: "rooms-meet" at "room.message" saying "Ok(())";
     a_node_leaves: "node-leaves" at "operator.did" saying "Leave(Host(1), NodeId(1)): true";
     releases_change_under_load: "rolling-upgrade" at "peer.speaks" saying "n1 2";
     a_placement_moves: "placement-moves" at "storage.erased";

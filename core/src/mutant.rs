@@ -47,11 +47,21 @@ pub enum Mutant {
     CommandRepeated,
     /// A leader that restarts leads on, whatever of what it had sent its disk has lost.
     LeadsAgain,
+    /// A page that is not what was written is read all the same.
+    SealNotChecked,
+    /// A live query is not told of an entity that it needs no more.
+    LeftNotTold,
+    /// A live query at a node that lacks what its client has seen counts as synced.
+    LagShownAsSynced,
+    /// Who comes back to a live query is taken to hold what it should.
+    DigestNotCompared,
+    /// A room does not hear that somebody went whose node fell silent.
+    GoneNotTold,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 25] = [
         Self::AcknowledgeBeforeSync,
         Self::VoteWithoutSync,
         Self::GossipBeforeSync,
@@ -72,6 +82,11 @@ impl Mutant {
         Self::LagNotNoticed,
         Self::CommandRepeated,
         Self::LeadsAgain,
+        Self::SealNotChecked,
+        Self::LeftNotTold,
+        Self::LagShownAsSynced,
+        Self::DigestNotCompared,
+        Self::GoneNotTold,
     ];
 
     /// Its name on the command line.
@@ -97,6 +112,11 @@ impl Mutant {
             Self::LagNotNoticed => "lag-not-noticed",
             Self::CommandRepeated => "command-repeated",
             Self::LeadsAgain => "leads-again",
+            Self::SealNotChecked => "seal-not-checked",
+            Self::LeftNotTold => "left-not-told",
+            Self::LagShownAsSynced => "lag-shown-as-synced",
+            Self::DigestNotCompared => "digest-not-compared",
+            Self::GoneNotTold => "gone-not-told",
         }
     }
 }

@@ -1,10 +1,11 @@
 //! What oracles hear: what a node's probe said, understood; what clients were told; faults.
 
-use std::{fmt, rc::Rc};
+use std::{collections::BTreeMap, fmt, rc::Rc};
 
 use halcyon_client::{
     WatchEvent,
     engine::{QuerySnapshot, QueryStatus},
+    rooms::RoomMessage,
 };
 use halcyon_core::{
     change::{Change, ChangeSet},
@@ -56,6 +57,36 @@ pub struct Followed {
     pub told: (Option<Answer>, QueryStatus),
     /// What the client answers when asked for it.
     pub now: QuerySnapshot,
+}
+
+/// What a client knows of the room that it is in.
+#[derive(Debug)]
+pub struct RoomShown {
+    /// Whose.
+    pub client: Client,
+    /// The tenant.
+    pub tenant: TenantId,
+    /// Itself.
+    pub user: String,
+    /// What the others do, by user: of one that has several connections, each.
+    pub users: BTreeMap<String, Vec<String>>,
+    /// The room's status.
+    pub status: BTreeMap<String, String>,
+    /// Whether a node is connected.
+    pub is_connected: bool,
+}
+
+/// A message, or a value of a room's status.
+#[derive(Debug)]
+pub struct Said {
+    /// By whom.
+    pub client: Client,
+    /// In a room of this tenant.
+    pub tenant: TenantId,
+    /// What: nobody else ever says it.
+    pub text: String,
+    /// To one connection alone.
+    pub to: Option<String>,
 }
 
 /// Something that happened.
@@ -149,6 +180,16 @@ pub enum Event {
     FollowEnded(Follower),
     /// A query cannot be followed, or not further, and why.
     NotFollowed(Follower, &'static str, String),
+    /// A client is about to say something in its room.
+    Said(Rc<Said>),
+    /// A client, as this user, is about to do this in its room.
+    Moved(Client, String, String),
+    /// A client heard a message in its room; its connection there.
+    Heard(Client, TenantId, Option<String>, RoomMessage),
+    /// What a client knows of its room.
+    RoomShown(Rc<RoomShown>),
+    /// A client left its room.
+    LeftRoom(Client),
     /// An operator was answered, or was not.
     Controlled {
         /// The name that it was about.
@@ -166,6 +207,8 @@ pub enum Event {
     ClientDown(Client),
     /// A page was loaded anew before its last write was pushed: it comes with nothing that it had seen.
     LoadedAnew(Client),
+    /// An operator took a host out for good while it ran: nobody hears any more of what it alone has.
+    TakenOut(Host),
     /// What a host's disk holds is not what its node left there.
     DiskChanged(Host),
 }

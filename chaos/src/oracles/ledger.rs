@@ -161,7 +161,7 @@ impl Ledger {
                 last.entry(*origin).or_insert(Seq(1));
                 Ok(())
             }
-            Event::DiskChanged(host) => {
+            Event::DiskChanged(host) | Event::TakenOut(host) => {
                 self.doubt(*host, stage);
                 Ok(())
             }
@@ -190,7 +190,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// A host's disk is not what it was: of what it took, and of what those took whose disks changed before, all that
+    /// A host's disk is not what it was, or out of reach for good: of what it took, and of what those took whose disks changed before, all that
     /// nobody else has is in doubt.
     fn doubt(&mut self, host: Host, stage: &Stage) {
         let others: Vec<_> = stage

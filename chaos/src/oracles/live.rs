@@ -4,7 +4,7 @@
 //! - All that it shows was written to the tenant.
 //! - Where it says that it is synced, and nothing of the client's own lies over it, it shows all that its client was told
 //!   is durable, and it is the answer over what its vector covers by the independent model: not a delta more or less.
-//! - In the end it is synced, and it is the answer over what the replicas show.
+//! - In the end it is synced (unless its client has seen what a lost host had that nobody has removed), and it is the answer over what the replicas show.
 //!
 //! A node may hold sets above its vector, and the client is not told which: where few are possible, one choice of them must
 //! make the answer; where many are, nothing is asked. Nor is it of what only a disk had that is gone.
@@ -35,7 +35,7 @@ use super::{
     ledger::{Book, Told},
     shown::{self, Stored, Wrong},
 };
-use crate::{model::History, plan::cluster::Client};
+use crate::{model::History, plan::cluster::Client, run::Stage};
 
 /// Of so many sets above a vector each choice is tried.
 const BEYOND_MAX: usize = 6;
@@ -95,6 +95,9 @@ impl Oracle for Live {
             let now = &followed.now;
             if now.status == QueryStatus::Synced && now.pending == 0 {
                 return check_end(followed, evidence).err();
+            }
+            if now.status == QueryStatus::Stale && waits_for_lost(followed.tenant, evidence.stage) {
+                return None;
             }
             let held = evidence.stage.vector_of(followed.tenant);
             Some(format!(
@@ -209,6 +212,18 @@ fn check_exact(followed: &Followed, book: &Book) -> Result<bool, String> {
         now.vector,
         first.unwrap_or_default()
     ))
+}
+
+/// Whether the tenant has a replica on a lost host that nobody has removed: what its clients saw of that one alone may come
+/// back, for all that others know, so what they are shown without it is stale (seeds 90262 and 91018).
+fn waits_for_lost(tenant: TenantId, stage: &Stage) -> bool {
+    let lost = stage.lost();
+    let placed = stage
+        .running()
+        .into_values()
+        .find_map(|rooms| rooms.view.tenant(tenant));
+    let on_lost = |node: &NodeId| stage.host_of(*node).is_some_and(|host| lost.contains(&host));
+    placed.is_some_and(|placed| placed.replicas.keys().any(on_lost))
 }
 
 /// Whether the answer is that over what a replica shows.

@@ -23,6 +23,7 @@ mod raft;
 mod reads;
 mod refused;
 mod region;
+mod rooms;
 mod shown;
 mod stamps;
 mod upgrade;
@@ -30,7 +31,7 @@ mod vectors;
 mod vote;
 mod watch;
 
-pub use event::{Event, Followed, Follower, understand};
+pub use event::{Event, Followed, Follower, RoomShown, Said, understand};
 pub use ledger::Ledger;
 pub(crate) use linear::PRESENT;
 pub use vote::{LeaderId, Placed, Vote};
@@ -116,6 +117,7 @@ impl Court {
                 Box::new(reads::Reads::default()),
                 Box::new(refused::Refused::default()),
                 Box::new(region::Region::default()),
+                Box::new(rooms::Rooms::default()),
                 Box::new(stamps::Stamps::default()),
                 Box::new(upgrade::Upgrade::default()),
                 Box::new(vectors::Vectors::default()),

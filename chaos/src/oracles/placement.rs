@@ -7,10 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use halcyon_client::WatchEvent;
 use halcyon_core::value::Value;
+use halcyon_node::rpc::Rooms;
 
 use super::{Event, Evidence, Moment, Oracle};
 use crate::{
     plan::cluster::{Client, Host, Tenant},
+    run::Stage,
     workload,
     world::machine::Machine,
 };
@@ -32,6 +34,16 @@ impl Oracle for Placement {
 
     fn hear(&mut self, event: &Event, evidence: Evidence<'_>) -> Result<(), String> {
         match event {
+            // A placement may last for less than the time between two looks (seed 91022). Who was never told to hold the
+            // tenant has nothing to erase.
+            Event::Erased(host, erased) => {
+                let tenants = evidence.stage.all_access();
+                let tenant = tenants.iter().find(|(_, access)| access.id == *erased);
+                if let Some((tenant, _)) = tenant {
+                    self.placed.entry(*tenant).or_default().insert(*host);
+                }
+                Ok(())
+            }
             Event::Read { client, shown, .. } => {
                 let values = shown.iter().map(|(_, value)| value);
                 check_values(*client, values, evidence)
@@ -46,15 +58,8 @@ impl Oracle for Placement {
 
     fn look(&mut self, moment: Moment, evidence: Evidence<'_>) -> Result<(), String> {
         let stage = evidence.stage;
-        let tenants = stage.all_access();
         for rooms in stage.running().values() {
-            for (tenant, access) in &tenants {
-                let Some(placed) = rooms.view.tenant(access.id) else {
-                    continue;
-                };
-                let hosts = placed.replicas.keys().filter_map(|node| stage.host_of(*node));
-                self.placed.entry(*tenant).or_default().extend(hosts);
-            }
+            self.note_placed(rooms, stage);
         }
         self.looks += u32::from(moment == Moment::Closely);
         let is_due = moment == Moment::End || moment == Moment::Closely && self.looks.is_multiple_of(SEARCH_EVERY);
@@ -72,6 +77,19 @@ impl Oracle for Placement {
             }
         }
         Ok(())
+    }
+}
+
+impl Placement {
+    /// Where tenants are, as a node knows it.
+    fn note_placed(&mut self, rooms: &Rooms, stage: &Stage) {
+        for (tenant, access) in stage.all_access() {
+            let Some(placed) = rooms.view.tenant(access.id) else {
+                continue;
+            };
+            let hosts = placed.replicas.keys().filter_map(|node| stage.host_of(*node));
+            self.placed.entry(tenant).or_default().extend(hosts);
+        }
     }
 }
 

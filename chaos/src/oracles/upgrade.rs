@@ -28,7 +28,10 @@ impl Oracle for Upgrade {
                 }
                 self.spoken.insert((*host, *node), *version);
             }
-            Event::Down(host) => self.spoken.retain(|(of, _), _| of != host),
+            // Its connections ended, at both sides: a node that nobody has called since may have spoken an older one.
+            Event::Down(host) => self
+                .spoken
+                .retain(|(of, node), _| of != host && evidence.stage.host_of(*node) != Some(*host)),
             _ => {}
         }
         Ok(())

@@ -170,6 +170,9 @@ pub struct Mix {
     /// Live queries that it follows at a time, by gRPC.
     #[serde(default)]
     pub live: u32,
+    /// Whether it goes in and out of a room of its tenant, by gRPC.
+    #[serde(default)]
+    pub room: bool,
 }
 
 /// What else goes on beside the clients.

@@ -15,6 +15,7 @@ use super::{
     stage::{Access, Order, Stage, wait_until},
 };
 use crate::{
+    oracles::Event,
     plan::{
         Plan,
         cluster::{Acknowledgement, Host, Tenant},
@@ -194,6 +195,7 @@ async fn carry_out(stage: &Stage, admin: &AdminClient, order: &Order) {
                 force: true,
             };
             let removed = insist(ATTEMPTS, async || admin.remove_node(request).await).await;
+            stage.hear(&Event::TakenOut(*host));
             stage.removed(*host, *node);
             removed.is_some()
         }

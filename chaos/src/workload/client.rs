@@ -15,7 +15,7 @@ use halcyon_proto::error::Refusal;
 use rand::{RngExt, rngs::SmallRng};
 use tokio::time::{sleep, timeout};
 
-use super::{follow, web::Web};
+use super::{follow, room::Visitor, web::Web};
 use crate::{
     oracles::Event,
     plan::cluster::{Client, ClientPlan, Mix, Transport},
@@ -61,20 +61,13 @@ pub(crate) async fn run(stage: Rc<Stage>, number: Client) -> turmoil::Result {
             Speaker::Web(Box::new(Web::new(env, access.clone(), stage.client_addresses())))
         }
     };
-    // A watch is not passed on to another node: who reaches one only cannot follow what that one does not hold.
-    if plan.mix.watch
-        && !plan.forward
-        && let Speaker::Native(client) = &speaker
-    {
-        tokio::task::spawn_local(watch(stage.clone(), number, access.id, client.clone()));
-    }
     let life = stage.next_life(number);
-    if !plan.forward
-        && let Speaker::Native(client) = &speaker
+    // Neither a watch nor a session is passed on to another node: who reaches one only cannot follow what that one does
+    // not hold.
+    if let Speaker::Native(client) = &speaker
+        && !plan.forward
     {
-        for follower in follow::followers(number, plan.mix.live) {
-            tokio::task::spawn_local(follow::run(stage.clone(), follower, life, access.id, client.clone()));
-        }
+        attend(&stage, (number, life), (&plan, access.id), client);
     }
     let mut program = Program {
         chance: chance::stream(stage.plan.seed ^ u64::from(life) << 40, Purpose::Workload, me),
@@ -98,6 +91,20 @@ pub(crate) async fn run(stage: Rc<Stage>, number: Client) -> turmoil::Result {
     }
     stage.finish(number);
     std::future::pending().await
+}
+
+/// What a client does beside its writes and reads.
+fn attend(stage: &Rc<Stage>, (number, life): (Client, u32), (plan, tenant): (&ClientPlan, TenantId), client: &Halcyon) {
+    if plan.mix.watch {
+        tokio::task::spawn_local(watch(stage.clone(), number, tenant, client.clone()));
+    }
+    for follower in follow::followers(number, plan.mix.live) {
+        tokio::task::spawn_local(follow::run(stage.clone(), follower, life, tenant, client.clone()));
+    }
+    if plan.mix.room {
+        let visitor = Visitor::new(stage.clone(), number, life, tenant);
+        tokio::task::spawn_local(visitor.run(client.clone()));
+    }
 }
 
 async fn connect(stage: &Stage, number: Client, access: &Access, plan: &ClientPlan) -> Halcyon {

@@ -3,6 +3,7 @@
 mod client;
 mod follow;
 mod operator;
+mod room;
 mod web;
 
 pub(crate) use client::{marker, run as client};

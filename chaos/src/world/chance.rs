@@ -38,6 +38,8 @@ pub enum Purpose {
     Rare = 7,
     /// Which live queries a client follows, and when.
     Follow = 8,
+    /// What a client does in a room.
+    Room = 9,
 }
 
 /// A seed for one host and purpose.

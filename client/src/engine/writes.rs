@@ -114,6 +114,10 @@ impl Engine {
                 Err(refusal) => self.on_refused(*place, refusal),
             }
         }
+        // What had been taken before is where it is now: under the tag that was lost it would stay pending for good.
+        for (place, acknowledged) in &outcome.anew {
+            self.on_acknowledged(*place, acknowledged);
+        }
         self.on_forgotten(&outcome.forgotten);
         self.ask_after_earlier_runs();
         self.let_go();

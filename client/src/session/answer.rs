@@ -42,6 +42,8 @@ impl Answer {
 pub struct Outcome {
     /// What became of sets.
     pub settled: Vec<Settled>,
+    /// Sets that had been taken, were lost, and are taken anew: as what.
+    pub anew: Vec<(Place, Acknowledged)>,
     /// Sets with a new timestamp. They must be durable before they are pushed.
     pub rewritten: Vec<Stored>,
     /// Sets that leave the outbox.
@@ -185,9 +187,11 @@ impl Session {
             is_found: taken.again && set.settled,
         });
         round.outcome.forgotten.extend(forgotten);
-        if !set.settled {
-            let Taken { tag, superseded, again } = taken;
-            let acknowledged = Acknowledged { tag, superseded, again };
+        let Taken { tag, superseded, again } = taken;
+        let acknowledged = Acknowledged { tag, superseded, again };
+        if set.settled {
+            round.outcome.anew.push((set.place, acknowledged));
+        } else {
             round.outcome.settled.push((set.place, Ok(acknowledged)));
         }
     }

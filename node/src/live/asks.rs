@@ -8,6 +8,7 @@ use std::{
 use halcyon_core::{
     collections::compact,
     coverage::ENTITIES_MAX,
+    mutant::{self, Mutant},
     query::live::{Coverage, LiveId},
     version_vector::VersionVector,
 };
@@ -49,12 +50,18 @@ impl State {
             return Err(SubscribeError::TooMany(SUBSCRIPTIONS_PER_SESSION_MAX));
         }
         let plan = self.plan(ask, now, bytes_max)?;
-        let ahead = (!self.vector.covers(&ask.vector)).then(|| ask.vector.clone());
+        let is_behind = !self.vector.covers(&ask.vector) && !mutant::active(Mutant::LagShownAsSynced);
+        let ahead = is_behind.then(|| ask.vector.clone());
         let is_stale = ahead.is_some();
         let of_plan = &self.plans[&plan];
         let differing = ask.digest.as_ref().map(|digest| {
             let differing = of_plan.digest(&self.graph).differing(digest);
-            differing.into_iter().collect::<BTreeSet<u8>>()
+            let differing = differing.into_iter().collect::<BTreeSet<u8>>();
+            if mutant::active(Mutant::DigestNotCompared) {
+                BTreeSet::new()
+            } else {
+                differing
+            }
         });
         // A stale answer takes nothing away, so it need not know what the client holds.
         let asks_back = differing.clone().filter(|differing| !differing.is_empty() && !is_stale);

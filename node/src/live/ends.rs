@@ -6,6 +6,7 @@ use halcyon_core::query::live::LiveId;
 use halcyon_proto::{error::Refusal, v1};
 
 use super::{
+    SubscribeError,
     limits::PLAN_IDLE,
     plan::{Follows, Plan},
     sending::Sending,
@@ -75,6 +76,27 @@ impl State {
                 self.send(session, &[], &mut sending);
             }
             sending.wakes.into_iter().for_each(Wake::now);
+        }
+    }
+
+    /// Takes no more memory than it may: queries that nobody follows go first, then those that cover most.
+    pub(super) fn heed_memory(&mut self, bytes_max: usize) {
+        if self.bytes() <= bytes_max {
+            return;
+        }
+        let idle = self.plans.iter().filter(|(_, plan)| plan.subscribers.is_empty());
+        for plan in idle.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.drop_plan(plan);
+        }
+        let why = Refusal::limit(
+            "live_bytes_per_tenant_max",
+            SubscribeError::Memory(bytes_max).to_string(),
+        );
+        while self.bytes() > bytes_max
+            && let Some(most) = self.plans.iter().max_by_key(|(_, plan)| plan.coverage.bytes())
+        {
+            let most = *most.0;
+            self.end_plan(most, &why);
         }
     }
 

@@ -16,6 +16,7 @@ use halcyon_core::{
     clock::{ClientId, Timestamp},
     fact::Fact,
     graph::{Delta, EntityNumber, Graph, Triple},
+    mutant::{self, Mutant},
     query::live::{CoverageChange, LiveId, Lost, Registry},
     version_vector::VersionVector,
 };
@@ -320,7 +321,9 @@ impl State {
             self.covering.entry(*entity).or_default().insert(id);
         }
         for entity in &change.left {
-            drafts.leave(dictionary.entity(*entity).as_str());
+            if !mutant::active(Mutant::LeftNotTold) {
+                drafts.leave(dictionary.entity(*entity).as_str());
+            }
             uncover(&mut self.covering, *entity, id);
         }
         Ok(drafts.finish())
@@ -365,6 +368,16 @@ impl State {
         }
     }
 
+    /// Nobody waits for what no replica holds any more: it went with a disk, and the client had seen it.
+    pub(super) fn heed_losses(&mut self, attainable: impl Fn(VersionVector) -> VersionVector) {
+        for follows in self.ahead.iter().copied().collect::<Vec<_>>() {
+            if let Some(ahead) = self.subscriber_mut(follows).and_then(|one| one.ahead.as_mut()) {
+                **ahead = attainable(std::mem::take(ahead));
+            }
+        }
+        self.end_those_caught_up_with();
+    }
+
     /// Those who had seen more than this node, and no longer do, subscribe again: now they hear what goes, too.
     fn end_those_caught_up_with(&mut self) {
         let caught_up = self.ahead.iter().copied().filter(|follows| {
@@ -377,6 +390,11 @@ impl State {
             let text = "the node has caught up with what the client had seen; subscribe again";
             self.end_subscription(follows, &Refusal::retry(text, Duration::ZERO));
         }
+    }
+
+    fn subscriber_mut(&mut self, follows: Follows) -> Option<&mut Subscriber> {
+        let plan = self.members.get(&follows.0)?.subscriptions.get(&follows.1)?;
+        self.plans.get_mut(plan)?.subscribers.get_mut(&follows)
     }
 
     pub(super) fn subscriber(&self, follows: Follows) -> Option<&Subscriber> {

@@ -165,9 +165,8 @@ impl Task {
 
     async fn on_command(&mut self, command: Command) {
         match command {
-            Command::Subscribe(ask, reply) => {
-                let is_behind = !self.state.vector().covers(&ask.vector);
-                if is_behind && self.waiting.len() < WAITING_MAX {
+            Command::Subscribe(mut ask, reply) => {
+                if self.is_behind(&mut ask) && self.waiting.len() < WAITING_MAX {
                     let until = self.inner.env.clock.monotonic() + BEHIND_WAIT;
                     self.waiting.push((ask, reply, until));
                 } else {
@@ -180,6 +179,16 @@ impl Task {
                 self.report();
             }
         }
+    }
+
+    /// Whether the client has seen what this node lacks and can still get.
+    fn is_behind(&self, ask: &mut Ask) -> bool {
+        if self.state.vector().covers(&ask.vector) {
+            return false;
+        }
+        let seen = std::mem::take(&mut ask.vector);
+        ask.vector = self.inner.tenants.attainable(self.tenant, seen);
+        !self.state.vector().covers(&ask.vector)
     }
 
     async fn subscribe(&mut self, ask: &Ask, reply: Reply) {
@@ -200,8 +209,8 @@ impl Task {
         }
         let now = self.inner.env.clock.monotonic();
         let waiting = std::mem::take(&mut self.waiting);
-        for (ask, reply, until) in waiting {
-            if self.state.vector().covers(&ask.vector) || until <= now {
+        for (mut ask, reply, until) in waiting {
+            if !self.is_behind(&mut ask) || until <= now {
                 self.subscribe(&ask, reply).await;
             } else {
                 self.waiting.push((ask, reply, until));
@@ -214,7 +223,10 @@ impl Task {
         let now = self.inner.env.clock.monotonic();
         self.ticks = self.ticks.wrapping_add(1);
         self.answer_waiting().await;
+        let (tenants, tenant) = (&self.inner.tenants, self.tenant);
+        self.state.heed_losses(|seen| tenants.attainable(tenant, seen));
         self.state.tidy(now, self.ticks.is_multiple_of(TICKS_PER_WORD));
+        self.state.heed_memory(self.inner.bytes_max());
         self.report();
         if !self.state.is_idle() || !self.waiting.is_empty() {
             self.idle_since = now;

@@ -67,16 +67,21 @@ impl World {
     }
 
     fn subscribe(&mut self, number: u32, query: &str) {
+        self.come_back(number, query, VersionVector::EMPTY);
+        assert_eq!(self.heard().len(), 1, "its coverage");
+    }
+
+    /// A client comes that has seen this.
+    fn come_back(&mut self, number: u32, query: &str, seen: VersionVector) {
         let ask = Ask {
             session: self.connected.session.clone(),
             number,
             query: read(query).unwrap(),
-            vector: VersionVector::EMPTY,
+            vector: seen,
             digest: None,
             held: None,
         };
         self.state.subscribe(&ask, Duration::ZERO, usize::MAX).unwrap();
-        assert_eq!(self.heard().len(), 1, "its coverage");
     }
 
     /// Clients give posts ranks, all in one state.
@@ -169,4 +174,66 @@ fn one_subscription_ends_and_the_others_of_the_session_go_on() {
     assert!(!world.state.unsubscribe(follows, Duration::ZERO));
     world.write(&[(THEIRS, "a", 22.0)]);
     assert_eq!(world.heard(), [[(2, 1)]]);
+}
+
+/// A client that had seen what went with a disk stayed stale for good (seed 90172 of the simulator).
+#[test]
+fn nobody_waits_for_what_is_lost() {
+    let mut world = World::new();
+    world.write(&[(THEIRS, "a", 11.0)]);
+    let gone = Tag {
+        origin: OriginId {
+            node: NodeId(2),
+            incarnation: 1,
+        },
+        seq: Seq(1),
+    };
+    world.come_back(1, "post where rank > 10", [gone].into_iter().collect());
+    let Some(Next::Event(_, event)) = world.connected.events.ready() else {
+        panic!("no coverage");
+    };
+    assert!(
+        matches!(&*event, Event::Commit(commit) if commit.deltas[0].stale),
+        "{event:?}"
+    );
+    world.state.heed_losses(|seen| seen);
+    assert!(world.connected.events.ready().is_none(), "it may come still");
+    world.state.heed_losses(|_| VersionVector::EMPTY);
+    let ended = world.connected.events.ready();
+    assert!(
+        matches!(&ended, Some(Next::Event(_, event)) if matches!(**event, Event::Ended(_))),
+        "it subscribes again: {ended:?}"
+    );
+}
+
+#[test]
+fn what_grows_beyond_the_memory_of_its_tenant_ends() {
+    let mut world = World::new();
+    world.subscribe(1, "post where rank > 10");
+    world.subscribe(2, "post where rank > 20");
+    for rank in 1..=40_u8 {
+        world.write(&[(THEIRS, &format!("p{rank}"), f64::from(rank))]);
+    }
+    world.heard();
+    let takes = world.state.figures().bytes;
+    world.state.heed_memory(takes);
+    assert_eq!(world.state.figures().subscribers, 2, "it has room");
+    world.state.heed_memory(takes - 1);
+    assert_eq!(
+        world.state.figures().subscribers,
+        1,
+        "the one that covers most has ended"
+    );
+    let ended = world.connected.events.ready();
+    let Some(Next::Event(_, event)) = ended else {
+        panic!("nothing was said of it");
+    };
+    let Event::Ended(ended) = &*event else {
+        panic!("{event:?}");
+    };
+    assert_eq!(ended.subscription, 1);
+    let error = ended.error.clone().unwrap_or_default();
+    assert!(error.message.contains("live_bytes_per_tenant_max"), "{error:?}");
+    world.state.heed_memory(0);
+    assert_eq!(world.state.figures().plans, 0);
 }

@@ -73,6 +73,12 @@ pub const RECONCILE_INTERVAL: Duration = Duration::from_millis(500);
 /// A change of membership that takes longer is left to go on by itself and looked at again in a later round.
 pub const MEMBERSHIP_DEADLINE: Duration = Duration::from_secs(10);
 
+/// How long whoever removes a node waits until no quorum needs it.
+pub const LET_GO_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Between two looks for that.
+pub const LET_GO_LOOK: Duration = Duration::from_millis(50);
+
 /// A learner may become a voter when it lacks at most this many entries.
 pub const VOTER_LAG_MAX: u64 = 1_000;
 

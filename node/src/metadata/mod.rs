@@ -48,11 +48,14 @@ use halcyon_core::{
 };
 use openraft::{EmptyNode, Instant, SnapshotPolicy, async_runtime::WatchReceiver};
 use thiserror::Error;
-use tokio::sync::{Mutex, watch};
+use tokio::{
+    sync::{Mutex, watch},
+    time::{sleep, timeout},
+};
 
 use self::{
     command::Command,
-    limits::{ENTRIES_KEPT, SNAPSHOT_EVERY_ENTRIES},
+    limits::{ENTRIES_KEPT, LET_GO_DEADLINE, LET_GO_LOOK, SNAPSHOT_EVERY_ENTRIES},
     log_store::LogStore,
     network::Network,
     server::Heard,
@@ -302,6 +305,16 @@ impl Metadata {
             index: self.inner.view.index(),
             term: metrics.current_term,
         }
+    }
+
+    /// Waits until a quorum is possible without a node that was removed; for [`LET_GO_DEADLINE`] at the most.
+    pub async fn until_not_needed(&self, node: NodeId) -> bool {
+        let let_go = async {
+            while self.roles().needed.contains(&node) {
+                sleep(LET_GO_LOOK).await;
+            }
+        };
+        timeout(LET_GO_DEADLINE, let_go).await.is_ok()
     }
 
     /// Stops taking part, once. What is committed is on disk.

@@ -236,6 +236,20 @@ async fn the_last_voter_is_a_quorum_by_itself() {
     assert!(cluster.at(1).roles().has_quorum, "{:?}", cluster.at(1).roles());
 }
 
+/// Of two nodes one votes. It was stopped as soon as its removal was applied, and the other had no quorum for good (seed
+/// 90052 of the simulator).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_only_voter_may_be_removed_and_stopped() {
+    let mut cluster = Cluster::new(&["a", "b"], options()).await;
+    voters_are(&cluster, 1, &[1]).await;
+    let (node, force) = (NodeId(1), false);
+    let left = cluster.at(2);
+    written(&left, Command::RemoveNode { node, force }).await;
+    assert!(left.until_not_needed(node).await);
+    cluster.stop(node).await;
+    assert_eq!(left.write(create(1, &["b"])).await, Ok(Reply::Done));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_minority_refuses_writes_in_time_and_goes_on_reading() {
     let options = Options {

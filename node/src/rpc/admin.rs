@@ -25,6 +25,9 @@ use crate::{
     },
 };
 
+/// When a removal that is not through is asked for again.
+const REMOVAL_RETRY: Duration = Duration::from_millis(500);
+
 /// See there.
 #[derive(Debug)]
 pub(super) struct AdminService {
@@ -315,6 +318,14 @@ impl admin_server::Admin for AdminService {
         let message = self.checked(request)?;
         let (node, force) = (NodeId(message.node), message.force);
         self.write(Command::RemoveNode { node, force }).await?;
+        // Whoever hears that it is removed stops it, and with two nodes it may have had the only vote (seed 90052).
+        if !self.rooms.metadata.until_not_needed(node).await {
+            let text = format!(
+                "{node} is removed, and the control plane still needs its vote: let it run, and remove it again until it \
+                 is let go"
+            );
+            return Err(Refusal::retry(text, REMOVAL_RETRY).into());
+        }
         Ok(Response::new(v1::RemoveNodeResponse {}))
     }
 

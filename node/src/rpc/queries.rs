@@ -95,7 +95,7 @@ impl QueriesService {
         })?;
         let vector = convert::vector(vector).map_err(refuse)?;
         self.rooms.until_open(tenant.id).await;
-        self.rooms.until_covered(&tenant, &vector).await;
+        let vector = self.rooms.until_covered(&tenant, vector).await;
         let turn = self.turn().await?;
         let snapshot = self.rooms.tenants.snapshot(&tenant, &self.statistics);
         let snapshot = snapshot.map_err(|error| self.rooms.read_refusal(&tenant, error))?;
@@ -222,22 +222,26 @@ impl queries_server::Queries for QueriesService {
 }
 
 impl Rooms {
-    /// Waits until this node has what the client has seen; not for long.
-    async fn until_covered(&self, tenant: &Tenant, vector: &VersionVector) {
-        let covers = || match self.storage.summary(tenant.id) {
+    /// Waits until this node has what the client has seen, but for what no replica holds any more; not for long. What was
+    /// waited for.
+    async fn until_covered(&self, tenant: &Tenant, seen: VersionVector) -> VersionVector {
+        // What follows says what is missing where nothing is held.
+        let covers = |vector: &VersionVector| match self.storage.summary(tenant.id) {
             Ok(Some(summary)) => summary.vector.covers(vector),
-            // What follows says what is missing.
             Ok(None) | Err(_) => true,
         };
+        let mut due = seen;
         let covered = async {
             let mut pause = OPEN_WAIT_FIRST;
-            while !covers() {
+            while !covers(&due) {
+                due = self.tenants.attainable(tenant.id, std::mem::take(&mut due));
                 sleep(pause).await;
                 pause = (pause * 2).min(VECTOR_LOOK_MAX);
             }
         };
         // Else the answer says that it is stale.
         let _ = timeout(VECTOR_WAIT_MAX, covered).await;
+        due
     }
 }
 

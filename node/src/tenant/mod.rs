@@ -337,6 +337,11 @@ impl Tenants {
         Follower::new(self.clone(), tenant, VersionVector::EMPTY)
     }
 
+    /// What a client has seen, without what no replica holds any more. As long as that is not known, all of it.
+    pub fn attainable(&self, tenant: TenantId, seen: VersionVector) -> VersionVector {
+        self.replication.attainable(tenant, seen)
+    }
+
     /// What is durable here, and of every origin how far another replica is known to have it durable.
     pub fn held(&self, tenant: TenantId) -> Result<(VersionVector, VersionVector), ReadError> {
         let own = self.storage.summary(tenant)?.map(|own| own.vector).unwrap_or_default();

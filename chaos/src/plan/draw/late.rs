@@ -24,8 +24,11 @@ const HOURS: f64 = 0.25;
 /// How often a host leaves, where another can take its place.
 const LEAVES: f64 = 0.25;
 
-/// How often clients follow live queries, and how often one of them does then.
+/// How often clients follow live queries.
 const FOLLOWS: f64 = 0.5;
+
+/// How often clients meet in rooms.
+const MEETS: f64 = 0.3;
 
 /// Live queries that a client follows at a time, at most.
 const LIVE_MAX: u32 = 3;
@@ -38,6 +41,7 @@ pub(super) fn draw(plan: &mut Plan) {
         ("hours", HOURS, hours as fn(&mut Plan, &mut Rng)),
         ("leaves", LEAVES, leaves),
         ("follows", FOLLOWS, follows),
+        ("meets", MEETS, meets),
     ] {
         let mut stream = Stream::of(plan.seed, name);
         if stream.rng().random_bool(chance) {
@@ -90,6 +94,13 @@ fn follows(plan: &mut Plan, rng: &mut Rng) {
     for client in &mut plan.clients {
         let live = rng.random_range(1..=LIVE_MAX);
         client.mix.live = if rng.random_bool(0.7) { live } else { 0 };
+    }
+}
+
+/// Most clients go in and out of a room.
+fn meets(plan: &mut Plan, rng: &mut Rng) {
+    for client in &mut plan.clients {
+        client.mix.room = rng.random_bool(0.8);
     }
 }
 

@@ -210,6 +210,7 @@ fn mix(rng: &mut Rng) -> Mix {
         watch: rng.random_bool(0.7),
         // Drawn later (`draw/late.rs`).
         live: 0,
+        room: false,
     };
     mix.changes_max = mix.changes_max.min(SET_BYTES_MAX / mix.value_bytes_max);
     mix

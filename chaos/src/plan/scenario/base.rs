@@ -32,6 +32,7 @@ pub const PLAIN_MIX: Mix = Mix {
     value_bytes_max: 64,
     watch: true,
     live: 0,
+    room: false,
 };
 
 /// Builds a plan.

@@ -1,6 +1,6 @@
-//! The list of scenarios, and the stories about nodes, disks and networks.
+//! Stories about nodes, disks and networks.
 
-use super::{Scenario, base::Base, rules};
+use super::base::Base;
 use crate::{
     plan::{
         Plan,
@@ -13,165 +13,7 @@ use crate::{
 
 const DAY_MS: i64 = 24 * 3_600 * 1_000;
 
-pub(super) const ALL: &[Scenario] = &[
-    Scenario {
-        name: "partition-heals",
-        line: "One region is cut off and goes on writing; after it heals all replicas are equal",
-        build: partition_heals,
-    },
-    Scenario {
-        name: "region-lost",
-        line: "A region burns down; what was acknowledged there lives on elsewhere or in its clients",
-        build: region_lost,
-    },
-    Scenario {
-        name: "leader-isolated",
-        line: "The control plane's leader is cut off, again and again; no two lead, no change is lost",
-        build: leader_isolated,
-    },
-    Scenario {
-        name: "crash-in-commit",
-        line: "The power goes inside commits, at every depth; what was acknowledged is there",
-        build: crash_in_commit,
-    },
-    Scenario {
-        name: "disk-rolled-back",
-        line: "A disk forgets its last seconds; no seq is used twice and the forgotten comes back",
-        build: disk_rolled_back,
-    },
-    Scenario {
-        name: "old-backup",
-        line: "A backup from before a collection of tombstones is restored; nothing deleted comes back",
-        build: old_backup,
-    },
-    Scenario {
-        name: "bits-turned",
-        line: "A disk turns bits of values, keys and logs; none is shown, none spreads, and the host gets a new disk",
-        build: bits_turned,
-    },
-    Scenario {
-        name: "control-rots",
-        line: "A disk turns bits in the control plane's log and votes; what was committed stays, and no two lead",
-        build: rules::control_rots,
-    },
-    Scenario {
-        name: "clock-ahead",
-        line: "A node runs ten minutes ahead, a client a day; drift is refused, no change is lost",
-        build: clock_ahead,
-    },
-    Scenario {
-        name: "client-offline-week",
-        line: "A client writes offline for a week in which entities are deleted; they stay deleted",
-        build: client_offline_week,
-    },
-    Scenario {
-        name: "catch-up-interrupted",
-        line: "A catch-up is cut again and again and resumes with another peer; nothing is skipped",
-        build: catch_up_interrupted,
-    },
-    Scenario {
-        name: "tombstones-away",
-        line: "Tombstones come of age while a replica is away; they wait for it",
-        build: tombstones_away,
-    },
-    Scenario {
-        name: "slow-consumer",
-        line: "A watcher reads slower than others write; memory stays bounded and it misses nothing",
-        build: slow_consumer,
-    },
-    Scenario {
-        name: "ten-thousand-tenants",
-        line: "Ten thousand tenants, forty changed, some while a replica is away; a catch-up costs by the difference",
-        build: ten_thousand_tenants,
-    },
-    Scenario {
-        name: "poisoned-change",
-        line: "A change that no release understands is kept and passed on; it stops nobody",
-        build: poisoned_change,
-    },
-    Scenario {
-        name: "node-replaced",
-        line: "A node and its disk are lost; another takes its place, its tenants and its vote",
-        build: node_replaced,
-    },
-    Scenario {
-        name: "node-leaves",
-        line: "A node, the leader at that, is drained, removed when nothing is left on it, and ends; another comes",
-        build: rules::node_leaves,
-    },
-    Scenario {
-        name: "rolling-upgrade",
-        line: "Nodes move to a newer wire version one by one under load; none stops serving",
-        build: rolling_upgrade,
-    },
-    Scenario {
-        name: "placement-moves",
-        line: "A tenant moves between regions and back; no value stays or arrives where it must not",
-        build: placement_moves,
-    },
-    Scenario {
-        name: "leases-race",
-        line: "The leader is cut off while its followers' clocks and timers run fast; no look shows what is past",
-        build: rules::leases_race,
-    },
-    Scenario {
-        name: "log-outgrown",
-        line: "A node is away while the control plane's log outgrows what is kept; it gets a snapshot",
-        build: rules::log_outgrown,
-    },
-    Scenario {
-        name: "collection-unheard",
-        line: "A replica hears late that tombstones were collected, and asks one that has; it waits for the news",
-        build: rules::collection_unheard,
-    },
-    Scenario {
-        name: "written-while-away",
-        line: "A region that is cut off goes on with what the others delete; the deletions wait for it, and last",
-        build: rules::written_while_away,
-    },
-    Scenario {
-        name: "answers-lost",
-        line: "The first answer to every command is lost; asked again, it is carried out once and answered the same",
-        build: rules::answers_lost,
-    },
-    Scenario {
-        name: "slow-region",
-        line: "A region hears of deletions when they are old; nothing is collected before it has",
-        build: rules::slow_region,
-    },
-    Scenario {
-        name: "moves-in-a-hurry",
-        line: "A tenant leaves a node that alone has its last changes; the node hands them over first",
-        build: rules::moves_in_a_hurry,
-    },
-    Scenario {
-        name: "forwarded",
-        line: "Clients reach only a node without their tenant; it passes everything on and keeps nothing",
-        build: rules::forwarded,
-    },
-    Scenario {
-        name: "lagging-node",
-        line: "Clients move to a node that has not heard of what they made; it says so, and loses no change",
-        build: rules::lagging_node,
-    },
-    Scenario {
-        name: "copied-page",
-        line: "Two pages with one identity write different things under one stamp; all replicas show the same",
-        build: rules::copied_page,
-    },
-    Scenario {
-        name: "power-lost-everywhere",
-        line: "All nodes lose power at one moment, twice; what was acknowledged is there",
-        build: power_lost_everywhere,
-    },
-    Scenario {
-        name: "clock-jumps-offline",
-        line: "Clients' clocks jump ahead while their pushes get no answer; nobody waits for clocks to come near",
-        build: rules::clock_jumps_offline,
-    },
-];
-
-fn partition_heals(seed: u64) -> Plan {
+pub(super) fn partition_heals(seed: u64) -> Plan {
     let cut = |region, cut| Kind::RegionCut {
         regions: vec![region],
         cut,
@@ -183,7 +25,7 @@ fn partition_heals(seed: u64) -> Plan {
         .plan()
 }
 
-fn region_lost(seed: u64) -> Plan {
+pub(super) fn region_lost(seed: u64) -> Plan {
     Base::new(seed, "region-lost")
         .hosts(&[EuDe, UsEast, JpTok, EuDe, UsEast])
         .tenant(&[JpTok, EuDe], 1)
@@ -196,7 +38,7 @@ fn region_lost(seed: u64) -> Plan {
         .plan()
 }
 
-fn leader_isolated(seed: u64) -> Plan {
+pub(super) fn leader_isolated(seed: u64) -> Plan {
     let mut base = Base::new(seed, "leader-isolated")
         .hosts(&[EuDe, EuGb, UsEast, EuDe, UsEast])
         .everywhere()
@@ -210,7 +52,7 @@ fn leader_isolated(seed: u64) -> Plan {
     base.plan()
 }
 
-fn crash_in_commit(seed: u64) -> Plan {
+pub(super) fn crash_in_commit(seed: u64) -> Plan {
     let mut base = Base::new(seed, "crash-in-commit").everywhere();
     // The seed moves the depth, so that a sweep reaches every operation of a commit on every host.
     let depth = |at: u64| u32::try_from((seed + at * 5) % 24).unwrap_or(0);
@@ -225,7 +67,7 @@ fn crash_in_commit(seed: u64) -> Plan {
     base.plan()
 }
 
-fn disk_rolled_back(seed: u64) -> Plan {
+pub(super) fn disk_rolled_back(seed: u64) -> Plan {
     let kind = Kind::DiskRolledBack {
         host: Host(2),
         to: Millis::secs(18),
@@ -241,7 +83,7 @@ fn disk_rolled_back(seed: u64) -> Plan {
         .plan()
 }
 
-fn old_backup(seed: u64) -> Plan {
+pub(super) fn old_backup(seed: u64) -> Plan {
     let kind = Kind::BackupRestored {
         host: Host(3),
         taken: Millis::secs(10),
@@ -256,7 +98,7 @@ fn old_backup(seed: u64) -> Plan {
         .plan()
 }
 
-fn bits_turned(seed: u64) -> Plan {
+pub(super) fn bits_turned(seed: u64) -> Plan {
     // Most pages of a young file have nothing on them, and of a log what was folded is not read again.
     let (host, pages) = (Host(3), 400);
     let rot = Kind::BitRot { host, pages };
@@ -267,7 +109,7 @@ fn bits_turned(seed: u64) -> Plan {
         .plan()
 }
 
-fn clock_ahead(seed: u64) -> Plan {
+pub(super) fn clock_ahead(seed: u64) -> Plan {
     let (ahead, day) = (10 * 60 * 1_000, DAY_MS);
     Base::new(seed, "clock-ahead")
         .everywhere()
@@ -316,7 +158,7 @@ fn clock_ahead(seed: u64) -> Plan {
         .plan()
 }
 
-fn client_offline_week(seed: u64) -> Plan {
+pub(super) fn client_offline_week(seed: u64) -> Plan {
     let kind = Kind::ClientOffline {
         client: Client(1),
         returns_in: UsEast,
@@ -331,7 +173,7 @@ fn client_offline_week(seed: u64) -> Plan {
         .plan()
 }
 
-fn catch_up_interrupted(seed: u64) -> Plan {
+pub(super) fn catch_up_interrupted(seed: u64) -> Plan {
     let away = Kind::Partition {
         hosts: vec![Host(1)],
         cut: Cut::Dropped,
@@ -357,7 +199,7 @@ fn catch_up_interrupted(seed: u64) -> Plan {
     base.plan()
 }
 
-fn tombstones_away(seed: u64) -> Plan {
+pub(super) fn tombstones_away(seed: u64) -> Plan {
     let away = |host| Kind::Crash {
         host: Host(host),
         how: Crash::Power,
@@ -372,7 +214,7 @@ fn tombstones_away(seed: u64) -> Plan {
         .plan()
 }
 
-fn slow_consumer(seed: u64) -> Plan {
+pub(super) fn slow_consumer(seed: u64) -> Plan {
     let kind = Kind::SlowConsumer {
         client: Client(1),
         bytes_per_second: 200,
@@ -389,7 +231,7 @@ fn slow_consumer(seed: u64) -> Plan {
         .plan()
 }
 
-fn ten_thousand_tenants(seed: u64) -> Plan {
+pub(super) fn ten_thousand_tenants(seed: u64) -> Plan {
     let away = Kind::Partition {
         hosts: vec![Host(3)],
         cut: Cut::Dropped,
@@ -410,7 +252,7 @@ fn ten_thousand_tenants(seed: u64) -> Plan {
         .plan()
 }
 
-fn poisoned_change(seed: u64) -> Plan {
+pub(super) fn poisoned_change(seed: u64) -> Plan {
     Base::new(seed, "poisoned-change")
         .everywhere()
         .with(|plan| plan.work.poisoned_change_at = Some(Millis::secs(12)))
@@ -433,7 +275,7 @@ fn poisoned_change(seed: u64) -> Plan {
         .plan()
 }
 
-fn node_replaced(seed: u64) -> Plan {
+pub(super) fn node_replaced(seed: u64) -> Plan {
     Base::new(seed, "node-replaced")
         .hosts(&[EuDe, UsEast, EuGb, EuDe])
         .tenant(&[EuDe, UsEast], 2)
@@ -451,14 +293,14 @@ fn node_replaced(seed: u64) -> Plan {
         .plan()
 }
 
-fn rolling_upgrade(seed: u64) -> Plan {
+pub(super) fn rolling_upgrade(seed: u64) -> Plan {
     Base::new(seed, "rolling-upgrade")
         .everywhere()
         .once(12, Kind::RollingUpgrade { pause: Millis::secs(8) })
         .plan()
 }
 
-fn placement_moves(seed: u64) -> Plan {
+pub(super) fn placement_moves(seed: u64) -> Plan {
     let place = |regions: &[_]| Kind::Place {
         tenant: Tenant(1),
         regions: regions.to_vec(),
@@ -479,7 +321,7 @@ fn placement_moves(seed: u64) -> Plan {
         .plan()
 }
 
-fn power_lost_everywhere(seed: u64) -> Plan {
+pub(super) fn power_lost_everywhere(seed: u64) -> Plan {
     let mut base = Base::new(seed, "power-lost-everywhere").everywhere();
     for start in [16, 36] {
         for region in [EuDe, UsEast, JpTok] {

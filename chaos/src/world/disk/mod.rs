@@ -201,25 +201,25 @@ impl SimDisk {
         self.restore(&Image::default(), "");
     }
 
-    /// Flips a bit in so many pages of the files whose name begins with `prefix`. Says where.
+    /// Flips a bit in so many pages, of those with anything on them, of the files whose name begins with `prefix`. Says
+    /// where.
     pub fn rot(&self, prefix: &str, pages: u32) -> String {
         let state = &mut *self.state();
+        let is_full = |page: &[u8]| page.iter().any(|byte| *byte != 0);
+        let files = state.files.iter().filter(|(name, _)| name.starts_with(prefix));
+        let full = files.flat_map(|(name, contents)| {
+            let pages = contents.durable().chunks(PAGE_BYTES).zip(0..);
+            pages
+                .filter(|(page, _)| is_full(page))
+                .map(|(_, at)| (name.clone(), at))
+        });
+        let full: Vec<(String, usize)> = full.collect();
         let mut rotten = Vec::new();
-        for _ in 0..pages {
-            let mut files: Vec<_> = state
-                .files
-                .iter_mut()
-                .filter(|(name, contents)| name.starts_with(prefix) && !contents.durable().is_empty())
-                .collect();
-            if files.is_empty() {
-                break;
-            }
-            let at = state.chance.random_range(0..files.len());
-            let (name, contents) = &mut files[at];
-            let page = state.chance.random_range(0..contents.durable().len() / PAGE_BYTES + 1);
-            if let Some(offset) = contents.flip_bit(page * PAGE_BYTES, &mut state.chance) {
-                rotten.push(format!("{name} at {offset}"));
-            }
+        for _ in 0..pages.min(u32::try_from(full.len()).unwrap_or(u32::MAX)) {
+            let (name, page) = &full[state.chance.random_range(0..full.len())];
+            let contents = state.files.get_mut(name);
+            let flipped = contents.and_then(|contents| contents.flip_bit(page * PAGE_BYTES, &mut state.chance));
+            rotten.extend(flipped.map(|offset| format!("{name} at {offset}")));
         }
         rotten.join(", ")
     }

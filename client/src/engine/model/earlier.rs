@@ -1,4 +1,12 @@
-//! What an earlier run left in the outbox.
+//! What an earlier run left in the outbox, and what a node lost that had taken it.
+
+use std::collections::BTreeSet;
+
+use halcyon_core::{
+    id::{NodeId, OriginId, Seq, Tag},
+    version_vector::VersionVector,
+};
+use halcyon_proto::convert::Taken;
 
 use super::*;
 
@@ -46,5 +54,35 @@ fn a_set_that_was_taken_before_anything_showed_does_not_show_after_a_restart() {
             world.step(step);
         }
         world.settle();
+    }
+}
+
+/// It stayed pending under the tag that was lost with its node's disk (seed 90212 of the simulator).
+#[test]
+fn a_set_that_was_lost_and_is_taken_anew_waits_for_its_new_tag() {
+    let node = NodeId(1);
+    let tag = |incarnation| Tag {
+        origin: OriginId { node, incarnation },
+        seq: Seq(1),
+    };
+    let taken = |tag| {
+        let (superseded, again) = (Vec::new(), false);
+        Answer::Results(vec![Some(Ok(Taken { tag, superseded, again }))])
+    };
+    let mut world = World::new();
+    world.step(Step::Follow(0, 0));
+    world.step(Step::Write(0, vec![Edit::Close(0)]));
+    let moment = world.moment();
+    let engine = &mut world.clients[0].engine;
+    for incarnation in [1, 2] {
+        assert_eq!(engine.next_push().map(|push| push.sets.len()), Some(1));
+        engine.on_push_answer(taken(tag(incarnation)), moment);
+        let tags: Vec<_> = engine.replica.pending().map(|pending| pending.tag).collect();
+        assert_eq!(tags, [Some(tag(incarnation))]);
+        let held = Held {
+            own: VersionVector::EMPTY,
+            second: VersionVector::EMPTY,
+        };
+        engine.on_held(node, &held, &BTreeSet::from([node]));
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use halcyon_core::id::{NodeId, TenantId};
+use halcyon_core::{
+    id::{NodeId, TenantId},
+    mutant::{self, Mutant},
+};
 
 use super::{Engine, SessionId};
 use crate::rooms::{
@@ -91,8 +94,10 @@ impl Engine {
     /// A peer is dead: its clients are gone, and what it may still say on its stream comes too late.
     fn forget(&mut self, node: NodeId) {
         self.figures.peers_lost += 1;
-        for key in self.rooms_with_users_of(node) {
-            self.drop_users(node, &key);
+        if !mutant::active(Mutant::GoneNotTold) {
+            for key in self.rooms_with_users_of(node) {
+                self.drop_users(node, &key);
+            }
         }
         for room in self.rooms.values_mut() {
             room.peers.remove(&node);

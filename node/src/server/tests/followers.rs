@@ -103,8 +103,9 @@ async fn one_that_does_not_take_its_events_ends_alone_and_comes_back_by_digest()
 /// rest once the node has come so far.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stale_answer_adds_and_is_asked_for_again_once_the_node_has_caught_up() {
-    let cluster = Cluster::start(&["eu-west"]).await;
-    let key = cluster.create_tenant("app", &["eu-west"]).await;
+    // Another replica, that may have it for all that this one knows.
+    let cluster = Cluster::start(&["eu-west", "us-east"]).await;
+    let key = cluster.create_tenant("app", &["eu-west", "us-east"]).await;
     let place = cluster.first();
     let mut writer = Writer {
         place,

@@ -358,8 +358,8 @@ async fn a_resume_by_digest_sends_the_buckets_that_differ() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_writer_hears_of_its_set_and_one_who_saw_more_gets_a_stale_answer() {
-    let cluster = Cluster::start(&["eu-west"]).await;
-    let key = cluster.create_tenant("app", &["eu-west"]).await;
+    let cluster = Cluster::start(&["eu-west", "us-east"]).await;
+    let key = cluster.create_tenant("app", &["eu-west", "us-east"]).await;
     let place = cluster.first();
     let mut follower = Follower::connect(place, &key, prost::bytes::Bytes::new(), 0).await;
     follower.subscribe(follower.request(1, QUERY)).await.unwrap();
@@ -372,7 +372,7 @@ async fn a_writer_hears_of_its_set_and_one_who_saw_more_gets_a_stale_answer() {
     let commit = follower.next().await;
     assert_eq!(commit.deltas, Vec::new());
 
-    // It has seen a commit that this node will never have.
+    // It has seen a commit that this node lacks, and the other may have.
     let ahead: halcyon_core::version_vector::VersionVector = [Tag {
         origin: OriginId {
             node: NodeId(9),

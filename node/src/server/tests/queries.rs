@@ -75,8 +75,8 @@ async fn a_query_is_answered_by_who_serves_the_tenant_to_who_has_its_key() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_from_before_what_the_client_has_seen_says_that_it_is_stale() {
-    let cluster = Cluster::start(&["eu-west"]).await;
-    let key = cluster.create_tenant("app", &["eu-west"]).await;
+    let cluster = Cluster::start(&["eu-west", "us-east"]).await;
+    let key = cluster.create_tenant("app", &["eu-west", "us-east"]).await;
     let mut seen = VersionVector::EMPTY;
     let origin = OriginId {
         node: NodeId(77),
@@ -90,6 +90,15 @@ async fn an_answer_from_before_what_the_client_has_seen_says_that_it_is_stale() 
     let (start, rows) = answer(cluster.first(), &key, request).await.unwrap();
     assert!(start.stale);
     assert_eq!(rows, Vec::<String>::new());
+    // What the only replica lacks is lost.
+    let key = cluster.create_tenant("alone", &["eu-west"]).await;
+    let request = v1::QueryRequest {
+        tenant: "alone".to_owned(),
+        vector: seen.encode().into(),
+        ..ask("issue")
+    };
+    let (start, _) = answer(cluster.first(), &key, request).await.unwrap();
+    assert!(!start.stale);
     cluster.stop().await;
 }
 

@@ -1,0 +1,80 @@
+//! Stories about those who follow what others write.
+
+use super::base::Base;
+use crate::{
+    plan::{
+        Plan,
+        cluster::{Client, Host, Transport},
+        fault::{Crash, Cut, Kind},
+        time::Millis,
+    },
+    topology::Region::{EuDe, JpTok, UsEast},
+};
+
+pub(super) fn queries_followed(seed: u64) -> Plan {
+    let alone = |region| Kind::RegionCut {
+        regions: vec![region],
+        cut: Cut::Dropped,
+    };
+    let crash = |host| Kind::Crash {
+        host: Host(host),
+        how: Crash::Process,
+    };
+    let away = |client, returns_in| Kind::ClientOffline {
+        client: Client(client),
+        returns_in,
+    };
+    // What a client has seen in one region the node of another lacks, when it comes there.
+    Base::new(seed, "queries-followed")
+        .everywhere()
+        .client(EuDe, Transport::Native)
+        .client(UsEast, Transport::Native)
+        .with(|plan| {
+            for client in &mut plan.clients {
+                client.mix.live = 3;
+                (client.mix.unset, client.mix.delete, client.mix.create) = (4, 3, 5);
+                client.mix.fields = 2;
+                client.pace = Millis(120);
+            }
+        })
+        .fault(12, 26, alone(UsEast))
+        .fault(16, 22, away(2, EuDe))
+        .fault(20, 30, away(1, JpTok))
+        .fault(34, 38, crash(1))
+        .fault(40, 52, alone(JpTok))
+        .fault(44, 46, away(4, UsEast))
+        .plan()
+}
+
+pub(super) fn rooms_meet(seed: u64) -> Plan {
+    let alone = |region, cut| Kind::RegionCut {
+        regions: vec![region],
+        cut,
+    };
+    let crash = |host, how| Kind::Crash { host: Host(host), how };
+    let away = |client, returns_in| Kind::ClientOffline {
+        client: Client(client),
+        returns_in,
+    };
+    Base::new(seed, "rooms-meet")
+        .tenant(&[EuDe, UsEast, JpTok], 1)
+        .client(EuDe, Transport::Native)
+        .client(UsEast, Transport::Native)
+        .client(JpTok, Transport::Native)
+        .client(EuDe, Transport::Native)
+        .tenant(&[UsEast, EuDe], 1)
+        .client(UsEast, Transport::Native)
+        .client(EuDe, Transport::Native)
+        .with(|plan| {
+            for client in &mut plan.clients {
+                client.mix.room = true;
+                client.pace = Millis(1_000);
+            }
+        })
+        .fault(12, 24, alone(JpTok, Cut::Dropped))
+        .fault(18, 30, crash(1, Crash::Process))
+        .fault(26, 32, away(2, EuDe))
+        .fault(36, 44, alone(UsEast, Cut::Held))
+        .fault(46, 50, crash(3, Crash::Power))
+        .plan()
+}
