@@ -16,10 +16,12 @@ const CALLS: [&str; 3] = [".event(", ".rare(", ".reached("];
 
 /// What is told of every run, for the oracles and the timeline, and needs no sweep to be reached; alarms come from rot,
 /// which is a mark of its own.
-const TOLD: [&str; 10] = [
+const TOLD: [&str; 12] = [
     "metadata.apply",
     "metadata.appended",
     "metadata.entry",
+    "metadata.log-durable",
+    "metadata.log-found",
     "metadata.vote",
     "metadata.vote-found",
     "peer.speaks",

@@ -91,7 +91,7 @@ stories! {
     a_disk_is_rolled_back: "disk-rolled-back" at "catch-up.ended";
     an_old_backup_is_restored: "old-backup" at "collection.ended";
     a_disk_turns_bits: "bits-turned" at "node.failed";
-    a_control_plane_rots: "control-rots" at "disk.rot" saying "control.redb";
+    a_control_plane_rots: "control-rots" at "node.failed" saying "control.redb";
     clocks_run_ahead: "clock-ahead" at "client.heedless" saying "its clock is refused";
     a_client_is_offline_for_a_week: "client-offline-week" at "collection.ended";
     catch_ups_are_interrupted: "catch-up-interrupted" at "catch-up.resumed";
@@ -101,6 +101,7 @@ stories! {
     a_change_is_poisoned: "poisoned-change" at "push.newer-release";
     a_node_is_replaced: "node-replaced" at "catch-up.ended";
     queries_are_followed: "queries-followed" at "follow.began";
+    readers_move: "readers-move" at "follow.stale";
     clients_meet_in_rooms: "rooms-meet" at "room.message" saying "Ok(())";
     a_node_leaves: "node-leaves" at "operator.did" saying "Leave(Host(1), NodeId(1)): true";
     releases_change_under_load: "rolling-upgrade" at "peer.speaks" saying "n1 2";

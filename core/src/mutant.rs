@@ -57,11 +57,13 @@ pub enum Mutant {
     DigestNotCompared,
     /// A room does not hear that somebody went whose node fell silent.
     GoneNotTold,
+    /// A node goes on from a log that lost what was durable.
+    LostCommitNotNoticed,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::AcknowledgeBeforeSync,
         Self::VoteWithoutSync,
         Self::GossipBeforeSync,
@@ -87,6 +89,7 @@ impl Mutant {
         Self::LagShownAsSynced,
         Self::DigestNotCompared,
         Self::GoneNotTold,
+        Self::LostCommitNotNoticed,
     ];
 
     /// Its name on the command line.
@@ -117,6 +120,7 @@ impl Mutant {
             Self::LagShownAsSynced => "lag-shown-as-synced",
             Self::DigestNotCompared => "digest-not-compared",
             Self::GoneNotTold => "gone-not-told",
+            Self::LostCommitNotNoticed => "lost-commit-not-noticed",
         }
     }
 }

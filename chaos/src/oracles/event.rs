@@ -115,6 +115,10 @@ pub enum Event {
     Voted(Host, Vote),
     /// A host's control plane starts with this vote, as its disk has it, or with none.
     VoteFound(Host, Option<Vote>),
+    /// Up to this place a host's log is durable.
+    LogDurable(Host, u64),
+    /// The last place of the log that a host found when it started.
+    LogFound(Host, u64),
     /// A host agreed with a peer on a wire version, on a new connection.
     Speaks {
         /// Where.
@@ -228,6 +232,8 @@ pub fn understand(machine: Machine, kind: &str, detail: &str) -> Option<Event> {
         "metadata.appended" => Some(Event::Appended(host, placed(&mut words)?)),
         "metadata.entry" => Some(Event::Applied(host, placed(&mut words)?)),
         "metadata.vote" => Some(Event::Voted(host, Vote::read(detail)?)),
+        "metadata.log-durable" => Some(Event::LogDurable(host, detail.parse().ok()?)),
+        "metadata.log-found" => Some(Event::LogFound(host, detail.parse().ok()?)),
         "metadata.vote-found" => Some(Event::VoteFound(host, Vote::read(detail))),
         "peer.speaks" => Some(Event::Speaks {
             host,

@@ -1,5 +1,6 @@
 //! Operations of the control plane are linearizable: names of tenants, created and deleted by several operators at
-//! several nodes, are registers; there is one order of all operations that explains every answer.
+//! several nodes, and a setting that they write, are registers; there is one order of all operations that explains every
+//! answer.
 //!
 //! Looks ask for the linearizable answer, so they must fit in as well.
 //!
@@ -14,6 +15,7 @@ use crate::{
         self, Operation, Spec, Verdict,
         register::{Call, Reply},
     },
+    workload::{SETTING_START, SHARED_SETTING},
     world::machine::Machine,
 };
 
@@ -36,6 +38,28 @@ impl Spec for Name {
             (Call::Delete, _) => (None, Reply::Done),
             (Call::Read, Some(_)) => (*state, Reply::Content(PRESENT)),
             (Call::Read, None) => (None, Reply::Absent),
+            _ => (*state, Reply::Refused),
+        }
+    }
+}
+
+/// What a setting does: it has a content from the start.
+#[derive(Debug, Clone, Copy)]
+struct Setting;
+
+impl Spec for Setting {
+    type State = u64;
+    type Call = Call<u64>;
+    type Reply = Reply<u64>;
+
+    fn start(&self) -> u64 {
+        SETTING_START
+    }
+
+    fn apply(&self, state: &u64, call: &Call<u64>) -> (u64, Reply<u64>) {
+        match call {
+            Call::Write(new) => (*new, Reply::Done),
+            Call::Read => (*state, Reply::Content(*state)),
             _ => (*state, Reply::Refused),
         }
     }
@@ -79,9 +103,7 @@ impl Oracle for Linear {
         // Told by the operator who makes the cluster, whom every run has.
         let probe = &evidence.stage.place(Machine::Operator(1)).env.probe;
         for name in undecided {
-            probe.event(UNDECIDED, &|| {
-                format!("tenant name {name}: no order within {STEPS_MAX} steps")
-            });
+            probe.event(UNDECIDED, &|| format!("{name}: no order within {STEPS_MAX} steps"));
         }
         Ok(())
     }
@@ -92,10 +114,15 @@ impl Linear {
     pub(super) fn check(&self, steps_max: u64) -> Result<Vec<&str>, String> {
         let mut undecided = Vec::new();
         for (name, history) in &self.histories {
-            match lin::check(&Name, history, steps_max) {
+            let (what, verdict) = if name == SHARED_SETTING {
+                ("setting", lin::check(&Setting, history, steps_max))
+            } else {
+                ("tenant name", lin::check(&Name, history, steps_max))
+            };
+            match verdict {
                 Verdict::Linearizable(_) => {}
                 Verdict::Undecided { .. } => undecided.push(&**name),
-                Verdict::Violation(explanation) => return Err(format!("tenant name {name}: {explanation}")),
+                Verdict::Violation(explanation) => return Err(format!("{what} {name}: {explanation}")),
             }
         }
         Ok(undecided)
@@ -107,13 +134,17 @@ mod tests {
     use super::*;
 
     fn told(calls: &[(Call<u64>, Option<Reply<u64>>)]) -> Linear {
+        told_of("shared-0", calls)
+    }
+
+    fn told_of(name: &str, calls: &[(Call<u64>, Option<Reply<u64>>)]) -> Linear {
         let operations = calls.iter().zip(1..).map(|((call, reply), at)| Operation {
             process: "o1".to_owned(),
             call: call.clone(),
             called: 10 * at,
             returned: reply.clone().map(|reply| (10 * at + 5, reply)),
         });
-        let histories = BTreeMap::from([("shared-0".to_owned(), operations.collect())]);
+        let histories = BTreeMap::from([(name.to_owned(), operations.collect())]);
         Linear { histories }
     }
 
@@ -127,5 +158,14 @@ mod tests {
         assert_eq!(good.check(1), Ok(vec!["shared-0"]));
         let bad = told(&[(Call::Create(1), Some(Reply::Done)), (Call::Read, Some(Reply::Absent))]);
         assert!(bad.check(STEPS_MAX).is_err());
+    }
+    #[test]
+    fn a_setting_starts_with_its_default_and_shows_what_was_written_last() {
+        let read = |content| (Call::Read, Some(Reply::Content(content)));
+        let wrote = |content| (Call::Write(content), Some(Reply::Done));
+        let check = |calls: &[_]| told_of(SHARED_SETTING, calls).check(STEPS_MAX).is_ok();
+        assert!(check(&[read(SETTING_START), wrote(7), read(7), wrote(8), read(8)]));
+        assert!(!check(&[wrote(7), wrote(8), read(7)]));
+        assert!(!check(&[wrote(7), read(SETTING_START)]));
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! - What its updates make together is what the client answers when it is asked.
 //! - All that it shows was written to the tenant.
+//! - Where it says that it is synced, it is no older than anything that its client was shown before it asked.
 //! - Where it says that it is synced, and nothing of the client's own lies over it, it shows all that its client was told
 //!   is durable, and it is the answer over what its vector covers by the independent model: not a delta more or less.
 //! - In the end it is synced (unless its client has seen what a lost host had that nobody has removed), and it is the answer over what the replicas show.
@@ -28,6 +29,7 @@ use halcyon_core::{
         eval,
     },
     value::Value,
+    version_vector::VersionVector,
 };
 
 use super::{
@@ -52,6 +54,10 @@ pub(super) struct Live {
     unknown: BTreeMap<(TenantId, u64), (Follower, String)>,
     /// What a client was told is durable.
     acknowledged: BTreeMap<Client, BTreeSet<Tag>>,
+    /// What a client was shown, by all that it followed.
+    seen: BTreeMap<Client, VersionVector>,
+    /// What its client had been shown by then.
+    floors: BTreeMap<Follower, VersionVector>,
 }
 
 impl Oracle for Live {
@@ -74,6 +80,7 @@ impl Oracle for Live {
             Event::Followed(followed) => return self.followed(followed, evidence),
             Event::FollowEnded(follower) => {
                 self.open.remove(follower);
+                self.floors.remove(follower);
             }
             Event::NotFollowed(follower, query, why) => {
                 return Err(format!("{follower} cannot follow {query}: {why}"));
@@ -82,6 +89,8 @@ impl Oracle for Live {
                 self.open.retain(|follower, _| follower.client != *client);
                 self.unknown.retain(|_, (follower, _)| follower.client != *client);
                 self.acknowledged.remove(client);
+                self.seen.remove(client);
+                self.floors.retain(|follower, _| follower.client != *client);
             }
             _ => {}
         }
@@ -160,6 +169,21 @@ impl Live {
             }
         }
         self.open.insert(*follower, followed.clone());
+        let seen = self.seen.entry(follower.client).or_default();
+        let floor = self.floors.entry(*follower).or_insert_with(|| seen.clone());
+        seen.join(&now.vector);
+        if now.status == QueryStatus::Synced && !now.vector.covers(floor) {
+            let lacks = evidence.ledger.book(*tenant).and_then(|book| {
+                let mut tags = book.sets().map(|(tag, _)| tag);
+                tags.find(|tag| floor.covers_tag(*tag) && !now.vector.covers_tag(*tag) && !book.is_doubtful(*tag))
+            });
+            if let Some(lacks) = lacks {
+                return Err(format!(
+                    "{follower} of {query} is synced without {}, which its client had been shown before",
+                    Told(lacks)
+                ));
+            }
+        }
         let is_settled = now.status == QueryStatus::Synced && now.pending == 0;
         let Some(book) = evidence.ledger.book(*tenant).filter(|_| is_settled) else {
             return Ok(());

@@ -1,6 +1,6 @@
 //! Raft's own invariants:
 //!
-//! 1. a durable vote never falls, and is there after a restart;
+//! 1. a durable vote never falls, and is there after a restart; so is what was durable of the log;
 //! 2. nobody leads without the durable votes of a quorum, and nobody leads as the same leader in two lives;
 //! 3. no host goes back to a leader that it has left;
 //! 4. one leader puts one entry at one place, whoever holds it (log matching);
@@ -29,6 +29,8 @@ const SHOWN_AFTER: u64 = 1_000_000_000;
 pub(super) struct Raft {
     /// The last durable vote, and when that was told.
     votes: BTreeMap<Host, (Vote, u64)>,
+    /// The last place of the log that was durable.
+    durable: BTreeMap<Host, u64>,
     /// Who ever had a durable vote for a leader.
     voted: BTreeMap<LeaderId, BTreeSet<Host>>,
     /// How often a host went down.
@@ -57,6 +59,11 @@ impl Oracle for Raft {
         match event {
             Event::Voted(host, vote) => self.vote(*host, *vote, now()),
             Event::VoteFound(host, found) => self.vote_found(*host, *found),
+            Event::LogDurable(host, last) => {
+                self.durable.insert(*host, *last);
+                Ok(())
+            }
+            Event::LogFound(host, found) => self.log_found(*host, *found),
             Event::Appended(host, entry) => {
                 if self.write(*host, *entry)? {
                     self.begin(*host, *entry)?;
@@ -72,6 +79,7 @@ impl Oracle for Raft {
             }
             Event::DiskChanged(host) => {
                 self.votes.remove(host);
+                self.durable.remove(host);
                 self.forget(*host);
                 Ok(())
             }
@@ -121,6 +129,15 @@ impl Raft {
             ));
         }
         Ok(())
+    }
+
+    fn log_found(&self, host: Host, found: u64) -> Result<(), String> {
+        match self.durable.get(&host) {
+            Some(last) if found < *last => Err(format!(
+                "{host}'s log was durable up to {last}, and ends after its restart at {found}"
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Whether it is the first entry of its leader.
@@ -268,6 +285,19 @@ mod tests {
             "knows after its restart of T5-N1 only",
         );
         breaks(raft.vote_found(H1, None), "of nobody only");
+    }
+
+    #[test]
+    fn what_was_durable_of_a_log_is_there_after_a_restart() {
+        let mut raft = Raft::default();
+        assert_eq!(raft.log_found(H1, 0), Ok(()));
+        raft.durable.insert(H1, 7);
+        assert_eq!(raft.log_found(H1, 7), Ok(()));
+        assert_eq!(raft.log_found(H2, 0), Ok(()));
+        breaks(
+            raft.log_found(H1, 6),
+            "durable up to 7, and ends after its restart at 6",
+        );
     }
 
     #[test]

@@ -237,8 +237,19 @@ impl Faults {
                     self.stage.hear(&Event::DiskChanged(*host));
                 }
             }
-            Kind::BitRot { host, pages } => self.rot((*host, TRIPLES_PREFIX), *pages, id, machines),
-            Kind::ControlRot { host, pages } => self.rot((*host, CONTROL_FILE), *pages, id, machines),
+            Kind::BitRot { host, pages } => {
+                machines.down(Machine::Host(host.0), Crash::Power, id);
+                self.rot(*host, TRIPLES_PREFIX, *pages);
+                self.stage.hear(&Event::DiskChanged(*host));
+            }
+            // What its node did before still counts: it notices, or has lost nothing.
+            Kind::ControlRot { host, pages } => {
+                let is_up = machines.is_up(Machine::Host(host.0));
+                machines.down(Machine::Host(host.0), Crash::Process, id);
+                if is_up {
+                    self.rot(*host, CONTROL_FILE, *pages);
+                }
+            }
             Kind::RollingUpgrade { pause } => {
                 for (host, turn) in self.stage.all_hosts().into_iter().zip(0..) {
                     let at = now + Millis(pause.0 * turn);
@@ -251,13 +262,11 @@ impl Faults {
         }
     }
 
-    /// Takes a host down, and flips bits in files whose name begins so.
-    fn rot(&self, (host, prefix): (Host, &str), pages: u32, id: FaultId, machines: &mut Machines) {
+    /// Flips bits in files whose name begins so.
+    fn rot(&self, host: Host, prefix: &str, pages: u32) {
         let machine = Machine::Host(host.0);
-        machines.down(machine, Crash::Power, id);
         let rotten = self.stage.place(machine).disk.rot(prefix, pages);
         trace::tell(machine, "disk.rot", rotten);
-        self.stage.hear(&Event::DiskChanged(host));
     }
 
     fn start_disks(&self, fault: &Fault) {

@@ -3,7 +3,7 @@
 use std::{rc::Rc, time::Duration};
 
 use futures::FutureExt;
-use halcyon_client::{Client as Halcyon, LiveQuery, engine::Update};
+use halcyon_client::{Client as Halcyon, LiveQuery, engine::QueryStatus, engine::Update};
 use halcyon_core::id::TenantId;
 use rand::{RngExt, rngs::SmallRng};
 use tokio::time::{Sleep, sleep};
@@ -81,6 +81,7 @@ impl Following<'_> {
     /// Tells of every update, and now and then without one, until it is time to leave. That does not come while all settles.
     async fn listen(&self, mut live: LiveQuery, until: Sleep) {
         tokio::pin!(until);
+        let mut was_stale = false;
         loop {
             let update = tokio::select! {
                 biased;
@@ -98,6 +99,12 @@ impl Following<'_> {
                 next = live.next().now_or_never().flatten();
             }
             let Some(now) = live.snapshot() else { return };
+            let is_stale = now.status == QueryStatus::Stale;
+            if is_stale && !was_stale {
+                let me = Machine::Client(self.follower.client.0);
+                trace::tell(me, "follow.stale", self.query.to_owned());
+            }
+            was_stale = is_stale;
             self.stage.hear(&Event::Followed(Rc::new(Followed {
                 follower: self.follower,
                 tenant: self.tenant,

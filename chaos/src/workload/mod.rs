@@ -7,5 +7,5 @@ mod room;
 mod web;
 
 pub(crate) use client::{marker, run as client};
-pub(crate) use operator::run as operator;
+pub(crate) use operator::{SETTING_START, SHARED_SETTING, run as operator};
 pub(crate) use web::NODES_APART_MAX;

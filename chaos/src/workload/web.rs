@@ -150,6 +150,7 @@ impl Web {
                 }
                 Err(Failed::Refused(code, text)) => {
                     note(format!("{code:?}: {text}"));
+                    may_be_taken |= code == ErrorCode::NotYetReplicated;
                     waits += u32::from(code == ErrorCode::Retry);
                     if waits == WAITS_MAX {
                         note("the page is loaded anew".to_owned());

@@ -20,21 +20,18 @@ use openraft::{
     entry::RaftEntry,
     storage::{IOFlushed, LogState, RaftLogStorage},
 };
-use redb::{Database, ReadableDatabase, ReadableTable};
+use redb::ReadableTable;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    limits::{APPEND_BYTES_MAX, LOG_CACHE_BYTES, LOG_QUEUE_MAX},
+    limits::{APPEND_BYTES_MAX, LOG_QUEUE_MAX},
+    log_file::LogFile,
     log_tail::{Tail, is_empty},
     log_writer::{Done, Slot, Work, Writer, closed, lock},
     tables::{LOG, MARKS},
     types::{Entry, LogId, TypeConfig, Vote, told},
 };
-use crate::env::RedbFile;
-
-/// The file's name in the data directory.
-pub(super) const LOG_FILE: &str = "control.redb";
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -48,16 +45,20 @@ pub(super) struct LogStore {
 impl LogStore {
     /// Opens the log, made empty where there is none.
     pub(super) async fn open(env: &Env) -> io::Result<Self> {
-        let database = env.run_blocking(|| open_file(env)).await?;
-        let vote = mark::<Vote>(&database, "vote")?;
+        let file = env.run_blocking(|| LogFile::open(env)).await?;
+        let vote = mark::<Vote>(&file, "vote")?;
         let found = || vote.map_or_else(String::new, |vote| vote.to_string());
         env.probe.event("metadata.vote-found", &found);
-        let purged = mark(&database, "purged")?;
-        let tail = Tail::opened(last(&database)?.or(purged), purged, mark(&database, "committed")?);
+        let purged = mark(&file, "purged")?;
+        let last = last(&file)?.or(purged);
+        env.probe.event("metadata.log-found", &|| {
+            last.map_or(0, |last| last.index()).to_string()
+        });
+        let tail = Tail::opened(last, purged, mark(&file, "committed")?);
         let (queue, waiting) = mpsc::channel(LOG_QUEUE_MAX);
         let store = Self {
             env: env.clone(),
-            slot: Arc::new(RwLock::new(Some(database))),
+            slot: Arc::new(RwLock::new(Some(file))),
             tail: Arc::new(Mutex::new(tail)),
             queue,
         };
@@ -117,11 +118,7 @@ impl LogStore {
         found: &mut Vec<Entry>,
     ) -> io::Result<bool> {
         let slot = self.slot.read().unwrap_or_else(PoisonError::into_inner);
-        let read = slot
-            .as_ref()
-            .ok_or_else(closed)?
-            .begin_read()
-            .map_err(io::Error::other)?;
+        let read = slot.as_ref().ok_or_else(closed)?.read()?;
         let log = read.open_table(LOG).map_err(io::Error::other)?;
         for row in log.range(range).map_err(io::Error::other)? {
             let (_, bytes) = row.map_err(io::Error::other)?;
@@ -218,31 +215,16 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 }
 
-/// Quick repair stays off: it costs a second fsync for each commit, and after a crash redb looks through a file of a
-/// few megabytes instead.
-fn open_file(env: &Env) -> io::Result<Database> {
-    let file = env.disk.open(LOG_FILE)?;
-    let database = Database::builder()
-        .set_cache_size(LOG_CACHE_BYTES)
-        .create_with_backend(RedbFile(file))
-        .map_err(io::Error::other)?;
-    let write = database.begin_write().map_err(io::Error::other)?;
-    write.open_table(LOG).map_err(io::Error::other)?;
-    write.open_table(MARKS).map_err(io::Error::other)?;
-    write.commit().map_err(io::Error::other)?;
-    Ok(database)
-}
-
-fn last(database: &Database) -> io::Result<Option<LogId>> {
-    let read = database.begin_read().map_err(io::Error::other)?;
+fn last(file: &LogFile) -> io::Result<Option<LogId>> {
+    let read = file.read()?;
     let log = read.open_table(LOG).map_err(io::Error::other)?;
     let last = log.last().map_err(io::Error::other)?;
     last.map(|(_, bytes)| Ok(decode::<Entry>(bytes.value())?.log_id()))
         .transpose()
 }
 
-fn mark<T: DeserializeOwned>(database: &Database, name: &str) -> io::Result<Option<T>> {
-    let read = database.begin_read().map_err(io::Error::other)?;
+fn mark<T: DeserializeOwned>(file: &LogFile, name: &str) -> io::Result<Option<T>> {
+    let read = file.read()?;
     let marks = read.open_table(MARKS).map_err(io::Error::other)?;
     let value = marks.get(name).map_err(io::Error::other)?;
     value.map(|bytes| decode(bytes.value())).transpose()

@@ -13,11 +13,12 @@ use halcyon_core::{
     mutant::{self, Mutant},
 };
 use openraft::storage::IOFlushed;
-use redb::{Database, Durability, WriteTransaction};
+use redb::{Durability, WriteTransaction};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     limits::LOG_BATCH_MAX,
+    log_file::LogFile,
     log_store::encode,
     log_tail::Tail,
     tables::{LOG, MARKS},
@@ -25,7 +26,7 @@ use super::{
 };
 
 /// The open file. Empty once the log is closed, so that the directory can be opened anew.
-pub(super) type Slot = Arc<RwLock<Option<Database>>>;
+pub(super) type Slot = Arc<RwLock<Option<LogFile>>>;
 
 /// Answered when the work is on disk.
 pub(super) type Done = oneshot::Sender<io::Result<()>>;
@@ -71,14 +72,31 @@ impl Writer {
                     .await;
             }
             for work in batch.drain(..) {
-                if let (Work::Vote(vote, _), Ok(())) = (&work, &result) {
-                    self.env.probe.event("metadata.vote", &|| vote.to_string());
+                if result.is_ok() {
+                    self.tell(&work);
                 }
                 work.answer(&result);
             }
             if closing {
                 return;
             }
+        }
+    }
+}
+
+impl Writer {
+    /// The simulator's oracles ask what was durable of whoever starts again.
+    fn tell(&self, work: &Work) {
+        let probe = &self.env.probe;
+        match work {
+            Work::Vote(vote, _) => probe.event("metadata.vote", &|| vote.to_string()),
+            Work::Append(rows, _) => {
+                if let Some((last, _)) = rows.last() {
+                    probe.event("metadata.log-durable", &|| last.to_string());
+                }
+            }
+            Work::Truncate(from, _) => probe.event("metadata.log-durable", &|| from.saturating_sub(1).to_string()),
+            Work::Purge(..) | Work::Flush(_) | Work::Close(_) => {}
         }
     }
 }
@@ -152,18 +170,19 @@ fn commit_with(slot: &Slot, works: &[Work], place: Option<&LogId>) -> io::Result
         return Ok(());
     }
     let slot = slot.read().unwrap_or_else(PoisonError::into_inner);
-    let database = slot.as_ref().ok_or_else(closed)?;
-    let mut write = database.begin_write().map_err(io::Error::other)?;
-    if mutant::active(Mutant::VoteWithoutSync) && works.iter().all(|work| matches!(work, Work::Vote(..))) {
-        write.set_durability(Durability::None).map_err(io::Error::other)?;
-    }
-    for work in works {
-        work.write(&write)?;
-    }
-    if let Some(place) = place {
-        put_mark(&write, "committed", place)?;
-    }
-    write.commit().map_err(io::Error::other)
+    let file = slot.as_ref().ok_or_else(closed)?;
+    let only_votes = works.iter().all(|work| matches!(work, Work::Vote(..)));
+    let durability = if mutant::active(Mutant::VoteWithoutSync) && only_votes {
+        Durability::None
+    } else {
+        Durability::Immediate
+    };
+    file.commit(durability, |write| {
+        for work in works {
+            work.write(write)?;
+        }
+        place.map_or(Ok(()), |place| put_mark(write, "committed", place))
+    })
 }
 
 fn put_mark<T: serde::Serialize>(write: &WriteTransaction, name: &str, value: &T) -> io::Result<()> {

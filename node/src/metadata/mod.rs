@@ -15,6 +15,7 @@ mod apply_tests;
 mod checks;
 pub mod command;
 pub mod limits;
+mod log_file;
 mod log_store;
 mod log_tail;
 mod log_writer;

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use super::{
     command::Command,
     limits::{APPEND_BYTES_MAX, LOG_TAIL_BYTES},
+    log_file::{COUNT_FILE, LOG_FILE},
     log_store::{LogStore, encode},
     runtime,
     state::State,
@@ -132,4 +133,79 @@ async fn entries_that_left_memory_are_read_from_disk() {
         );
         assert!(!some.is_empty());
     }
+}
+
+/// A few entries, cut and purged ones among them, and two votes.
+async fn fill(directory: &Path) {
+    let mut log = open(directory).await;
+    log.blocking_append(entries(1, 0..=40)).await.unwrap();
+    log.save_vote(&openraft::vote::Vote::new(1, 2)).await.unwrap();
+    log.truncate_after(Some(log_id::<TypeConfig>(1, 1, 30))).await.unwrap();
+    log.purge(log_id::<TypeConfig>(1, 1, 4)).await.unwrap();
+    log.blocking_append(entries(2, 31..=33)).await.unwrap();
+    log.save_vote(&openraft::vote::Vote::new(2, 1)).await.unwrap();
+    log.close().await.unwrap();
+}
+
+/// All that a node goes on from.
+async fn held(directory: &Path) -> std::io::Result<String> {
+    let mut log = LogStore::open(&testing::env(directory).0).await?;
+    let vote = log.read_vote().await?;
+    let held = format!("{vote:?} {:?}", log.try_get_log_entries(..).await?);
+    log.close().await?;
+    Ok(held)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_node_goes_on_from_a_log_that_the_disk_has_changed() {
+    const PAGE: usize = 4096;
+    let directory = tempfile::tempdir().unwrap();
+    fill(directory.path()).await;
+    let path = directory.path().join(LOG_FILE);
+    let count_path = directory.path().join(COUNT_FILE);
+    let (whole, count) = (std::fs::read(&path).unwrap(), std::fs::read(&count_path).unwrap());
+    let all = held(directory.path()).await.unwrap();
+    let full = |start: &usize| whole[*start..].iter().take(PAGE).any(|byte| *byte != 0);
+    let pages: Vec<usize> = (0..whole.len()).step_by(PAGE).filter(full).collect();
+    let mut refused = 0;
+    for start in &pages {
+        // Where something is, at a quarter, half and three quarters of it.
+        let bytes = (*start..(start + PAGE).min(whole.len())).filter(|at| whole[*at] != 0);
+        let bytes: Vec<usize> = bytes.collect();
+        for at in [
+            bytes[bytes.len() / 4],
+            bytes[bytes.len() / 2],
+            bytes[bytes.len() * 3 / 4],
+        ] {
+            let mut rotten = whole.clone();
+            rotten[at] ^= 0x10;
+            std::fs::write(&path, &rotten).unwrap();
+            std::fs::write(&count_path, &count).unwrap();
+            match held(directory.path()).await {
+                Ok(held) => assert_eq!(held, all, "byte {at}"),
+                Err(_) => refused += 1,
+            }
+        }
+    }
+    assert!(refused > 0, "{} pages", pages.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_copy_of_the_log_is_refused_with_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    fill(directory.path()).await;
+    let path = directory.path().join(LOG_FILE);
+    let older = std::fs::read(&path).unwrap();
+    let mut log = open(directory.path()).await;
+    log.save_vote(&openraft::vote::Vote::new(3, 1)).await.unwrap();
+    log.close().await.unwrap();
+    std::fs::write(&path, &older).unwrap();
+    for _ in 0..2 {
+        let error = held(directory.path()).await.unwrap_err().to_string();
+        assert!(error.contains("gone although they were durable"), "{error}");
+        assert!(error.contains("join again from an empty directory"), "{error}");
+    }
+    // A number that cannot be read says nothing: a power cut may tear it.
+    std::fs::write(directory.path().join(COUNT_FILE), [7; 12]).unwrap();
+    held(directory.path()).await.unwrap();
 }

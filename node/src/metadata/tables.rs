@@ -10,6 +10,9 @@ use redb::TableDefinition;
 /// covers them), so a commit touches the last page and its path.
 pub(super) const LOG: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("log-1");
 
-/// Single values. Key: `vote`, `purged` or `committed`. Value: in postcard, a vote for the first, a log id for the
-/// others.
+/// Single values. Key: `vote`, `purged`, `committed` or [`COMMITS`]. Value: in postcard, a vote for the first, a log id for
+/// the next two; for the last the number, little-endian.
 pub(super) const MARKS: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("marks-1");
+
+/// How many commits there were in the file, this one included.
+pub(super) const COMMITS: &str = "commits";

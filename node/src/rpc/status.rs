@@ -186,6 +186,7 @@ impl Tell for AdmitError {
             Self::NotServing | Self::Behind => Refusal::retry(text, SOON),
             Self::NumberReused(_) => Refusal::new(ErrorCode::NumberReused, text),
             Self::NumbersFull => Refusal::limit("client_number_ranges", text),
+            Self::Ahead(drift) => named("drift_max", Refusal::clock_drift(text, drift.wall)),
             Self::Busy => named("write_queue", Refusal::busy(text, SOON)),
             Self::Storage(error) => error.tell(),
         }

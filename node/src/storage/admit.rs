@@ -44,6 +44,10 @@ impl TenantWork<'_, '_> {
             Lookup::Taken(tag) => return Ok(Decision::Again(tag)),
             Lookup::Refused(error) => return Ok(Decision::Refuse(error)),
         }
+        // What was taken stays taken, wherever this clock has gone since.
+        if let Some(ahead) = admit.ahead {
+            return Ok(Decision::Refuse(AdmitError::Ahead(ahead)));
+        }
         let (superseded, unknown) = self.superseded(&admit.set)?;
         if unknown && !mutant::active(Mutant::LagNotNoticed) && !self.state.summary.vector.covers(&admit.client_vector)
         {

@@ -339,6 +339,7 @@ impl Maker {
             encoded,
             client_vector: Arc::clone(&self.vector),
             now,
+            ahead: None,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use halcyon_core::{
     change::ChangeSet,
-    clock::{Timestamp, WallTime},
+    clock::{DriftError, Timestamp, WallTime},
     codec::DecodeError,
     fact::Fact,
     fingerprint::Fingerprint,
@@ -53,6 +53,8 @@ pub struct Admit {
     pub client_vector: Arc<VersionVector>,
     /// Now, for the moment a tombstone was received.
     pub now: WallTime,
+    /// Its timestamp is too far ahead of this node's clock: it is answered if it was taken before, and refused if not.
+    pub ahead: Option<DriftError>,
 }
 
 /// A set that is durable.
@@ -81,6 +83,9 @@ pub enum AdmitError {
     /// The entity is unknown, and the client has seen more than this node.
     #[error("this node lags behind what the client has seen")]
     Behind,
+    /// See there.
+    #[error(transparent)]
+    Ahead(DriftError),
     /// The queue is full.
     #[error("too many change sets are waiting")]
     Busy,

@@ -18,7 +18,7 @@ use std::{
 use futures::{Stream, future::join_all, poll};
 use halcyon_core::{
     change::ChangeSet,
-    clock::ClientId,
+    clock::{ClientId, DriftError},
     codec::DecodeError,
     env::Env,
     id::{EntityId, NodeId, TenantId},
@@ -210,8 +210,8 @@ impl Tenants {
         let fits = fitting(&sets, settings.push_bytes_max);
         let rest = sets.len() - fits;
         for encoded in sets.into_iter().take(fits) {
-            let set = match self.check_set(tenant, &encoded, settings, &waiting) {
-                Ok(set) => set,
+            let (set, ahead) = match self.check_set(tenant, &encoded, settings, &waiting) {
+                Ok(checked) => checked,
                 Err((client, error)) => {
                     waiting.extend(client.filter(|_| error.is_sent_again()));
                     results.push(Pushed::Done(Err(error)));
@@ -219,9 +219,9 @@ impl Tenants {
                 }
             };
             let client = set.client();
-            let mut admitting = Box::pin(self.admit(tenant.id, set, encoded, &client_vector));
+            let mut admitting = Box::pin(self.admit(tenant.id, (set, ahead), encoded, &client_vector));
             // What has no room is refused by this first poll, before the next one is handed over.
-            let first = if may_be_behind {
+            let first = if may_be_behind || ahead.is_some() {
                 Poll::Ready(admitting.as_mut().await)
             } else {
                 poll!(admitting.as_mut())
@@ -254,7 +254,7 @@ impl Tenants {
         encoded: &[u8],
         settings: &Settings,
         waiting: &BTreeSet<ClientId>,
-    ) -> Result<ChangeSet, (Option<ClientId>, PushError)> {
+    ) -> Result<(ChangeSet, Option<DriftError>), (Option<ClientId>, PushError)> {
         let set = ChangeSet::decode(encoded).map_err(|error| (None, error.into()))?;
         let client = set.client();
         if waiting.contains(&client) {
@@ -262,9 +262,10 @@ impl Tenants {
         }
         let now = self.env.clock.wall();
         match admit::check(tenant, self.me, &set, now, settings) {
-            Ok(()) => Ok(set),
+            Ok(()) => Ok((set, None)),
+            Err(Refusal::Drift(ahead)) => Ok((set, Some(ahead))),
             // Stands for a node of a newer release, which knows the change.
-            Err(Refusal::NotUnderstood(_)) if self.env.probe.rare("push.newer-release") => Ok(set),
+            Err(Refusal::NotUnderstood(_)) if self.env.probe.rare("push.newer-release") => Ok((set, None)),
             Err(refusal) => Err((Some(client), refusal.into())),
         }
     }
@@ -272,13 +273,14 @@ impl Tenants {
     async fn admit(
         &self,
         tenant: TenantId,
-        set: ChangeSet,
+        (set, ahead): (ChangeSet, Option<DriftError>),
         encoded: Bytes,
         client_vector: &Arc<VersionVector>,
     ) -> Result<Admitted, PushError> {
         let admit = Admit {
             tenant,
             set,
+            ahead,
             encoded,
             client_vector: Arc::clone(client_vector),
             now: self.env.clock.wall(),
@@ -286,6 +288,7 @@ impl Tenants {
         match self.storage.admit(admit).await {
             // The view is a moment ahead of storage: the tenant is placed here and not open yet.
             Err(AdmitError::Storage(StorageError::NotHeld(_))) => Err(AdmitError::NotServing.into()),
+            Err(AdmitError::Ahead(ahead)) => Err(Refusal::Drift(ahead).into()),
             result => Ok(result?),
         }
     }

@@ -198,6 +198,7 @@ impl Writer {
             set,
             client_vector: Arc::clone(&self.vector),
             now,
+            ahead: None,
         };
         let admitted = self.storage.admit(admit).await.expect("the disk takes it");
         assert!(admitted.superseded.is_empty(), "a change was superseded");

@@ -30,6 +30,9 @@ const FOLLOWS: f64 = 0.5;
 /// How often clients meet in rooms.
 const MEETS: f64 = 0.3;
 
+/// How often bits flip in the control plane's file of a host.
+const ROTS: f64 = 0.15;
+
 /// Live queries that a client follows at a time, at most.
 const LIVE_MAX: u32 = 3;
 
@@ -42,6 +45,7 @@ pub(super) fn draw(plan: &mut Plan) {
         ("leaves", LEAVES, leaves),
         ("follows", FOLLOWS, follows),
         ("meets", MEETS, meets),
+        ("rots", ROTS, rots),
     ] {
         let mut stream = Stream::of(plan.seed, name);
         if stream.rng().random_bool(chance) {
@@ -102,6 +106,16 @@ fn meets(plan: &mut Plan, rng: &mut Rng) {
     for client in &mut plan.clients {
         client.mix.room = rng.random_bool(0.8);
     }
+}
+
+/// A node stops, and finds its control plane's file changed.
+fn rots(plan: &mut Plan, rng: &mut Rng) {
+    let hosts = u32::try_from(plan.cluster.hosts.len()).unwrap_or(1);
+    let host = Host(rng.random_range(1..=hosts));
+    let pages = one_of(rng, &[1, 3, 20]);
+    let start = moment(plan, rng);
+    let end = Millis((start.0 + log_uniform(rng, 500, 3_000)).min(plan.duration.0));
+    admit(plan, vec![(start, Some(end), Kind::ControlRot { host, pages })]);
 }
 
 /// When it starts: there is time left for it to be felt.

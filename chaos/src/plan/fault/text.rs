@@ -114,7 +114,10 @@ impl Kind {
             }
             Self::BitRot { host, pages } => write!(f, "{host} goes down; bits flip in {pages} pages of its triples"),
             Self::ControlRot { host, pages } => {
-                write!(f, "{host} goes down; bits flip in {pages} pages of its control plane")
+                write!(
+                    f,
+                    "{host}'s process ends; bits flip in {pages} pages of its control plane"
+                )
             }
             Self::HostLost { host } => write!(f, "{host} and its disk are lost for good"),
             other => other.fmt_clock_or_client(f),

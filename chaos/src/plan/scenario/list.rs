@@ -40,7 +40,7 @@ pub(super) const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "control-rots",
-        line: "A disk turns bits in the control plane's log and votes; what was committed stays, and no two lead",
+        line: "A disk turns bits in the control plane's log and votes; no node goes on from less than it had",
         build: rules::control_rots,
     },
     Scenario {
@@ -87,6 +87,11 @@ pub(super) const ALL: &[Scenario] = &[
         name: "queries-followed",
         line: "Clients follow queries over cuts, moves and absences; each sees all, once, and never goes back in time",
         build: readers::queries_followed,
+    },
+    Scenario {
+        name: "readers-move",
+        line: "Readers leave a region that is cut off for others, which lack what they saw; none is taken back in time",
+        build: readers::readers_move,
     },
     Scenario {
         name: "rooms-meet",

@@ -46,6 +46,32 @@ pub(super) fn queries_followed(seed: u64) -> Plan {
         .plan()
 }
 
+pub(super) fn readers_move(seed: u64) -> Plan {
+    let alone = Kind::RegionCut {
+        regions: vec![UsEast],
+        cut: Cut::Dropped,
+    };
+    let away = |client, returns_in| Kind::ClientOffline {
+        client: Client(client),
+        returns_in,
+    };
+    // What was written in the region that is cut off they have seen there, each other's sets too.
+    Base::new(seed, "readers-move")
+        .everywhere()
+        .client(UsEast, Transport::Native)
+        .client(UsEast, Transport::Native)
+        .with(|plan| {
+            for client in &mut plan.clients {
+                client.mix.live = 3;
+                client.pace = Millis(120);
+            }
+        })
+        .fault(12, 46, alone)
+        .fault(20, 22, away(2, EuDe))
+        .fault(30, 32, away(4, JpTok))
+        .plan()
+}
+
 pub(super) fn rooms_meet(seed: u64) -> Plan {
     let alone = |region, cut| Kind::RegionCut {
         regions: vec![region],

@@ -141,6 +141,7 @@ impl Writer {
             encoded,
             client_vector: Arc::clone(&self.nothing_seen),
             now,
+            ahead: None,
         };
         self.storage.admit(admit).await.map_err(Failure::failed).map(|_| ())
     }

@@ -134,6 +134,7 @@ async fn on_disk(entities: usize, counts: &[u64], dir: &Path) -> Result<Vec<Figu
             set,
             client_vector: Arc::new(VersionVector::EMPTY),
             now: engine.env.clock.wall(),
+            ahead: None,
         };
         engine.storage.admit(admit).await.map_err(Failure::failed)?;
     }

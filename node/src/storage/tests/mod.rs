@@ -156,6 +156,7 @@ fn admit(set: &ChangeSet) -> Admit {
         encoded: set.encode().into(),
         client_vector: Arc::default(),
         now: WallTime(NTP64(1_000)),
+        ahead: None,
     }
 }
 

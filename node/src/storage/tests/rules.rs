@@ -1,10 +1,13 @@
 //! Single rules: client numbers, unknown entities, collection, erasure, formats.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use halcyon_core::{
     change::{Change, ChangeSet},
-    clock::{ClientId, NTP64, WallTime, timestamp},
+    clock::{ClientId, DriftError, NTP64, WallTime, timestamp},
     id::{NodeId, OriginId, Predicate, Seq, Tag},
     store::MemoryStore,
     value::Value,
@@ -15,7 +18,7 @@ use super::{
     super::{
         OpenError, Storage,
         testing::{Heard, Random, SimDisk, env},
-        types::{AdmitError, CellKey, CollectOutcome},
+        types::{Admit, AdmitError, CellKey, CollectOutcome},
     },
     Clients, Replica, admit, catch_up, check_gone, open_marked, options, passing, run, subject, tenant,
 };
@@ -36,6 +39,33 @@ fn a_number_taken_twice_is_answered_as_taken_or_refused() {
         catch_up(&other, &replica, u64::MAX).await;
         set.changes.pop();
         let again = other.storage.admit(admit(&set)).await.unwrap();
+        assert_eq!((again.tag, again.again), (first.tag, true));
+    });
+}
+
+/// The clock of a node that took a set was put back since.
+#[test]
+fn what_was_taken_is_answered_however_far_ahead_it_is_by_now() {
+    run(async {
+        let replica = Replica::new(1, 1).await;
+        let mut clients = Clients::new(1, false);
+        let set = clients.set();
+        let ahead = || DriftError {
+            ahead: Duration::from_mins(5),
+            max: Duration::from_mins(1),
+            wall: WallTime(NTP64(1)),
+        };
+        let late = |set: &ChangeSet| Admit {
+            ahead: Some(ahead()),
+            ..admit(set)
+        };
+        let refused = replica.storage.admit(late(&set)).await;
+        assert!(
+            matches!(&refused, Err(AdmitError::Ahead(told)) if *told == ahead()),
+            "{refused:?}"
+        );
+        let first = replica.storage.admit(admit(&set)).await.unwrap();
+        let again = replica.storage.admit(late(&set)).await.unwrap();
         assert_eq!((again.tag, again.again), (first.tag, true));
     });
 }
