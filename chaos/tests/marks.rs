@@ -16,10 +16,11 @@ const CALLS: [&str; 3] = [".event(", ".rare(", ".reached("];
 
 /// What is told of every run, for the oracles and the timeline, and needs no sweep to be reached; alarms come from rot,
 /// which is a mark of its own.
-const TOLD: [&str; 12] = [
+const TOLD: [&str; 13] = [
     "metadata.apply",
     "metadata.appended",
     "metadata.entry",
+    "metadata.log-cut",
     "metadata.log-durable",
     "metadata.log-found",
     "metadata.vote",

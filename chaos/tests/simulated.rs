@@ -181,6 +181,13 @@ fn what_was_written_offline_by_a_run_that_died_does_not_wait_for_clocks() {
     clean(&["run", "--seed", "20064"]);
 }
 
+/// Found by this seed: a node took a set that no second region had yet, its clock was put back, and it refused the same
+/// set for drift; stamped anew, its number was taken.
+#[test]
+fn what_a_node_took_it_answers_though_its_clock_was_put_back() {
+    clean(&["run", "--seed", "95011"]);
+}
+
 /// Found by this seed: half a delta of sets that went with a rolled-back disk, which nobody could complete.
 #[test]
 fn half_of_what_a_rolled_back_disk_lost_is_closed_by_its_node() {

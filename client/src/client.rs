@@ -128,11 +128,19 @@ impl Pending {
     pub async fn outcome(self) -> Result<Outcome, Refused> {
         let Self { ticket, fields, .. } = self;
         match ticket.end.await.unwrap_or(Err(Refused::Closed)) {
-            Ok(Acknowledged { tag, superseded, .. }) if superseded.is_empty() => Ok(Outcome::Acknowledged { tag }),
-            Ok(Acknowledged { tag, superseded, .. }) => {
-                let lost = superseded.iter().filter_map(|at| fields.get(*at as usize)?.clone());
-                let fields = lost.collect();
-                Ok(Outcome::Superseded { tag, fields })
+            Ok(Acknowledged {
+                tag,
+                superseded,
+                overwritten,
+                ..
+            }) => {
+                let lost = superseded.iter().chain(&overwritten);
+                let lost: Vec<Field> = lost.filter_map(|at| fields.get(*at as usize)?.clone()).collect();
+                if superseded.is_empty() && overwritten.is_empty() {
+                    Ok(Outcome::Acknowledged { tag })
+                } else {
+                    Ok(Outcome::Superseded { tag, fields: lost })
+                }
             }
             Err(Refused::Refused(refusal)) => Ok(Outcome::Refused(refusal)),
             Err(other) => Err(other),

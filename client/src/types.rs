@@ -70,7 +70,9 @@ pub struct Acknowledged {
     pub tag: Tag,
     /// Places, in the set, of changes that lost to a deletion or to an entity long gone.
     pub superseded: Vec<u32>,
-    /// It had been taken before; an earlier answer was lost.
+    /// Places of changes to fields that had a later write of another value already. They are part of the set all the same.
+    pub overwritten: Vec<u32>,
+    /// It had been taken before; an earlier answer was lost, and with it what was overwritten then.
     pub again: bool,
 }
 
@@ -82,7 +84,8 @@ pub enum Outcome {
         /// Where it is.
         tag: Tag,
     },
-    /// A node made it durable, but for what had lost already: to a deletion, or to an entity long gone.
+    /// A node made it durable, but some of it had lost already: to a deletion, to an entity long gone, or to a later write
+    /// of the same field.
     Superseded {
         /// Where it is.
         tag: Tag,

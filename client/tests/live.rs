@@ -128,24 +128,29 @@ async fn a_client_that_was_away_while_others_wrote_and_deleted_ends_equal() {
         let title = vec![set("p1", "post/title", Value::string("p1 again"))];
         let lost = bob.write(title).await.unwrap();
         bob.write(opened("p5")).await.unwrap();
-        shows(&mut bobs, &["p1 again", "p2", "p3", "p5"], QueryStatus::Offline).await;
-        shows(&mut anns, &["p2", "p3", "p4"], QueryStatus::Synced).await;
+        let title = |title| vec![set("p3", "post/title", Value::string(title))];
+        let overwritten = bob.write(title("p3 of bob")).await.unwrap();
+        shows(&mut bobs, &["p1 again", "p2", "p3 of bob", "p5"], QueryStatus::Offline).await;
+        ann.write(title("p3 of ann")).await.unwrap();
+        shows(&mut anns, &["p2", "p3 of ann", "p4"], QueryStatus::Synced).await;
         if is_long {
             for session in 0..=u8::MAX {
                 nodes[1].live().forget(session);
             }
         }
         nodes[1].set(|faults| faults.down = false);
-        shows(&mut bobs, &["p2", "p3", "p4", "p5"], QueryStatus::Synced).await;
-        shows(&mut anns, &["p2", "p3", "p4", "p5"], QueryStatus::Synced).await;
-        let Outcome::Superseded { fields, .. } = lost.outcome().await.unwrap() else {
-            panic!("a write to what is deleted is superseded");
-        };
-        assert_eq!(fields.len(), 1);
-        assert_eq!(
-            (&fields[0].subject, fields[0].predicate.as_ref().unwrap().field()),
-            (&post("p1"), "title")
-        );
+        shows(&mut bobs, &["p2", "p3 of ann", "p4", "p5"], QueryStatus::Synced).await;
+        shows(&mut anns, &["p2", "p3 of ann", "p4", "p5"], QueryStatus::Synced).await;
+        for (write, of) in [(lost, "p1"), (overwritten, "p3")] {
+            let Outcome::Superseded { fields, .. } = write.outcome().await.unwrap() else {
+                panic!("a write to what is deleted, or was written later, is superseded");
+            };
+            assert_eq!(fields.len(), 1);
+            assert_eq!(
+                (&fields[0].subject, fields[0].predicate.as_ref().unwrap().field()),
+                (&post(of), "title")
+            );
+        }
     }
 }
 

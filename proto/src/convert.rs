@@ -123,6 +123,8 @@ pub struct Taken {
     pub tag: Tag,
     /// Places of changes that lost to what the node holds.
     pub superseded: Vec<u32>,
+    /// Places of changes that a later write has beaten.
+    pub overwritten: Vec<u32>,
     /// It had been taken before.
     pub again: bool,
 }
@@ -344,6 +346,7 @@ impl TryFrom<v1::Taken> for Taken {
         Ok(Self {
             tag: tag(&message.origin, message.seq)?,
             superseded: message.superseded,
+            overwritten: message.overwritten,
             again: message.again,
         })
     }
@@ -355,6 +358,7 @@ impl From<Taken> for v1::Taken {
             origin: origin_bytes(taken.tag.origin),
             seq: taken.tag.seq.0,
             superseded: taken.superseded,
+            overwritten: taken.overwritten,
             again: taken.again,
         }
     }
@@ -463,6 +467,7 @@ mod tests {
             vectors in (any_vector(), any_vector()),
             tag in any_tag(),
             superseded: Vec<u32>,
+            overwritten: Vec<u32>,
             damage: (prop::sample::Index, u8),
         ) {
             let location = Location {
@@ -474,7 +479,7 @@ mod tests {
             };
             let triple = Triple { subject: "e".parse().unwrap(), predicate: "t/f".parse().unwrap(), value };
             let token = ResumeToken { vector: vectors.0, seen: vectors.1, progress: tag };
-            let taken = Taken { tag, superseded, again: true };
+            let taken = Taken { tag, superseded, overwritten, again: true };
             check(&replica, v1::Replica::from(replica.clone()), damage);
             check(&location, v1::LocateResponse::from(location.clone()), damage);
             check(&query, query.clone().into_request("app".into(), true), damage);

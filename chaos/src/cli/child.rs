@@ -2,12 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::PlanArgs;
+use super::{PlanArgs, patience::Patience};
 use crate::run::{Outcome, Violation};
 
 /// What `run --json` prints.
@@ -75,6 +75,20 @@ pub(super) fn run(args: &PlanArgs, more: &[&str]) -> Result<Report, String> {
         .stdin(Stdio::null())
         .output()
         .map_err(|error| format!("a run cannot be started: {error}"))?;
+    read(args, &output)
+}
+
+/// The same, as long as there is patience; nothing where there is none any more.
+pub(super) fn run_within(args: &PlanArgs, patience: &mut Patience) -> Option<Result<Report, String>> {
+    let words = ["run", "--json"].map(str::to_owned).into_iter().chain(args.words());
+    let output = patience.output(&words.collect::<Vec<_>>())?;
+    Some(match output {
+        Ok(output) => read(args, &output),
+        Err(error) => Err(format!("a run cannot be started: {error}")),
+    })
+}
+
+fn read(args: &PlanArgs, output: &Output) -> Result<Report, String> {
     serde_json::from_slice(&output.stdout).map_err(|_| {
         let said = String::from_utf8_lossy(&output.stderr);
         format!(

@@ -61,13 +61,15 @@ pub(super) fn explain(args: &SweepArgs, seeds: &mut [FailedSeed], explained: imp
     let first = &mut seeds[..count];
     let jobs = args.jobs.clamp(1, first.len().max(1));
     let share = share(args.shrink_within, first.len().div_ceil(jobs));
-    if first.is_empty() || share.is_zero() {
+    if first.is_empty() || share.is_zero() && args.html_dir.is_none() {
         return;
     }
-    progress(&format!(
-        "looking for smaller runs of {} seeds, {share:?} each; Ctrl-C ends that with the smallest so far",
-        first.len()
-    ));
+    if !share.is_zero() {
+        progress(&format!(
+            "looking for smaller runs of {} seeds, {share:?} each; Ctrl-C ends that with the smallest so far",
+            first.len()
+        ));
+    }
     let next = AtomicUsize::new(0);
     let first: Vec<Mutex<&mut FailedSeed>> = first.iter_mut().map(Mutex::new).collect();
     thread::scope(|scope| {
@@ -96,8 +98,10 @@ fn share(seconds: u64, turns: usize) -> Duration {
 impl FailedSeed {
     fn explain(&mut self, args: &SweepArgs, share: Duration, patience: &mut Patience) {
         let plan = args.plan(self.report.seed);
-        patience.renew(Some(share));
-        self.shrunk = self.smallest(&plan, patience).into();
+        if !share.is_zero() {
+            patience.renew(Some(share));
+            self.shrunk = self.smallest(&plan, patience).into();
+        }
         let Some(directory) = &args.html_dir else { return };
         patience.renew(Some(PAGE_WITHIN));
         match page(directory, &self.report, self.shrunk.smallest.as_ref(), patience) {

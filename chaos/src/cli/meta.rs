@@ -11,13 +11,13 @@ pub(super) struct MetaArgs {
     #[command(flatten)]
     plan: PlanArgs,
     /// How many times in all
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(2..=1_000))]
     times: u32,
 }
 
 pub(super) fn run(args: &MetaArgs) -> Result<ExitCode, String> {
     let first = child::run(&args.plan, &[])?;
-    for _ in 1..args.times.max(2) {
+    for _ in 1..args.times {
         let again = child::run(&args.plan, &[])?;
         if (&again.hash, again.events) != (&first.hash, first.events) {
             line(format_args!(
@@ -43,7 +43,7 @@ pub(super) fn run(args: &MetaArgs) -> Result<ExitCode, String> {
         first.hash,
         first.events,
         first.simulated_ms / 1_000,
-        args.times.max(2)
+        args.times
     ));
     Ok(ExitCode::SUCCESS)
 }

@@ -18,7 +18,7 @@ mod sweep;
 
 use std::{collections::BTreeSet, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, builder::RangedU64ValueParser};
 
 use crate::plan::{
     Plan,
@@ -31,6 +31,9 @@ use crate::{
     local::{self, LocalArgs},
     shrink::Candidate,
 };
+
+/// Hosts that a seed draws, at most.
+const HOSTS_MAX: u16 = 7;
 
 /// The scenario that is none: the seed draws everything.
 const SWARM: &str = "swarm";
@@ -83,19 +86,19 @@ struct PlanArgs {
     #[arg(long, default_value = SWARM)]
     scenario: String,
     /// How long workload and faults last, in simulated seconds
-    #[arg(long)]
+    #[arg(long, value_parser = seconds())]
     seconds: Option<u64>,
     /// How many hosts the seed shall draw
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one(HOSTS_MAX))]
     hosts: Option<usize>,
     /// Leaves out what the plan has after this simulated millisecond
     #[arg(long)]
     until_ms: Option<u64>,
     /// Leaves out all hosts but the first so many
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one(u16::MAX))]
     first_hosts: Option<usize>,
     /// Leaves out all clients but the first so many
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one(u16::MAX))]
     first_clients: Option<usize>,
     /// Only these faults of the plan, by number: `3,8,9`; `none` for none
     #[arg(long)]
@@ -111,6 +114,11 @@ impl PlanArgs {
             }
             wish.hosts = self.hosts;
             draw::swarm(self.seed, wish)
+        } else if self.hosts.is_some() {
+            return Err(format!(
+                "--hosts is what a seed shall draw; the scenario {} has its own",
+                self.scenario
+            ));
         } else {
             let found = scenario::find(&self.scenario);
             let found = found.ok_or_else(|| format!("there is no scenario {:?}; see chaos list", self.scenario))?;
@@ -120,7 +128,13 @@ impl PlanArgs {
             plan = plan.shorten(Millis::secs(seconds));
         }
         if let Some(faults) = &self.faults {
-            plan = plan.keep(&fault_ids(faults)?);
+            let (ids, all) = (fault_ids(faults)?, plan.fault_ids());
+            if let Some(id) = ids.iter().find(|id| !all.contains(id)) {
+                return Err(format!(
+                    "the plan has no fault {id}; chaos run --dry shows those that it has"
+                ));
+            }
+            plan = plan.keep(&ids);
         }
         if self.first_hosts.is_some() || self.first_clients.is_some() {
             let hosts = self.first_hosts.unwrap_or(plan.cluster.hosts.len());
@@ -173,6 +187,15 @@ impl PlanArgs {
         add("--faults", self.faults.clone());
         words
     }
+}
+
+/// Of simulated time: up to a day.
+fn seconds() -> RangedU64ValueParser {
+    RangedU64ValueParser::new().range(1..=86_400)
+}
+
+fn at_least_one(most: u16) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=most.into())
 }
 
 fn fault_ids(text: &str) -> Result<BTreeSet<FaultId>, String> {
@@ -233,6 +256,24 @@ mod tests {
         let mut candidate = whole.clone();
         smaller(&mut candidate);
         assert_eq!(args.smaller(&candidate, &whole).words().join(" "), expected);
+    }
+
+    #[test]
+    fn a_plan_is_refused_that_would_not_be_the_one_that_was_meant() {
+        let why = |words: &str| args(words).plan().unwrap_err();
+        assert!(why("--seed 7 --faults 0,999").contains("no fault 999"));
+        assert!(why("--scenario partition-heals --hosts 5").contains("has its own"));
+        assert!(why("--scenario partition-heal").contains("chaos list"));
+        for words in [
+            "--hosts 0",
+            "--hosts 8",
+            "--seconds 0",
+            "--seconds 18446744073709551615",
+            "--first-clients 0",
+        ] {
+            let words = ["chaos", "run"].into_iter().chain(words.split(' '));
+            assert!(Cli::try_parse_from(words).is_err());
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::{
     story,
 };
 use crate::{
-    plan::Plan,
+    plan::{Plan, budget},
     run::{self, Outcome},
     shrink::RUNS_MAX,
     timeline::{self, Timeline},
@@ -50,7 +50,7 @@ pub(super) struct RunArgs {
     /// Shows every event that was told, in order
     #[arg(long)]
     events: bool,
-    /// Prints a report for programs
+    /// Prints a report for programs, on the last line
     #[arg(long)]
     json: bool,
     /// Real seconds in which a smaller run is looked for that fails in the same way [default: 60; with --json, or for a
@@ -61,7 +61,7 @@ pub(super) struct RunArgs {
     #[arg(long, conflicts_with = "shrink_within")]
     no_shrink: bool,
     /// Shows the plan and does not carry it out
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["timeline", "html", "events", "json", "trace"])]
     dry: bool,
     /// Writes every event to this file, a line each
     #[arg(long)]
@@ -82,6 +82,10 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, String> {
         return Ok(ExitCode::SUCCESS);
     }
     show_log();
+    if let Some(path) = &args.html {
+        // What cannot be written is told before the run, not in the place of what it found.
+        std::fs::write(path, "").map_err(|error| format!("{}: {error}", path.display()))?;
+    }
     let shown = plan.clone();
     let outcome = simulate(plan, args.trace.clone())?;
     let is_clean = outcome.violations.is_empty();
@@ -231,6 +235,11 @@ fn show(plan: &Plan, outcome: &Outcome) {
     ));
     for violation in &outcome.violations {
         line(format_args!("  {violation}"));
+    }
+    if let (Err(why), false) = (budget::check(plan), outcome.violations.is_empty()) {
+        line(format_args!(
+            "  the plan is outside the fault budget, so that this may be no bug: {why}"
+        ));
     }
 }
 

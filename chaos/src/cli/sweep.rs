@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
     sync::{
         Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::Duration,
@@ -22,8 +22,12 @@ use super::{
     failed_seeds::{self, FailedSeed},
     failure::progress,
     output::{commit, line},
+    patience::{Over, Patience},
 };
 use crate::{run::MARKS, world::interpose};
+
+/// The exit code of who was interrupted, as shells have it.
+const INTERRUPTED: u8 = 130;
 
 /// Failures that are shown in full; of more only the seed is.
 const SHOWN_MAX: usize = 10;
@@ -34,24 +38,24 @@ pub(super) struct SweepArgs {
     #[arg(long, default_value = "0..40", value_parser = seeds)]
     seeds: (u64, u64),
     /// Processes at a time
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = super::at_least_one(256))]
     pub(super) jobs: usize,
     /// A named scenario (`chaos list`); `swarm` lets each seed draw its own
     #[arg(long, default_value = super::SWARM)]
     scenario: String,
     /// How long workload and faults last, in simulated seconds
-    #[arg(long)]
+    #[arg(long, value_parser = super::seconds())]
     seconds: Option<u64>,
-    /// How many hosts; otherwise the plan says
-    #[arg(long)]
+    /// How many hosts the seeds shall draw
+    #[arg(long, value_parser = super::at_least_one(super::HOSTS_MAX))]
     hosts: Option<usize>,
-    /// Goes on after so many failures
-    #[arg(long, default_value_t = u64::MAX)]
+    /// Begins no run after so many failures
+    #[arg(long, default_value_t = u64::MAX, value_parser = clap::value_parser!(u64).range(1..))]
     failures_max: u64,
     /// Begins no run after so many real seconds, and says how many it left out
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     within: Option<u64>,
-    /// Real seconds, after all runs, in which the first seeds that failed are made smaller; 0: none are
+    /// Real seconds, after all runs, in which the first seeds that failed are made smaller; 0: none is
     #[arg(long, default_value_t = 120)]
     pub(super) shrink_within: u64,
     /// Writes a page for each of the first seeds that failed
@@ -109,15 +113,22 @@ struct Sum {
 
 pub(super) fn run(args: &SweepArgs) -> Result<ExitCode, String> {
     let (from, to) = args.seeds;
+    // What is wrong with one plan's words is wrong with all.
+    args.plan(from).plan()?;
     let bar = ProgressBar::new(to - from);
     let style = "{bar:30} {pos}/{len} runs, {elapsed} gone, {eta} to go  {msg}";
     bar.set_style(ProgressStyle::with_template(style).map_err(|error| error.to_string())?);
     let next = AtomicU64::new(from);
+    let is_interrupted = AtomicBool::new(false);
     let sum = Mutex::new(Sum::default());
     let began = interpose::real_time();
     thread::scope(|scope| {
-        for _ in 0..args.jobs.max(1) {
-            scope.spawn(|| work(args, began, &next, &sum, &bar));
+        for _ in 0..args.jobs {
+            scope.spawn(|| match work(args, began, &next, &sum, &bar) {
+                Ok(Some(Over::Interrupted)) => is_interrupted.store(true, Ordering::Relaxed),
+                Ok(_) => {}
+                Err(problem) => progress(&problem),
+            });
         }
     });
     bar.finish_and_clear();
@@ -127,20 +138,35 @@ pub(super) fn run(args: &SweepArgs) -> Result<ExitCode, String> {
     sum.lines(args, took.as_secs_f64())
         .iter()
         .for_each(|line| args.tell(line));
-    failed_seeds::explain(args, &mut sum.failed, |seed| {
-        for line in explained(seed) {
-            args.tell(&line);
-        }
-    });
+    let is_interrupted = is_interrupted.into_inner();
+    if !is_interrupted {
+        failed_seeds::explain(args, &mut sum.failed, |seed| {
+            for line in explained(seed) {
+                args.tell(&line);
+            }
+        });
+    }
     if args.json {
         let told = sum.told(args);
         line(serde_json::to_string(&told).map_err(|error| error.to_string())?);
     }
     let is_clean = sum.failed.is_empty() && sum.broken.is_empty();
-    Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(match (is_clean, is_interrupted) {
+        (false, _) => ExitCode::FAILURE,
+        (true, true) => ExitCode::from(INTERRUPTED),
+        (true, false) => ExitCode::SUCCESS,
+    })
 }
 
-fn work(args: &SweepArgs, began: Duration, next: &AtomicU64, sum: &Mutex<Sum>, bar: &ProgressBar) {
+/// Runs seeds until there are no more, or until somebody interrupts: then the rest is left out.
+fn work(
+    args: &SweepArgs,
+    began: Duration,
+    next: &AtomicU64,
+    sum: &Mutex<Sum>,
+    bar: &ProgressBar,
+) -> Result<Option<Over>, String> {
+    let mut patience = Patience::new(None)?;
     let is_late = || {
         let gone = interpose::real_time().saturating_sub(began);
         args.within.is_some_and(|within| gone >= Duration::from_secs(within))
@@ -151,9 +177,11 @@ fn work(args: &SweepArgs, began: Duration, next: &AtomicU64, sum: &Mutex<Sum>, b
             .lock()
             .map_or(u64::MAX, |sum| (sum.failed.len() + sum.broken.len()) as u64);
         if seed >= args.seeds.1 || failures >= args.failures_max {
-            return;
+            break;
         }
-        let report = child::run(&args.plan(seed), &[]);
+        let Some(report) = child::run_within(&args.plan(seed), &mut patience) else {
+            break;
+        };
         if let Ok(mut sum) = sum.lock() {
             // At once, also where no bar is drawn: a sweep that is cut off has told what it found.
             if let Some(told) = sum.add(seed, report) {
@@ -163,6 +191,7 @@ fn work(args: &SweepArgs, began: Duration, next: &AtomicU64, sum: &Mutex<Sum>, b
         }
         bar.inc(1);
     }
+    Ok(patience.over())
 }
 
 /// What programs are told.

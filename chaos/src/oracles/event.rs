@@ -85,7 +85,7 @@ pub struct Said {
     pub tenant: TenantId,
     /// What: nobody else ever says it.
     pub text: String,
-    /// To one connection alone.
+    /// To one user's connection alone: the user.
     pub to: Option<String>,
 }
 
@@ -117,6 +117,8 @@ pub enum Event {
     VoteFound(Host, Option<Vote>),
     /// Up to this place a host's log is durable.
     LogDurable(Host, u64),
+    /// A host's log ends there, or ended before.
+    LogCut(Host, u64),
     /// The last place of the log that a host found when it started.
     LogFound(Host, u64),
     /// A host agreed with a peer on a wire version, on a new connection.
@@ -189,7 +191,7 @@ pub enum Event {
     /// A client, as this user, is about to do this in its room.
     Moved(Client, String, String),
     /// A client heard a message in its room; its connection there.
-    Heard(Client, TenantId, Option<String>, RoomMessage),
+    Heard(Client, TenantId, RoomMessage),
     /// What a client knows of its room.
     RoomShown(Rc<RoomShown>),
     /// A client left its room.
@@ -232,6 +234,7 @@ pub fn understand(machine: Machine, kind: &str, detail: &str) -> Option<Event> {
         "metadata.appended" => Some(Event::Appended(host, placed(&mut words)?)),
         "metadata.entry" => Some(Event::Applied(host, placed(&mut words)?)),
         "metadata.vote" => Some(Event::Voted(host, Vote::read(detail)?)),
+        "metadata.log-cut" => Some(Event::LogCut(host, detail.parse().ok()?)),
         "metadata.log-durable" => Some(Event::LogDurable(host, detail.parse().ok()?)),
         "metadata.log-found" => Some(Event::LogFound(host, detail.parse().ok()?)),
         "metadata.vote-found" => Some(Event::VoteFound(host, Vote::read(detail))),

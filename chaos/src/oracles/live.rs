@@ -56,7 +56,7 @@ pub(super) struct Live {
     acknowledged: BTreeMap<Client, BTreeSet<Tag>>,
     /// What a client was shown, by all that it followed.
     seen: BTreeMap<Client, VersionVector>,
-    /// What its client had been shown by then.
+    /// What its client had been shown when it began to follow.
     floors: BTreeMap<Follower, VersionVector>,
 }
 

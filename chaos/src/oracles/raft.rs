@@ -60,7 +60,14 @@ impl Oracle for Raft {
             Event::Voted(host, vote) => self.vote(*host, *vote, now()),
             Event::VoteFound(host, found) => self.vote_found(*host, *found),
             Event::LogDurable(host, last) => {
-                self.durable.insert(*host, *last);
+                let durable = self.durable.entry(*host).or_default();
+                *durable = (*durable).max(*last);
+                Ok(())
+            }
+            Event::LogCut(host, last) => {
+                if let Some(durable) = self.durable.get_mut(host) {
+                    *durable = (*durable).min(*last);
+                }
                 Ok(())
             }
             Event::LogFound(host, found) => self.log_found(*host, *found),

@@ -24,8 +24,6 @@ pub(super) struct Rooms {
     /// Who is in, and what it saw last.
     shown: BTreeMap<Client, Rc<RoomShown>>,
     heard: BTreeSet<(Client, String)>,
-    /// The connections that a client had.
-    connections: BTreeMap<Client, BTreeSet<String>>,
 }
 
 impl Oracle for Rooms {
@@ -42,11 +40,7 @@ impl Oracle for Rooms {
                 let (_, moves) = self.moves.entry(user.clone()).or_insert_with(|| (*client, Vec::new()));
                 moves.push(presence.clone());
             }
-            Event::Heard(client, tenant, connection, message) => {
-                let connections = self.connections.entry(*client).or_default();
-                connections.extend(connection.clone());
-                return self.hear_message(*client, *tenant, message);
-            }
+            Event::Heard(client, tenant, message) => return self.hear_message(*client, *tenant, message),
             Event::RoomShown(shown) => {
                 self.check(shown, evidence)?;
                 self.shown.insert(shown.client, shown.clone());
@@ -94,9 +88,8 @@ impl Rooms {
     fn hear_message(&mut self, client: Client, tenant: TenantId, message: &RoomMessage) -> Result<(), String> {
         let text = &message.payload;
         let said = self.said(client, tenant, text)?;
-        let own = self.connections.get(&client);
         if let Some(to) = &said.to
-            && !own.is_some_and(|own| own.contains(to))
+            && self.moves.get(to).is_none_or(|(of, _)| *of != client)
         {
             return Err(format!("{client} heard {text}, which was for {to} alone"));
         }

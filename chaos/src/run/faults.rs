@@ -244,9 +244,9 @@ impl Faults {
             }
             // What its node did before still counts: it notices, or has lost nothing.
             Kind::ControlRot { host, pages } => {
-                let is_up = machines.is_up(Machine::Host(host.0));
+                let serves = self.stage.rooms(*host).is_some();
                 machines.down(Machine::Host(host.0), Crash::Process, id);
-                if is_up {
+                if serves {
                     self.rot(*host, CONTROL_FILE, *pages);
                 }
             }

@@ -63,14 +63,9 @@ impl Machines {
         self.links.lay(&self.sim, &self.stage, active, &self.silent);
     }
 
-    /// Whether no fault keeps it down.
-    pub(super) fn is_up(&self, machine: Machine) -> bool {
-        !self.down.contains_key(&machine)
-    }
-
     /// Takes a machine down for a fault.
     pub(super) fn down(&mut self, machine: Machine, how: Crash, fault: FaultId) {
-        let is_up = self.is_up(machine);
+        let is_up = !self.down.contains_key(&machine);
         self.down.entry(machine).or_default().insert(fault);
         if is_up {
             self.crash(machine, how);

@@ -33,7 +33,7 @@ const AT_SETTING: f64 = 0.25;
 /// The setting that they share: one of which no plan says anything, and which nothing here rests on.
 pub(crate) const SHARED_SETTING: &str = "live_bytes_per_tenant_max";
 
-/// Its default, and what is added to what they write.
+/// Its default.
 pub(crate) const SETTING_START: u64 = 1 << 31;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +70,8 @@ pub(crate) async fn run(stage: Rc<Stage>, number: u32) -> turmoil::Result {
         };
         let deed = match (is_at_setting, only_looks) {
             (true, true) => Deed::Get,
-            (true, false) => Deed::Set(SETTING_START + count),
+            (true, false) if chance.random_bool(0.3) => Deed::Get,
+            (true, false) => Deed::Set(count),
             (false, true) => Deed::Look,
             (false, false) => one_of(&mut chance),
         };

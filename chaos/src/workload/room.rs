@@ -95,8 +95,7 @@ impl Visitor {
                 changes = room.next() => {
                     let Some(changes) = changes else { return };
                     for message in changes.messages {
-                        let connection = room.connection();
-                        self.stage.hear(&Event::Heard(self.number, self.tenant, connection, message));
+                        self.stage.hear(&Event::Heard(self.number, self.tenant, message));
                     }
                 }
                 () = &mut until, if is_working => return,
@@ -125,9 +124,9 @@ impl Visitor {
             _ => {
                 let users = room.users();
                 let one = (!users.is_empty() && self.chance.random_bool(0.3))
-                    .then(|| users[self.chance.random_range(0..users.len())].connection.clone());
-                let payload = self.say(one.clone());
-                let to: Vec<String> = one.into_iter().collect();
+                    .then(|| &users[self.chance.random_range(0..users.len())]);
+                let payload = self.say(one.map(|one| one.user.clone()));
+                let to: Vec<String> = one.map(|one| one.connection.clone()).into_iter().collect();
                 let done = room.send("talk", &payload, &to).await;
                 self.tell("room.message", format!("{payload} to {to:?}: {done:?}"));
             }

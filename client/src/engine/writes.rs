@@ -36,7 +36,7 @@ pub enum Notice {
         /// Why.
         refusal: Refusal,
     },
-    /// A node took it, but some of it had lost already: to a deletion, or to an entity long gone.
+    /// A node took it, but some of it had lost already: to a deletion, to an entity long gone, or to a later write.
     Superseded {
         /// Where it stands in the outbox.
         place: Place,
@@ -212,12 +212,23 @@ impl Engine {
         };
         let mut pending = pending.clone();
         pending.tag = Some(acknowledged.tag);
-        if acknowledged.superseded.is_empty() {
+        let Acknowledged {
+            superseded,
+            overwritten,
+            ..
+        } = acknowledged;
+        let lost = superseded.iter().chain(overwritten);
+        let fields: Vec<Field> = lost
+            .filter_map(|at| field(pending.set.changes.get(*at as usize)?))
+            .collect();
+        if !fields.is_empty() {
+            self.notice(Notice::Superseded { place, fields });
+        }
+        if superseded.is_empty() {
+            // What was overwritten shows until the later write is here.
             self.replica.acknowledge(place, acknowledged.tag);
         } else {
-            let lost = take_superseded(&mut pending.set, &acknowledged.superseded);
-            let fields = lost.iter().filter_map(field).collect();
-            self.notice(Notice::Superseded { place, fields });
+            drop_superseded(&mut pending.set, superseded);
             self.replica.propose(pending.clone());
         }
         self.written.taken(place, acknowledged.tag, &pending.set);
@@ -243,17 +254,12 @@ impl Engine {
 }
 
 /// Takes the changes at these places out of a set.
-fn take_superseded(set: &mut ChangeSet, places: &[u32]) -> Vec<Change> {
-    let (mut lost, mut kept) = (Vec::new(), Vec::new());
-    for (at, change) in (0_u32..).zip(set.changes.drain(..)) {
-        if places.contains(&at) {
-            lost.push(change);
-        } else {
-            kept.push(change);
-        }
-    }
-    set.changes = kept;
-    lost
+fn drop_superseded(set: &mut ChangeSet, places: &[u32]) {
+    let mut at = 0;
+    set.changes.retain(|_| {
+        at += 1;
+        !places.contains(&(at - 1))
+    });
 }
 
 /// What a change is about.

@@ -187,8 +187,12 @@ impl Session {
             is_found: taken.again && set.settled,
         });
         round.outcome.forgotten.extend(forgotten);
-        let Taken { tag, superseded, again } = taken;
-        let acknowledged = Acknowledged { tag, superseded, again };
+        let acknowledged = Acknowledged {
+            tag: taken.tag,
+            superseded: taken.superseded,
+            overwritten: taken.overwritten,
+            again: taken.again,
+        };
         if set.settled {
             round.outcome.anew.push((set.place, acknowledged));
         } else {

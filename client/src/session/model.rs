@@ -214,6 +214,7 @@ impl World {
             return Ok(Taken {
                 tag: *tag,
                 superseded,
+                overwritten: Vec::new(),
                 again: true,
             });
         }
@@ -231,6 +232,7 @@ impl World {
         Ok(Taken {
             tag,
             superseded,
+            overwritten: Vec::new(),
             again: false,
         })
     }

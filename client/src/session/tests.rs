@@ -44,6 +44,7 @@ fn taken(seq: u64) -> Option<Result<Taken, Refusal>> {
     Some(Ok(Taken {
         tag: Tag { origin, seq: Seq(seq) },
         superseded: Vec::new(),
+        overwritten: Vec::new(),
         again: false,
     }))
 }
@@ -381,6 +382,7 @@ fn what_vectors_say_of_an_incarnation_that_ended_is_believed_once_a_node_has_fou
         let found = Taken {
             tag,
             superseded: Vec::new(),
+            overwritten: Vec::new(),
             again: true,
         };
         session.on_answer(Answer::Results(vec![Some(Ok(found))]), at(100));
@@ -409,6 +411,7 @@ fn a_push_that_says_what_a_second_replica_holds_speaks_for_its_own_incarnation_o
     let there = Taken {
         tag: anew,
         superseded: Vec::new(),
+        overwritten: Vec::new(),
         again: false,
     };
     session.on_answer(Answer::Results(vec![Some(Ok(there))]), at(100));

@@ -173,6 +173,7 @@ impl Node {
             return Ok(Taken {
                 tag,
                 superseded: Vec::new(),
+                overwritten: Vec::new(),
                 again: true,
             });
         }
@@ -192,13 +193,25 @@ impl Node {
         for live in self.all_live.lock().unwrap().iter() {
             superseded = live.lock().unwrap().commit_as(tag, set.clone());
         }
+        let is_overwritten = |change: &Change| held.log.iter().any(|(_, other)| overwrites(other, &set, change));
+        let overwritten = (0..).zip(&set.changes).filter(|(_, change)| is_overwritten(change));
+        let overwritten = overwritten.map(|(place, _)| place).collect();
         held.log.push((tag, set));
         Ok(Taken {
             tag,
             superseded,
+            overwritten,
             again: false,
         })
     }
+}
+
+/// Whether another set, a later one, gives the field of a change another value.
+fn overwrites(other: &ChangeSet, set: &ChangeSet, change: &Change) -> bool {
+    let is_set = |of: &Change| matches!(of, Change::Set { .. });
+    let same = |of: &Change| (of.subject(), of.predicate()) == (change.subject(), change.predicate());
+    let beats = |of: &Change| is_set(of) && same(of) && of.value() != change.value();
+    other.timestamp > set.timestamp && is_set(change) && other.changes.iter().any(beats)
 }
 
 /// Pretended nodes, numbered from 1, that share what they hold.

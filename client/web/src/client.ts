@@ -46,7 +46,7 @@ export interface Write<T> {
   /** On a node's disk; rejects with a {@link HalcyonError} if it was refused. */
   readonly confirmed: Promise<void>;
   readonly status: WriteStatus;
-  /** Once it is confirmed: what of it had lost to a deletion, or to an entity long gone, and shows no more. */
+  /** Once it is confirmed: what of it had lost, to a deletion, an entity long gone, or a later write of the field. */
   readonly superseded: readonly Superseded[];
 }
 

@@ -47,7 +47,7 @@ export interface Connection {
   readonly error: ErrorShape | undefined;
 }
 
-/** A field that a write lost to a deletion, or to an entity long gone; without `field`, all of the entity. */
+/** A field that a write lost: to a deletion, an entity long gone, or a later write. Without `field`, all of the entity. */
 export interface Superseded {
   readonly id: string;
   readonly field: string | null;

@@ -291,6 +291,12 @@ async fn write(globals: &Globals, tenant: &TenantArg, subject: &EntityId, change
             &done_text(subject, took),
         );
     }
+    if !taken.overwritten.is_empty() && !globals.json {
+        output::note(format!(
+            "{} shows a later write, which was there already",
+            output::plural(taken.overwritten.len() as u64, "field", "fields")
+        ));
+    }
     if taken.superseded.is_empty() {
         return Ok(());
     }
@@ -311,7 +317,7 @@ fn report(globals: &Globals, subjects: &[EntityId], taken: &Acknowledged, text: 
         output::json(&json!({
             "subject": subjects.first(), "subjects": subjects,
             "origin": taken.tag.origin.to_string(), "seq": taken.tag.seq.0,
-            "superseded": taken.superseded, "again": taken.again,
+            "superseded": taken.superseded, "overwritten": taken.overwritten, "again": taken.again,
         }));
     } else {
         output::line(text);

@@ -5,8 +5,8 @@
 //! be forgotten, or an entry that counts as durable. A node must tell the two apart (Alagappan et al., Protocol-Aware
 //! Recovery for Consensus-Based Storage, FAST 2018). So each commit carries its number, and a second file holds the
 //! number of the last that was durable. That is written after the sync and not synced itself, so that it costs next to
-//! nothing: a power cut may take it back, and nothing takes it ahead. What is not noticed is a last commit that rots
-//! before the system has written the number, some seconds.
+//! nothing: a power cut may take it back, and nothing takes it ahead. What is not noticed is a last commit that rots where
+//! a power cut took its number too, within some seconds.
 //!
 //! Older pages are read through once at the open, as redb looks at no checksum later.
 
@@ -20,7 +20,10 @@ use halcyon_core::{
     env::{Env, File},
     mutant::{self, Mutant},
 };
-use redb::{Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction};
+use redb::{
+    Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, ReadableTable, StorageError,
+    WriteTransaction,
+};
 use thiserror::Error;
 
 use super::{
@@ -83,7 +86,7 @@ impl LogFile {
         self.database.begin_read().map_err(io::Error::other)
     }
 
-    /// One commit, durable when this returns.
+    /// One commit, as durable as `durability` says.
     pub(super) fn commit(
         &self,
         durability: Durability,
@@ -104,7 +107,9 @@ impl LogFile {
         write.commit().map_err(io::Error::other)?;
         if is_durable {
             // The commit is there whether or not its number can be written: a later one takes its place.
-            let _ = self.count.write(0, &sealed(number));
+            if let Err(error) = self.count.write(0, &sealed(number)) {
+                tracing::warn!(%error, "`{COUNT_FILE}` cannot be written: lost commits to `{LOG_FILE}` may go unnoticed");
+            }
         }
         Ok(())
     }
@@ -130,9 +135,14 @@ fn open_checked(file: Arc<dyn File>) -> io::Result<Database> {
     Ok(database)
 }
 
-fn told(error: redb::DatabaseError) -> io::Error {
+fn told(error: DatabaseError) -> io::Error {
     match error {
-        redb::DatabaseError::Storage(redb::StorageError::Corrupted(what)) => Damaged::Page(what).into(),
+        DatabaseError::Storage(StorageError::Corrupted(what)) => Damaged::Page(what).into(),
+        // What does not look like a file of redb, or like one of its first releases.
+        DatabaseError::UpgradeRequired(_) => Damaged::Page(error.to_string()).into(),
+        DatabaseError::Storage(StorageError::Io(ref io)) if io.kind() == io::ErrorKind::InvalidData => {
+            Damaged::Page(error.to_string()).into()
+        }
         error => io::Error::other(error),
     }
 }

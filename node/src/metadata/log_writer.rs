@@ -95,8 +95,9 @@ impl Writer {
                     probe.event("metadata.log-durable", &|| last.to_string());
                 }
             }
-            Work::Truncate(from, _) => probe.event("metadata.log-durable", &|| from.saturating_sub(1).to_string()),
-            Work::Purge(..) | Work::Flush(_) | Work::Close(_) => {}
+            Work::Truncate(from, _) => probe.event("metadata.log-cut", &|| from.saturating_sub(1).to_string()),
+            Work::Purge(place, _) => probe.event("metadata.log-durable", &|| place.index().to_string()),
+            Work::Flush(_) | Work::Close(_) => {}
         }
     }
 }

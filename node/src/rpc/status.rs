@@ -245,7 +245,6 @@ impl Rooms {
                 replicas: self.routing.locate(tenant),
                 ..Refusal::retry(text, SOON)
             },
-            admit::Refusal::Drift(drift) => named("drift_max", Refusal::clock_drift(text, drift.wall)),
             admit::Refusal::Empty
             | admit::Refusal::NumberZero
             | admit::Refusal::Reserved(_)

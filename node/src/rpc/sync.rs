@@ -368,6 +368,7 @@ fn taken(admitted: Admitted) -> v1::Taken {
     convert::Taken {
         tag: admitted.tag,
         superseded: admitted.superseded,
+        overwritten: admitted.overwritten,
         again: admitted.again,
     }
     .into()

@@ -184,12 +184,21 @@ fn effective(admit: &Admit, superseded: &[u32]) -> (Arc<ChangeSet>, Bytes) {
     (Arc::new(set), encoded)
 }
 
+/// Where a change of the set without what was superseded stands in the whole.
+pub(super) fn whole_place(place: u32, superseded: &[u32]) -> u32 {
+    superseded
+        .iter()
+        .fold(place, |place, gone| place + u32::from(*gone <= place))
+}
+
 /// The answer to a set that was taken before.
 pub(super) const fn again(tag: Tag) -> Admitted {
     let superseded = Vec::new();
+    let overwritten = Vec::new();
     Admitted {
         tag,
         superseded,
+        overwritten,
         again: true,
     }
 }

@@ -45,7 +45,7 @@ impl Work<'_> {
                 }
                 Ok(())
             }),
-            Command::Commit(commit) => self.on_tenant(tenant, |work| work.commit(commit)),
+            Command::Commit(commit) => self.on_tenant(tenant, |work| work.commit(commit).map(drop)),
             Command::Delta(batch) => self.on_tenant(tenant, |work| work.delta(batch)),
             Command::Raise(vector) => self.on_tenant(tenant, |work| {
                 work.state.summary.vector.join(vector);
@@ -71,7 +71,8 @@ impl Work<'_> {
 }
 
 impl TenantWork<'_, '_> {
-    fn commit(&mut self, commit: &CommitCommand) -> Result<(), StorageError> {
+    /// Merges a set. Answers the places of changes to fields that a later write has given another value.
+    pub(super) fn commit(&mut self, commit: &CommitCommand) -> Result<Vec<u32>, StorageError> {
         let tag = LocalTag {
             origin: self.origin(commit.tag.origin)?,
             seq: commit.tag.seq.0,
@@ -89,8 +90,15 @@ impl TenantWork<'_, '_> {
         let normal = normalized(&commit.set);
         let set = normal.as_ref().unwrap_or(&commit.set);
         let mut encoded = Vec::with_capacity(64);
+        let mut overwritten = Vec::new();
         for change in &set.changes {
-            self.change(change, write, &mut encoded)?;
+            if self.change(change, write, &mut encoded)? {
+                let same = |whole: &Change| {
+                    is_register(whole) && (whole.subject(), whole.predicate()) == (change.subject(), change.predicate())
+                };
+                let places = (0..).zip(&commit.set.changes);
+                overwritten.extend(places.filter(|(_, whole)| same(whole)).map(|(place, _)| place));
+            }
         }
         for subject in created_bare(set) {
             self.register(subject, &own_field(CREATED), write, None)?;
@@ -103,22 +111,24 @@ impl TenantWork<'_, '_> {
         self.take_number(write.at.client, tag, recent)?;
         self.state.summary.vector.raise(commit.tag);
         self.state.summary.seen.raise(commit.tag);
-        Ok(())
+        Ok(overwritten)
     }
 
-    fn change(&mut self, change: &Change, write: Write, encoded: &mut Vec<u8>) -> Result<(), StorageError> {
+    /// Whether a later write has given the field another value.
+    fn change(&mut self, change: &Change, write: Write, encoded: &mut Vec<u8>) -> Result<bool, StorageError> {
         encoded.clear();
         if let Some(value) = change.value() {
             value.encode_to(encoded);
         }
         match change {
-            Change::Set { subject, predicate, .. } => self.register(subject, predicate, write, Some(encoded)),
-            Change::Unset { subject, predicate } => self.register(subject, predicate, write, None),
+            Change::Set { subject, predicate, .. } => return self.register(subject, predicate, write, Some(encoded)),
+            Change::Unset { subject, predicate } => return self.register(subject, predicate, write, None),
             Change::Add { subject, predicate, .. } => self.element(subject, predicate, write, (encoded, true)),
             Change::Remove { subject, predicate, .. } => self.element(subject, predicate, write, (encoded, false)),
             Change::Delete { subject } => self.delete(subject, write.tag, write.received),
             Change::Create { .. } | Change::Opaque { .. } => Ok(()),
-        }
+        }?;
+        Ok(false)
     }
 
     fn register(
@@ -127,11 +137,11 @@ impl TenantWork<'_, '_> {
         predicate: &Predicate,
         write: Write,
         value: Option<&[u8]>,
-    ) -> Result<(), StorageError> {
-        if let Some(cell) = self.cell(subject, predicate)? {
-            self.write_register(cell, write, value)?;
+    ) -> Result<bool, StorageError> {
+        match self.cell(subject, predicate)? {
+            Some(cell) => self.write_register(cell, write, value),
+            None => Ok(false),
         }
-        Ok(())
     }
 
     fn element(
@@ -271,7 +281,8 @@ impl TenantWork<'_, '_> {
             } => {
                 let at = self.local_time(timestamp)?;
                 let encoded = value.as_ref().map(Value::encode);
-                self.register(subject, predicate, Write { at, tag, received }, encoded.as_deref())
+                let write = Write { at, tag, received };
+                self.register(subject, predicate, write, encoded.as_deref()).map(drop)
             }
             FactBody::Element {
                 subject,
@@ -374,6 +385,10 @@ fn key_value(value: &Value) -> Vec<u8> {
     let mut short = Vec::new();
     keys::put_value(&mut short, &value.encode());
     short
+}
+
+const fn is_register(change: &Change) -> bool {
+    matches!(change, Change::Set { .. } | Change::Unset { .. })
 }
 
 /// The set as it merges, if that is not what it is already. Two targets with one hash only cost the work.

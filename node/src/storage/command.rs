@@ -130,6 +130,13 @@ impl Command {
 }
 
 impl CommitCommand {
+    /// As [`Command::put`].
+    pub(super) fn put_command(&self, tenant: TenantId, out: &mut Vec<u8>) {
+        out.push(COMMIT);
+        out.extend_from_slice(&tenant.to_bytes());
+        self.put(out);
+    }
+
     fn put(&self, out: &mut Vec<u8>) {
         put_tag(out, self.tag);
         out.extend_from_slice(&self.now.0.0.to_be_bytes());

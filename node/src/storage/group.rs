@@ -114,9 +114,13 @@ impl Group<'_, '_> {
             Decision::Refuse(error) => Ok(Err(error)),
             Decision::Take { commit, superseded } => {
                 let tag = commit.tag;
-                self.commit(admit.tenant, commit, (collection_epoch, Via::Client))?;
+                let overwritten = self.commit(admit.tenant, &commit, (collection_epoch, Via::Client))?;
+                let overwritten = overwritten.into_iter();
                 Ok(Ok(Admitted {
                     tag,
+                    overwritten: overwritten
+                        .map(|place| admit::whole_place(place, &superseded))
+                        .collect(),
                     superseded,
                     again: false,
                 }))
@@ -154,16 +158,17 @@ impl Group<'_, '_> {
             encoded: set.encoded.clone(),
             set: Arc::new(decoded),
         };
-        self.commit(set.tenant, commit, (set.collection_epoch, Via::Gossip(from)))?;
+        self.commit(set.tenant, &commit, (set.collection_epoch, Via::Gossip(from)))?;
         Ok(GossipOutcome::Taken)
     }
 
+    /// Places of changes that a later write has beaten.
     fn commit(
         &mut self,
         tenant: TenantId,
-        commit: CommitCommand,
+        commit: &CommitCommand,
         (collection_epoch, via): (u64, Via),
-    ) -> Result<(), StorageError> {
+    ) -> Result<Vec<u32>, StorageError> {
         self.events.push(StorageEvent::Committed(Arc::new(Commit {
             tenant,
             tag: commit.tag,
@@ -173,7 +178,8 @@ impl Group<'_, '_> {
             collection_epoch,
             via,
         })));
-        self.run(tenant, &Command::Commit(commit))
+        commit.put_command(tenant, &mut self.payload);
+        self.work.on_tenant(tenant, |work| work.commit(commit))
     }
 
     fn act(&mut self, tenant: TenantId, act: &Act) -> Result<bool, StorageError> {

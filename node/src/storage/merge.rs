@@ -89,13 +89,13 @@ impl TenantWork<'_, '_> {
         Ok(self.state.summary.vector.get(origin).0 >= tag.seq)
     }
 
-    /// A register write arrives; `value` is encoded, `None` is `unset`.
+    /// A register write arrives; `value` is encoded, `None` is `unset`. Whether a later one has given it another value.
     pub(super) fn write_register(
         &mut self,
         cell: CellRef<'_>,
         write: Write,
         value: Option<&[u8]>,
-    ) -> Result<(), StorageError> {
+    ) -> Result<bool, StorageError> {
         let tenant = self.number();
         let key = cell.key(tenant, None);
         let held = self.get_of(cell.subject, Table::Cells, &key)?;
@@ -106,7 +106,7 @@ impl TenantWork<'_, '_> {
                 order = order.then_with(|| held.register_value().cmp(&value));
             }
             if self.outcome(order, held.tag, write.tag)? == Outcome::Stays {
-                return Ok(());
+                return Ok(held.register_value() != value);
             }
             self.unindex(cell, None, &held, held.value)?;
         } else {
@@ -123,7 +123,8 @@ impl TenantWork<'_, '_> {
             value: value.unwrap_or_default(),
         };
         self.put(Table::Cells, key, stored.encode());
-        self.index(cell, None, &stored, stored.value)
+        self.index(cell, None, &stored, stored.value)?;
+        Ok(false)
     }
 
     /// A write of an element arrives; `encoded` is the element.

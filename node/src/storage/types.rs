@@ -64,6 +64,8 @@ pub struct Admitted {
     pub tag: Tag,
     /// Places of changes that lost to a tombstone or to an unknown entity.
     pub superseded: Vec<u32>,
+    /// Places of changes to fields that a later write has given another value. They are kept and passed on.
+    pub overwritten: Vec<u32>,
     /// It had been taken before.
     pub again: bool,
 }

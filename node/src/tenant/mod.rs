@@ -81,10 +81,7 @@ impl PushError {
     pub const fn is_sent_again(&self) -> bool {
         match self {
             Self::Rate { .. } | Self::OutOfTurn | Self::Rest => true,
-            Self::Refused(refusal) => matches!(
-                refusal,
-                Refusal::WrongRegion { .. } | Refusal::NotServing | Refusal::Drift(_)
-            ),
+            Self::Refused(refusal) => matches!(refusal, Refusal::WrongRegion { .. } | Refusal::NotServing),
             Self::Admit(error) => !matches!(error, AdmitError::NumberReused(_) | AdmitError::NumbersFull),
             Self::Malformed(_) | Self::NotYetReplicated(_) => false,
         }
@@ -219,7 +216,7 @@ impl Tenants {
                 }
             };
             let client = set.client();
-            let mut admitting = Box::pin(self.admit(tenant.id, (set, ahead), encoded, &client_vector));
+            let mut admitting = Box::pin(self.admit(tenant.id, set, ahead, encoded, &client_vector));
             // What has no room is refused by this first poll, before the next one is handed over.
             let first = if may_be_behind || ahead.is_some() {
                 Poll::Ready(admitting.as_mut().await)
@@ -247,7 +244,8 @@ impl Tenants {
         answers
     }
 
-    /// Decodes and checks a set; where it cannot be taken, also whose it is.
+    /// Decodes and checks a set, and tells how far it is ahead if that is too far; where it cannot be taken, also whose it
+    /// is.
     fn check_set(
         &self,
         tenant: &Tenant,
@@ -260,20 +258,21 @@ impl Tenants {
         if waiting.contains(&client) {
             return Err((None, PushError::OutOfTurn));
         }
-        let now = self.env.clock.wall();
-        match admit::check(tenant, self.me, &set, now, settings) {
-            Ok(()) => Ok((set, None)),
-            Err(Refusal::Drift(ahead)) => Ok((set, Some(ahead))),
+        match admit::check(tenant, self.me, &set) {
+            Ok(()) => {}
             // Stands for a node of a newer release, which knows the change.
-            Err(Refusal::NotUnderstood(_)) if self.env.probe.rare("push.newer-release") => Ok((set, None)),
-            Err(refusal) => Err((Some(client), refusal.into())),
+            Err(Refusal::NotUnderstood(_)) if self.env.probe.rare("push.newer-release") => {}
+            Err(refusal) => return Err((Some(client), refusal.into())),
         }
+        let ahead = admit::ahead(&set, self.env.clock.wall(), settings);
+        Ok((set, ahead))
     }
 
     async fn admit(
         &self,
         tenant: TenantId,
-        (set, ahead): (ChangeSet, Option<DriftError>),
+        set: ChangeSet,
+        ahead: Option<DriftError>,
         encoded: Bytes,
         client_vector: &Arc<VersionVector>,
     ) -> Result<Admitted, PushError> {
@@ -288,7 +287,6 @@ impl Tenants {
         match self.storage.admit(admit).await {
             // The view is a moment ahead of storage: the tenant is placed here and not open yet.
             Err(AdmitError::Storage(StorageError::NotHeld(_))) => Err(AdmitError::NotServing.into()),
-            Err(AdmitError::Ahead(ahead)) => Err(Refusal::Drift(ahead).into()),
             result => Ok(result?),
         }
     }

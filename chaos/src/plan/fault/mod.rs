@@ -141,8 +141,8 @@ pub enum Kind {
     BackupRestored { host: Host, taken: Millis, files: Files },
     /// So many pages of the host's triples get flipped bits, while it is down. End: it starts again.
     BitRot { host: Host, pages: u32 },
-    /// The same in the file of its control plane, log and votes, after its process has ended; a host that is down already
-    /// is left alone. End: it starts again.
+    /// The same in the file of its control plane, log and votes, after its process has ended. The disk of a host whose node
+    /// did not serve is left alone. End: it starts again.
     ControlRot { host: Host, pages: u32 },
     /// A host and its disk are gone for good.
     HostLost { host: Host },

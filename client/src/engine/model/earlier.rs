@@ -66,8 +66,13 @@ fn a_set_that_was_lost_and_is_taken_anew_waits_for_its_new_tag() {
         seq: Seq(1),
     };
     let taken = |tag| {
-        let (superseded, again) = (Vec::new(), false);
-        Answer::Results(vec![Some(Ok(Taken { tag, superseded, again }))])
+        let (superseded, overwritten, again) = (Vec::new(), Vec::new(), false);
+        Answer::Results(vec![Some(Ok(Taken {
+            tag,
+            superseded,
+            overwritten,
+            again,
+        }))])
     };
     let mut world = World::new();
     world.step(Step::Follow(0, 0));

@@ -194,6 +194,7 @@ impl Node {
         let key = (u128::from_be_bytes(set.client().to_bytes()), set.number);
         if let Some(taken) = self.known.get(&key) {
             return Ok(Taken {
+                overwritten: Vec::new(),
                 again: true,
                 ..taken.clone()
             });
@@ -220,6 +221,7 @@ impl Node {
         Taken {
             tag,
             superseded: self.commit_as(tag, set),
+            overwritten: Vec::new(),
             again: false,
         }
     }

@@ -50,10 +50,15 @@ fn pushed(client: &mut Client) -> Vec<Bytes> {
 }
 
 fn taken(seq: u64, superseded: &[u32]) -> v1::push_result::Result {
+    lost(seq, superseded, &[])
+}
+
+fn lost(seq: u64, superseded: &[u32], overwritten: &[u32]) -> v1::push_result::Result {
     v1::push_result::Result::Taken(v1::Taken {
         origin: convert::origin_bytes(origin()),
         seq,
         superseded: superseded.to_vec(),
+        overwritten: overwritten.to_vec(),
         again: false,
     })
 }
@@ -371,6 +376,19 @@ fn of_a_superseded_write_what_lost_goes_and_is_named() {
     let lost = json!([{ "id": "i2", "field": "issue/title" }]);
     assert_eq!(told["settled"][0]["superseded"], lost);
     check_news(&mut a, &[r#"{"edits":[[0,0]]}"#]);
+}
+
+#[test]
+fn of_an_overwritten_write_all_is_kept_and_what_lost_is_named() {
+    let mut a = client(1);
+    a.follow(1, QUERY).unwrap();
+    write(&mut a, r#"[["create", "i1"], ["set", "i1", "issue/title", "x"]]"#);
+    news(&mut a);
+    pushed(&mut a);
+    let told = answer(&mut a, vec![lost(1, &[], &[1])], 0);
+    let fields = json!([{ "id": "i1", "field": "issue/title" }]);
+    assert_eq!(told["settled"][0]["superseded"], fields);
+    check_news(&mut a, &[]);
 }
 
 #[test]

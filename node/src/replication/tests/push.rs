@@ -21,6 +21,7 @@ fn outcomes(answers: &[Result<Admitted, PushError>]) -> Vec<&'static str> {
         Err(PushError::Rest) => "rest",
         Err(PushError::Refused(_)) => "refused",
         Err(PushError::Admit(AdmitError::Behind)) => "behind",
+        Err(PushError::Admit(AdmitError::Ahead(_))) => "ahead",
         Err(_) => "else",
     };
     answers.iter().map(outcome).collect()
@@ -36,10 +37,33 @@ async fn after_a_set_that_is_sent_again_the_later_ones_of_its_client_wait_and_ot
         set_of(2, 1, PAST, creation("b1", 1)),
     ];
     let answers = cluster.push(1, sets).await;
-    assert_eq!(outcomes(&answers), ["taken", "refused", "out of turn", "taken"]);
+    assert_eq!(outcomes(&answers), ["taken", "ahead", "out of turn", "taken"]);
     // What is refused for good keeps nobody waiting.
     let sets = vec![set_of(3, 1, PAST, vec![]), set_of(3, 2, PAST, creation("c2", 1))];
     assert_eq!(outcomes(&cluster.push(1, sets).await), ["refused", "taken"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_taken_is_answered_though_it_would_be_too_far_ahead_now() {
+    let cluster = three().await;
+    let directory = tempfile::tempdir().unwrap();
+    let clock = crate::env::system(directory.path()).unwrap().clock;
+    let soon = clock.wall().unix_millis() / 1_000 + 30;
+    let set = set_of(1, 1, soon, creation("a1", 1));
+    let first = cluster.push(1, vec![set.clone()]).await;
+    assert_eq!(outcomes(&first), ["taken"]);
+    cluster
+        .control
+        .change(|state| state.settings.insert("drift_max".into(), "1s".into()));
+    let both = cluster.push(1, vec![set, set_of(1, 2, soon, creation("a2", 1))]).await;
+    assert_eq!(outcomes(&both), ["taken", "ahead"]);
+    let tags: Vec<_> = first
+        .iter()
+        .chain(&both)
+        .flatten()
+        .map(|taken| (taken.tag, taken.again))
+        .collect();
+    assert_eq!(tags, [(tags[0].0, false), (tags[0].0, true)]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -71,6 +71,37 @@ fn what_was_taken_is_answered_however_far_ahead_it_is_by_now() {
 }
 
 #[test]
+fn what_a_later_write_has_beaten_is_told_by_its_place_and_kept() {
+    run(async {
+        let replica = Replica::new(1, 1).await;
+        let title = |name, value: &str| Change::Set {
+            subject: subject(name),
+            predicate: Predicate::new("post/title").unwrap(),
+            value: Value::string(value),
+        };
+        let set = |client, at, changes| ChangeSet {
+            timestamp: timestamp(NTP64(at), ClientId::from_random(client)),
+            number: at,
+            changes,
+        };
+        let admitted = async |set: &ChangeSet| {
+            let admitted = replica.storage.admit(admit(set)).await.unwrap();
+            (admitted.superseded, admitted.overwritten)
+        };
+        let later = set(7, 20, vec![Change::Create { subject: subject(1) }, title(1, "later")]);
+        assert_eq!(admitted(&later).await, (vec![], vec![]));
+        // What nobody created goes out of the set; places are those of the whole.
+        let earlier = set(8, 10, vec![title(2, "lost"), title(1, "earlier")]);
+        assert_eq!(admitted(&earlier).await, (vec![0], vec![1]));
+        // Both fields of one set: the last counts.
+        let twice = set(8, 11, vec![title(1, "earlier"), title(1, "again")]);
+        assert_eq!(admitted(&twice).await, (vec![], vec![0, 1]));
+        assert_eq!(admitted(&set(8, 12, vec![title(1, "later")])).await, (vec![], vec![]));
+        assert_eq!(admitted(&set(8, 21, vec![title(1, "newest")])).await, (vec![], vec![]));
+    });
+}
+
+#[test]
 fn who_closes_what_it_was_shows_what_it_is() {
     run(async {
         let replica = Replica::new(1, 1).await;
