@@ -188,6 +188,20 @@ fn what_a_node_took_it_answers_though_its_clock_was_put_back() {
     clean(&["run", "--seed", "95011"]);
 }
 
+/// Found by this seed: who reached one node only, which was no replica, could not ask what became of a set that went with
+/// the disk of the replica that had taken it, and kept it to the end.
+#[test]
+fn who_reaches_one_node_only_pushes_again_what_a_lost_disk_had() {
+    clean(&["run", "--seed", "100093"]);
+}
+
+/// Found by this seed: a deletion by name, asked of a node that lagged, was answered by an earlier tenant of that name that
+/// was still being erased, and the one meant stayed.
+#[test]
+fn a_name_that_a_lagging_node_deletes_is_gone_whoever_had_it_before() {
+    clean(&["run", "--seed", "100186"]);
+}
+
 /// Found by this seed: half a delta of sets that went with a rolled-back disk, which nobody could complete.
 #[test]
 fn half_of_what_a_rolled_back_disk_lost_is_closed_by_its_node() {

@@ -356,6 +356,7 @@ impl Client {
         let shared = &self.life.shared;
         let message = v1::HeldRequest {
             tenant: shared.navigator.tenant.clone(),
+            forward: false,
         };
         let answer = read::call(shared, |mut client| {
             let request = shared.navigator.transport.request(message.clone(), Some(READ_DEADLINE));

@@ -220,7 +220,7 @@ impl Pages {
         }
     }
 
-    /// What a replica holds. A node that passes calls on cannot say: then nothing is asked of it.
+    /// What a replica holds. Where calls are passed on it may be another that answers next: then nothing is asked.
     async fn held(&self, route: &Route) -> Result<VersionVector, CallError> {
         let shared = &self.shared;
         if shared.forward {
@@ -228,7 +228,8 @@ impl Pages {
         }
         let tenant = shared.navigator.tenant.clone();
         let transport = &shared.navigator.transport;
-        let request = transport.request(v1::HeldRequest { tenant }, Some(QUICK_DEADLINE));
+        let message = v1::HeldRequest { tenant, forward: false };
+        let request = transport.request(message, Some(QUICK_DEADLINE));
         let mut client = transport.sync(&route.address);
         let deadline = QUICK_DEADLINE.min(shared.read_deadline);
         let held = within(deadline, client.held(request)).await?;

@@ -280,12 +280,17 @@ async fn ask_held(shared: &Shared, quiet: Duration) -> Duration {
     };
     let message = v1::HeldRequest {
         tenant: shared.navigator.tenant.clone(),
+        forward: shared.forward,
     };
     let request = shared.navigator.transport.request(message, Some(QUICK_DEADLINE));
     let answer = within(QUICK_DEADLINE, client.held(request)).await;
-    let (Ok(answer), Some(node)) = (answer, route.node) else {
-        return longer;
+    let Ok(answer) = answer else { return longer };
+    // A release that does not say who answered does not pass the question on.
+    let node = match answer.node {
+        0 => route.node,
+        node => Some(NodeId(node)),
     };
+    let Some(node) = node else { return longer };
     let (Ok(own), Ok(second)) = (convert::vector(&answer.own), convert::vector(&answer.second)) else {
         return longer;
     };

@@ -178,7 +178,7 @@ impl Door {
     /// What the node holds durably.
     pub fn own_vector(&mut self) -> Result<VersionVector, Status> {
         let tenant = self.tenant.clone();
-        let request = self.keyed(HeldRequest { tenant });
+        let request = self.keyed(HeldRequest { tenant, forward: false });
         let answer = runtime().block_on(self.sync.held(request))?.into_inner();
         VersionVector::decode(&answer.own).map_err(|error| Status::internal(error.to_string()))
     }

@@ -38,6 +38,12 @@ const LEFT_FOR: std::ops::RangeInclusive<u64> = 1..=8_000;
 /// How far an answer reaches changes without an update.
 const TELL_EVERY: Duration = Duration::from_millis(700);
 
+/// How long more updates are waited for before one is told of, for each row: all of the answer is looked at then.
+const REST_PER_ROW: Duration = Duration::from_millis(1);
+
+/// The most of it.
+const REST_MAX: Duration = Duration::from_secs(1);
+
 /// Follows one query after another, without end.
 pub(super) async fn run(stage: Rc<Stage>, follower: Follower, life: u32, tenant: TenantId, client: Halcyon) {
     let me = Machine::Client(follower.client.0);
@@ -82,7 +88,9 @@ impl Following<'_> {
     async fn listen(&self, mut live: LiveQuery, until: Sleep) {
         tokio::pin!(until);
         let mut was_stale = false;
+        let mut rest = Duration::ZERO;
         loop {
+            sleep(rest).await;
             let update = tokio::select! {
                 biased;
                 update = live.next() => update,
@@ -105,6 +113,7 @@ impl Following<'_> {
                 trace::tell(me, "follow.stale", self.query.to_owned());
             }
             was_stale = is_stale;
+            rest = (REST_PER_ROW * u32::try_from(now.answer.rows.len()).unwrap_or(u32::MAX)).min(REST_MAX);
             self.stage.hear(&Event::Followed(Rc::new(Followed {
                 follower: self.follower,
                 tenant: self.tenant,

@@ -228,7 +228,7 @@ impl Client {
             ..Held::default()
         };
         // Whether a node is lost is asked in quiet moments, against a fresh list.
-        self.let_go(&second, &BTreeSet::new());
+        self.let_go(self.node, &second, &BTreeSet::new());
         told
     }
 
@@ -253,7 +253,7 @@ impl Client {
             Some(Event::Opened(_)) => asks |= OPENED,
             Some(Event::Held(held)) => {
                 if let (Ok(own), Ok(second)) = (convert::vector(&held.own), convert::vector(&held.second)) {
-                    self.let_go(&Held { own, second }, &BTreeSet::new());
+                    self.let_go(self.node, &Held { own, second }, &BTreeSet::new());
                 }
             }
             Some(Event::Room(event)) => {
@@ -335,7 +335,7 @@ impl Client {
             return Vec::new();
         }
         let tenant = self.tenant.clone();
-        v1::HeldRequest { tenant }.encode_to_vec()
+        v1::HeldRequest { tenant, forward: true }.encode_to_vec()
     }
 
     /// What a `Held` answered.
@@ -350,7 +350,12 @@ impl Client {
             [] => self.replicas.clone(),
             replicas => replicas.iter().copied().map(NodeId).collect(),
         };
-        self.let_go(&held, &replicas);
+        // A release that does not say who answered does not pass the question on.
+        let node = match answer.node {
+            0 => self.node,
+            node => Some(NodeId(node)),
+        };
+        self.let_go(node, &held, &replicas);
         Ok(())
     }
 
@@ -381,8 +386,8 @@ impl Client {
         &mut self.rooms
     }
 
-    fn let_go(&mut self, held: &Held, replicas: &BTreeSet<NodeId>) {
-        if let Some(node) = self.node {
+    fn let_go(&mut self, node: Option<NodeId>, held: &Held, replicas: &BTreeSet<NodeId>) {
+        if let Some(node) = node {
             let places = self.engine.on_held(node, held, replicas);
             self.unsaved.let_go(places);
         }

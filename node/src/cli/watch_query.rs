@@ -34,6 +34,8 @@ struct Shown {
     mirror: Option<Mirror>,
     columns: Vec<String>,
     status: Option<QueryStatus>,
+    /// What the table shows.
+    drawn: Option<Answer>,
 }
 
 /// Follows a query until Ctrl-C.
@@ -93,14 +95,17 @@ impl Shown {
         self.mirror = Some(mirror);
     }
 
-    fn show_answer(&self, following: &Following<'_>, globals: &Globals) {
+    fn show_answer(&mut self, following: &Following<'_>, globals: &Globals) {
         let Some(mirror) = &self.mirror else { return };
         let answer = mirror.answer();
         if globals.json {
             output::json(&json!({ "event": "answer", "rows": answer.rows.to_json(Datum::to_typed_json) }));
         } else if following.table {
-            output::clear_screen();
-            self.print(&answer);
+            if self.drawn.as_ref() != Some(&answer) {
+                output::clear_screen();
+                self.print(&answer);
+                self.drawn = Some(answer);
+            }
         } else {
             for (_, item) in mirror.items() {
                 self.tell("+", item);

@@ -237,3 +237,54 @@ fn what_grows_beyond_the_memory_of_its_tenant_ends() {
     world.state.heed_memory(0);
     assert_eq!(world.state.figures().plans, 0);
 }
+
+#[test]
+fn a_query_that_nobody_follows_is_there_for_a_while_and_for_who_comes_back_in_it() {
+    let mut world = World::new();
+    let just_before = limits::PLAN_IDLE.saturating_sub(Duration::from_millis(1));
+    world.subscribe(1, "post where rank > 10");
+    let follows = |world: &World, number| (world.connected.session.id(), number);
+    let first = follows(&world, 1);
+    assert!(world.state.unsubscribe(first, Duration::ZERO));
+    world.state.tidy(just_before, false);
+    assert_eq!(world.state.figures().plans, 1);
+    world.subscribe(2, "post where rank > 10");
+    world.state.tidy(limits::PLAN_IDLE, false);
+    assert_eq!(world.state.figures().plans, 1, "it is followed again");
+    let second = follows(&world, 2);
+    assert!(world.state.unsubscribe(second, limits::PLAN_IDLE));
+    world.state.tidy(limits::PLAN_IDLE + just_before, false);
+    assert_eq!(world.state.figures().plans, 1, "the while begins anew");
+    world.state.tidy(limits::PLAN_IDLE * 2, false);
+    let figures = world.state.figures();
+    assert_eq!((figures.plans, figures.subscribers), (0, 0));
+}
+
+#[test]
+fn a_tenant_has_so_many_different_queries_and_one_more_is_refused_until_some_go() {
+    let mut world = World::new();
+    let ask = |world: &World, number: u32, rank: u32| Ask {
+        session: world.connected.session.clone(),
+        number,
+        query: read(&format!("post where rank = {rank}")).unwrap(),
+        vector: VersionVector::EMPTY,
+        digest: None,
+        held: None,
+    };
+    let most = u32::try_from(limits::PLANS_PER_TENANT_MAX).unwrap();
+    for number in 0..most {
+        let ask = ask(&world, number, number);
+        world.state.subscribe(&ask, Duration::ZERO, usize::MAX).unwrap();
+        let follows = (world.connected.session.id(), number);
+        assert!(world.state.unsubscribe(follows, Duration::ZERO), "others wait for it");
+        world.heard();
+    }
+    let known = ask(&world, most, 7);
+    world.state.subscribe(&known, Duration::ZERO, usize::MAX).unwrap();
+    let more = ask(&world, most + 1, most);
+    let refused = world.state.subscribe(&more, Duration::ZERO, usize::MAX).unwrap_err();
+    assert!(matches!(refused, SubscribeError::TooManyPlans(_)), "{refused}");
+    world.state.tidy(limits::PLAN_IDLE, false);
+    world.state.subscribe(&more, limits::PLAN_IDLE, usize::MAX).unwrap();
+    assert_eq!(world.state.figures().plans, 2);
+}

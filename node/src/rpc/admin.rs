@@ -222,7 +222,10 @@ impl admin_server::Admin for AdminService {
         request: Request<v1::TenantRequest>,
     ) -> Result<Response<v1::DeleteTenantResponse>, Status> {
         let message = self.checked(request)?;
-        let erasing = match self.write_to(&message.tenant, Command::DeleteTenant).await?.1 {
+        // Not the one that this node takes for it: where that is being erased the answer would be a success, and the tenant
+        // that has its name since would stay.
+        let tenant = self.rooms.tenant_now(&message.tenant).await?.id;
+        let erasing = match self.write(Command::DeleteTenant(tenant)).await? {
             Reply::Erasing(nodes) => nodes.into_iter().map(|node| node.0).collect(),
             _ => Vec::new(),
         };

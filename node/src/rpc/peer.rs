@@ -239,4 +239,10 @@ impl peer_server::Peer for PeerService {
         let tenant = self.rooms.tenant(&message.tenant).await?;
         Ok(Response::new(self.rooms.scan_here(&tenant, message).await?))
     }
+
+    async fn forward_held(&self, request: Request<v1::HeldRequest>) -> Result<Response<v1::HeldResponse>, Status> {
+        self.member(&request)?;
+        let tenant = self.rooms.tenant(&request.get_ref().tenant).await?;
+        Ok(Response::new(self.rooms.held_here(&tenant)?))
+    }
 }

@@ -104,16 +104,16 @@ impl sync_server::Sync for SyncService {
             .rooms
             .authorize(request.metadata(), &request.get_ref().tenant)
             .await?;
-        if !self.rooms.serves(&tenant) {
-            return Err(self.rooms.wrong_region(&tenant).into());
+        if self.rooms.serves(&tenant) {
+            return Ok(Response::new(self.rooms.held_here(&tenant)?));
         }
-        let held = self.rooms.tenants.held(tenant.id);
-        let (own, second) = held.map_err(|error| self.rooms.read_refusal(&tenant, error))?;
-        let replicas = tenant.replicas.keys().map(|node| node.0).collect();
-        Ok(Response::new(v1::HeldResponse {
-            replicas,
-            ..held_message(&own, &second)
-        }))
+        let message = request.into_inner();
+        let forward = message.forward;
+        self.rooms
+            .pass_on(&tenant, forward, message, |mut peer, message| {
+                Box::pin(async move { peer.forward_held(message).await })
+            })
+            .await
     }
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
@@ -276,6 +276,20 @@ impl Rooms {
         }
     }
 
+    /// What this node holds, what a second replica is known to hold, and who the replicas are.
+    pub(super) fn held_here(&self, tenant: &Tenant) -> Result<v1::HeldResponse, Refusal> {
+        if !self.serves(tenant) {
+            return Err(self.wrong_region(tenant));
+        }
+        let held = self.tenants.held(tenant.id);
+        let (own, second) = held.map_err(|error| self.read_refusal(tenant, error))?;
+        Ok(v1::HeldResponse {
+            replicas: tenant.replicas.keys().map(|node| node.0).collect(),
+            node: self.me.0,
+            ..held_message(&own, &second)
+        })
+    }
+
     /// The live triples of one entity, from this node.
     pub(super) async fn get_here(
         &self,
@@ -387,6 +401,6 @@ pub(super) fn held_message(own: &VersionVector, second: &VersionVector) -> v1::H
     v1::HeldResponse {
         own: convert::vector_bytes(own),
         second: convert::vector_bytes(second),
-        replicas: Vec::new(),
+        ..v1::HeldResponse::default()
     }
 }

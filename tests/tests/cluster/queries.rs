@@ -5,7 +5,7 @@ use halcyon_tests::{
     cluster::{Cluster, REGIONS},
     wait,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[test]
 fn what_was_written_in_one_region_is_found_in_another() {
@@ -55,6 +55,46 @@ fn what_was_written_in_one_region_is_found_in_another() {
         plan.stdout.contains("lookup") && plan.stdout.contains(" = 1"),
         "{plan:?}"
     );
+    let explain = |options: &[&str]| {
+        let arguments = [&["explain", "--json"], options, &[query]].concat();
+        cluster.run_keyed(1, "notes", &arguments).ok().json()
+    };
+    let steps = |plan: &Value| plan["steps"].as_array().cloned().unwrap_or_default();
+    let planned = explain(&[]);
+    let estimated = |step: &&Value| step["estimate"].is_number();
+    assert!(steps(&planned).iter().any(|step| estimated(&step)), "{planned}");
+    assert!(
+        !steps(&planned).iter().any(|step| step["actual"].is_number()),
+        "nothing was run"
+    );
+    let run = explain(&["--analyze"]);
+    assert!(run["fuel"].as_u64() > Some(0) && run["bytes"].is_u64(), "{run}");
+    assert_eq!(steps(&run).len(), steps(&planned).len());
+    let steps = steps(&run);
+    let mut counted = steps.iter().filter(estimated);
+    assert!(counted.all(|step| step["actual"].is_u64()), "{run}");
+}
+
+#[test]
+fn a_table_that_is_watched_is_drawn_anew_with_every_change() {
+    let mut cluster = Cluster::boot(&REGIONS[..1]);
+    cluster.tenant("notes", &REGIONS[..1]);
+    cluster.run_keyed(0, "notes", &["set", "t1", "todo/rank=1"]).ok();
+    let query = "todo order by rank desc limit 2 { rank }";
+    let watching = cluster.start_keyed(0, "notes", &["watch", "--table", query, "--count", "2"], "table");
+    let drawn = |what: &str, table: &[&str]| {
+        wait::until(what, wait::SOON, || {
+            let lines = watching.lines();
+            let told = lines.iter().map(|line| line.trim_end()).collect::<Vec<_>>();
+            told.ends_with(table).then_some(())
+        });
+    };
+    drawn("the first", &["ID  RANK", "t1  1"]);
+    cluster.run_keyed(0, "notes", &["set", "t2", "todo/rank=2"]).ok();
+    drawn("what comes stands in its place", &["ID  RANK", "t2  2", "t1  1"]);
+    cluster.run_keyed(0, "notes", &["delete", "t1"]).ok();
+    drawn("what goes is gone", &["ID  RANK", "t2  2"]);
+    assert_eq!(watching.lines().iter().filter(|line| line.starts_with("ID")).count(), 3);
 }
 
 #[test]

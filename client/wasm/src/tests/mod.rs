@@ -423,7 +423,7 @@ fn a_disk_brings_back_what_was_confirmed_and_what_waits() {
     let held = v1::HeldResponse {
         own: vector(2),
         second: vector(2),
-        replicas: Vec::new(),
+        ..v1::HeldResponse::default()
     };
     assert_eq!(event(&mut again, 0, Event::Held(held)), 0);
     disk.keep(&mut again);

@@ -192,4 +192,8 @@ impl peer_server::Peer for Service {
     async fn forward_scan(&self, _request: Request<v1::ScanRequest>) -> Answer<v1::ScanResponse> {
         Err(Status::unimplemented("not part of this test"))
     }
+
+    async fn forward_held(&self, _request: Request<v1::HeldRequest>) -> Answer<v1::HeldResponse> {
+        Err(Status::unimplemented("not part of this test"))
+    }
 }

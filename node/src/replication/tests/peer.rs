@@ -167,6 +167,10 @@ impl Peer for TestPeer {
     async fn forward_scan(&self, _: Request<v1::ScanRequest>) -> Result<Response<v1::ScanResponse>, Status> {
         Err(elsewhere())
     }
+
+    async fn forward_held(&self, _: Request<v1::HeldRequest>) -> Result<Response<v1::HeldResponse>, Status> {
+        Err(elsewhere())
+    }
 }
 
 fn elsewhere() -> Status {

@@ -322,6 +322,19 @@ async fn a_node_outside_the_placement_says_who_serves_and_passes_on_where_asked(
         .into_inner()
         .triples;
     assert_eq!(triples.len(), 1);
+    let ask = |forward| {
+        let tenant = "app".to_owned();
+        with_key(&key, v1::HeldRequest { tenant, forward })
+    };
+    let status = outside.sync().held(ask(false)).await.unwrap_err();
+    assert_eq!(Refusal::from_status(&status).unwrap().code, ErrorCode::WrongRegion);
+    let held = outside.sync().held(ask(true)).await.unwrap().into_inner();
+    assert_eq!(
+        (held.node, held.replicas),
+        (1, vec![1]),
+        "who answers, and who holds it"
+    );
+    assert!(!held.own.is_empty());
     cluster.stop().await;
 }
 
