@@ -6,6 +6,7 @@ use std::{
 };
 
 use futures::{Stream, StreamExt, stream::FuturesUnordered};
+use halcyon_core::collections::BTreeSet;
 use halcyon_core::{
     change::Change,
     clock::ClientId,
@@ -135,7 +136,9 @@ impl Pending {
                 ..
             }) => {
                 let lost = superseded.iter().chain(&overwritten);
-                let lost: Vec<Field> = lost.filter_map(|at| fields.get(*at as usize)?.clone()).collect();
+                // A set may write a field more than once.
+                let lost: BTreeSet<Field> = lost.filter_map(|at| fields.get(*at as usize)?.clone()).collect();
+                let lost = lost.into_iter().collect();
                 if superseded.is_empty() && overwritten.is_empty() {
                     Ok(Outcome::Acknowledged { tag })
                 } else {
@@ -253,8 +256,8 @@ impl Client {
         self.life.shared.state().engine.query_local(query)
     }
 
-    /// What became of sets that nobody waits for: refused ones that were rolled back, fields that lost to a deletion.
-    /// Each is told once.
+    /// What became of sets that nobody waits for: refused ones that were rolled back, fields that lost to a deletion
+    /// or to a later write.    /// Each is told once.
     pub fn take_notices(&self) -> Vec<Notice> {
         self.life.shared.state().engine.take_notices()
     }
@@ -351,7 +354,8 @@ impl Client {
         RoomDoor::new(self.life.shared.clone(), room)
     }
 
-    /// What the node in use holds now: a watch from this vector tells what happens from now on.
+    /// What the node in use holds now: a watch from this vector tells what happens from now on. Neither is passed on to
+    /// another node.
     pub async fn held(&self) -> Result<VersionVector, ReadError> {
         let shared = &self.life.shared;
         let message = v1::HeldRequest {

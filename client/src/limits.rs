@@ -145,8 +145,9 @@ pub(crate) const NOTICES_MAX: usize = 1_024;
 /// Changed triples from which on a query is answered anew where they are a quarter of all that is here: a first load.
 pub(crate) const REOPEN_FROM: usize = 2_000;
 
-/// Entities of a coverage whose digest is sent. Their names, in the second call, have to fit one message.
-pub(crate) const DIGEST_ENTITIES_MAX: usize = 50_000;
+/// Bytes of names and fingerprints that the second call of a subscription says, beside which there is more in its message.
+/// Of buckets beyond that all comes again.
+pub(crate) const HELD_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 2;
 
 /// Queries that are kept for a moment when nobody follows them any more: some pages back.
 pub(crate) const LINGERING_MAX: usize = 8;

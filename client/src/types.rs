@@ -85,11 +85,11 @@ pub enum Outcome {
         tag: Tag,
     },
     /// A node made it durable, but some of it had lost already: to a deletion, to an entity long gone, or to a later write
-    /// of the same field.
+    /// of the same field of one value.
     Superseded {
         /// Where it is.
         tag: Tag,
-        /// What lost. It shows no more.
+        /// What lost. What lost to a deletion shows no more; what lost to a later write, once that write is here.
         fields: Vec<Field>,
     },
     /// A node refused it for good, with its reason. It shows no more.

@@ -146,7 +146,8 @@ fn page(
         None => return Err(format!("its run takes longer than {PAGE_WITHIN:?}")),
         Some(output) => output.map_err(|error| format!("its run cannot be started: {error}"))?,
     };
-    if path.is_file() {
+    // The run makes an empty file first, to see that it can.
+    if path.metadata().is_ok_and(|page| page.len() > 0) {
         return Ok(path);
     }
     Err(String::from_utf8_lossy(&output.stderr).into_owned())

@@ -2,6 +2,7 @@
 //! others.
 
 use std::{
+    fs::OpenOptions,
     panic,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -84,7 +85,8 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, String> {
     show_log();
     if let Some(path) = &args.html {
         // What cannot be written is told before the run, not in the place of what it found.
-        std::fs::write(path, "").map_err(|error| format!("{}: {error}", path.display()))?;
+        let tried = OpenOptions::new().append(true).create(true).open(path);
+        tried.map_err(|error| format!("{}: {error}", path.display()))?;
     }
     let shown = plan.clone();
     let outcome = simulate(plan, args.trace.clone())?;

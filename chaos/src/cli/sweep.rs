@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
     process::ExitCode,
     sync::{
-        Mutex,
+        Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
@@ -120,6 +120,7 @@ pub(super) fn run(args: &SweepArgs) -> Result<ExitCode, String> {
     bar.set_style(ProgressStyle::with_template(style).map_err(|error| error.to_string())?);
     let next = AtomicU64::new(from);
     let is_interrupted = AtomicBool::new(false);
+    let problem = Mutex::new(None);
     let sum = Mutex::new(Sum::default());
     let began = interpose::real_time();
     thread::scope(|scope| {
@@ -127,11 +128,19 @@ pub(super) fn run(args: &SweepArgs) -> Result<ExitCode, String> {
             scope.spawn(|| match work(args, began, &next, &sum, &bar) {
                 Ok(Some(Over::Interrupted)) => is_interrupted.store(true, Ordering::Relaxed),
                 Ok(_) => {}
-                Err(problem) => progress(&problem),
+                Err(why) => {
+                    problem
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .get_or_insert(why);
+                }
             });
         }
     });
     bar.finish_and_clear();
+    if let Some(why) = problem.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(why);
+    }
     let took = interpose::real_time().saturating_sub(began);
     let mut sum = sum.into_inner().map_err(|_| "a worker panicked".to_owned())?;
     sum.failed.sort_by_key(|failed| failed.report.seed);
@@ -139,6 +148,9 @@ pub(super) fn run(args: &SweepArgs) -> Result<ExitCode, String> {
         .iter()
         .for_each(|line| args.tell(line));
     let is_interrupted = is_interrupted.into_inner();
+    if is_interrupted && !sum.failed.is_empty() {
+        progress("interrupted: nothing is made smaller, and no pages are written");
+    }
     if !is_interrupted {
         failed_seeds::explain(args, &mut sum.failed, |seed| {
             for line in explained(seed) {

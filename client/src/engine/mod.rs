@@ -50,10 +50,10 @@ pub use self::{
     saved::{Record, Table},
     writes::{Field, Notice},
 };
-use crate::session::Session;
 pub use crate::session::{
     Answer as PushAnswer, Floor, Held, Moment, Next, NodeClock, Outcome, Place, Push, Settled, Stored, backoff,
 };
+use crate::{limits::HELD_BYTES_MAX, session::Session};
 
 /// A query that is followed, whoever follows it. Kept on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,6 +98,8 @@ pub struct Engine {
     next_query: u64,
     next_follower: u64,
     link: Link,
+    /// See [`HELD_BYTES_MAX`].
+    held_bytes_max: usize,
     /// What all synced queries show.
     shown: VersionVector,
     woken: BTreeSet<FollowerId>,
@@ -133,6 +135,7 @@ impl Engine {
             next_query: 1,
             next_follower: 1,
             link: Link::default(),
+            held_bytes_max: HELD_BYTES_MAX,
             shown: VersionVector::EMPTY,
             woken: BTreeSet::new(),
             notices: VecDeque::new(),

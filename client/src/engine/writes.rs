@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// A field, or a whole entity.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Field {
     /// The entity.
     pub subject: EntityId,
@@ -115,8 +115,9 @@ impl Engine {
             }
         }
         // What had been taken before is where it is now: under the tag that was lost it would stay pending for good.
+        // The first answer told what it had lost.
         for (place, acknowledged) in &outcome.anew {
-            self.on_acknowledged(*place, acknowledged);
+            self.on_taken_anew(*place, acknowledged.tag);
         }
         self.on_forgotten(&outcome.forgotten);
         self.ask_after_earlier_runs();
@@ -206,6 +207,14 @@ impl Engine {
         self.replica.propose(Pending { place, set, tag: None });
     }
 
+    fn on_taken_anew(&mut self, place: Place, tag: Tag) {
+        let Some(pending) = self.replica.pending_at(place).cloned() else {
+            return;
+        };
+        self.replica.acknowledge(place, tag);
+        self.written.taken(place, tag, &pending.set);
+    }
+
     fn on_acknowledged(&mut self, place: Place, acknowledged: &Acknowledged) {
         let Some(pending) = self.replica.pending_at(place) else {
             return;
@@ -218,9 +227,9 @@ impl Engine {
             ..
         } = acknowledged;
         let lost = superseded.iter().chain(overwritten);
-        let fields: Vec<Field> = lost
-            .filter_map(|at| field(pending.set.changes.get(*at as usize)?))
-            .collect();
+        let lost = lost.filter_map(|at| field(pending.set.changes.get(*at as usize)?));
+        // A set may write a field more than once.
+        let fields: Vec<Field> = lost.collect::<BTreeSet<Field>>().into_iter().collect();
         if !fields.is_empty() {
             self.notice(Notice::Superseded { place, fields });
         }

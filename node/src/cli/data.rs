@@ -293,8 +293,8 @@ async fn write(globals: &Globals, tenant: &TenantArg, subject: &EntityId, change
     }
     if !taken.overwritten.is_empty() && !globals.json {
         output::note(format!(
-            "{} shows a later write, which was there already",
-            output::plural(taken.overwritten.len() as u64, "field", "fields")
+            "{} had lost already: a later write of the same field was there",
+            output::plural(taken.overwritten.len() as u64, "change", "changes")
         ));
     }
     if taken.superseded.is_empty() {

@@ -169,7 +169,7 @@ async fn no_node_goes_on_from_a_log_that_the_disk_has_changed() {
     let pages: Vec<usize> = (0..whole.len()).step_by(PAGE).filter(full).collect();
     let mut refused = 0;
     for start in &pages {
-        // Where something is, at a quarter, half and three quarters of it.
+        // Of what is in it: the first, and at a quarter, half and three quarters.
         let bytes = (*start..(start + PAGE).min(whole.len())).filter(|at| whole[*at] != 0);
         let bytes: Vec<usize> = bytes.collect();
         for at in [

@@ -224,7 +224,8 @@ impl admin_server::Admin for AdminService {
         let message = self.checked(request)?;
         // Not the one that this node takes for it: where that is being erased the answer would be a success, and the tenant
         // that has its name since would stay.
-        let tenant = self.rooms.tenant_now(&message.tenant).await?.id;
+        self.rooms.metadata.read_barrier().await.map_err(refuse)?;
+        let tenant = self.rooms.known_tenant(&message.tenant)?.id;
         let erasing = match self.write(Command::DeleteTenant(tenant)).await? {
             Reply::Erasing(nodes) => nodes.into_iter().map(|node| node.0).collect(),
             _ => Vec::new(),

@@ -184,11 +184,17 @@ fn effective(admit: &Admit, superseded: &[u32]) -> (Arc<ChangeSet>, Bytes) {
     (Arc::new(set), encoded)
 }
 
-/// Where a change of the set without what was superseded stands in the whole.
-pub(super) fn whole_place(place: u32, superseded: &[u32]) -> u32 {
-    superseded
-        .iter()
-        .fold(place, |place, gone| place + u32::from(*gone <= place))
+/// Where changes of the set without what was superseded stand in the whole. Both ascend.
+pub(super) fn whole_places(places: Vec<u32>, superseded: &[u32]) -> Vec<u32> {
+    let mut gone = superseded.iter().peekable();
+    let mut shift = 0;
+    let mut whole = |place| {
+        while gone.next_if(|gone| **gone <= place + shift).is_some() {
+            shift += 1;
+        }
+        place + shift
+    };
+    places.into_iter().map(&mut whole).collect()
 }
 
 /// The answer to a set that was taken before.

@@ -90,14 +90,11 @@ impl TenantWork<'_, '_> {
         let normal = normalized(&commit.set);
         let set = normal.as_ref().unwrap_or(&commit.set);
         let mut encoded = Vec::with_capacity(64);
-        let mut overwritten = Vec::new();
+        let field = |change: &'_ Change| (change.subject().cloned(), change.predicate().cloned());
+        let mut beaten = BTreeSet::new();
         for change in &set.changes {
             if self.change(change, write, &mut encoded)? {
-                let same = |whole: &Change| {
-                    is_register(whole) && (whole.subject(), whole.predicate()) == (change.subject(), change.predicate())
-                };
-                let places = (0..).zip(&commit.set.changes);
-                overwritten.extend(places.filter(|(_, whole)| same(whole)).map(|(place, _)| place));
+                beaten.insert(field(change));
             }
         }
         for subject in created_bare(set) {
@@ -111,7 +108,15 @@ impl TenantWork<'_, '_> {
         self.take_number(write.at.client, tag, recent)?;
         self.state.summary.vector.raise(commit.tag);
         self.state.summary.seen.raise(commit.tag);
-        Ok(overwritten)
+        if beaten.is_empty() {
+            return Ok(Vec::new());
+        }
+        let is_beaten = |change: &Change| is_register(change) && beaten.contains(&field(change));
+        let places = (0..).zip(&commit.set.changes);
+        Ok(places
+            .filter(|(_, change)| is_beaten(change))
+            .map(|(place, _)| place)
+            .collect())
     }
 
     /// Whether a later write has given the field another value.

@@ -61,7 +61,7 @@ const PREPARE: u8 = 9;
 impl Command {
     /// Appends the command to a frame's payload.
     pub(super) fn put(&self, tenant: TenantId, out: &mut Vec<u8>) {
-        out.push(match self {
+        let kind = match self {
             Self::Open { .. } => OPEN,
             Self::SetAdmitting(_) => SET_ADMITTING,
             Self::Erase => ERASE,
@@ -71,8 +71,8 @@ impl Command {
             Self::Prepare(prepared) if prepared.barrier.is_none() => PREPARE_ALL,
             Self::Prepare(_) => PREPARE,
             Self::Collect { .. } => COLLECT,
-        });
-        out.extend_from_slice(&tenant.to_bytes());
+        };
+        put_head(out, kind, tenant);
         match self {
             Self::Open {
                 collection_epoch: epoch,
@@ -129,11 +129,15 @@ impl Command {
     }
 }
 
+fn put_head(out: &mut Vec<u8>, kind: u8, tenant: TenantId) {
+    out.push(kind);
+    out.extend_from_slice(&tenant.to_bytes());
+}
+
 impl CommitCommand {
     /// As [`Command::put`].
     pub(super) fn put_command(&self, tenant: TenantId, out: &mut Vec<u8>) {
-        out.push(COMMIT);
-        out.extend_from_slice(&tenant.to_bytes());
+        put_head(out, COMMIT, tenant);
         self.put(out);
     }
 

@@ -115,12 +115,9 @@ impl Group<'_, '_> {
             Decision::Take { commit, superseded } => {
                 let tag = commit.tag;
                 let overwritten = self.commit(admit.tenant, &commit, (collection_epoch, Via::Client))?;
-                let overwritten = overwritten.into_iter();
                 Ok(Ok(Admitted {
                     tag,
-                    overwritten: overwritten
-                        .map(|place| admit::whole_place(place, &superseded))
-                        .collect(),
+                    overwritten: admit::whole_places(overwritten, &superseded),
                     superseded,
                     again: false,
                 }))

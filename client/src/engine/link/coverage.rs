@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use halcyon_core::collections::{BTreeMap, BTreeSet};
-use halcyon_core::{change::ChangeSet, id::EntityId, version_vector::VersionVector};
+use halcyon_core::{change::ChangeSet, coverage::bucket_of, id::EntityId, version_vector::VersionVector};
 use halcyon_proto::{
     convert::{self, ConvertError},
     v1,
@@ -12,7 +12,7 @@ use prost::{Message, bytes::Bytes};
 
 use super::{
     super::{Engine, QueryId, replica::Arrival},
-    Progress,
+    Progress, Unsaid,
 };
 use crate::session::Moment;
 
@@ -46,8 +46,8 @@ impl Engine {
                 let arrivals = self.link.parts.remove(&number).unwrap_or_default();
                 self.replica.begin_arrivals(&arrivals);
                 for arrival in arrivals {
-                    if let Some(entities) = self.link.anew.get_mut(&query) {
-                        entities.extend(arrival.entered.iter().cloned());
+                    if let Some(unsaid) = self.link.unsaid.get_mut(&query) {
+                        unsaid.came.extend(arrival.entered.iter().cloned());
                     }
                     let is_in = before.is_some_and(|before| Arc::ptr_eq(&before, &arrival.sets));
                     self.replica.arrive(&arrival, is_in);
@@ -87,8 +87,10 @@ impl Engine {
 
     /// Answers whether the query is followed from here on.
     fn on_coverage(&mut self, id: QueryId, number: u32, is_stale: bool) -> bool {
-        if let Some(entered) = self.link.anew.remove(&id) {
-            for entity in self.replica.covered_without(id, &entered) {
+        if let Some(Unsaid { buckets, came }) = self.link.unsaid.remove(&id) {
+            let mut gone = self.replica.covered_without(id, &came);
+            gone.retain(|entity| buckets.contains(&u32::from(bucket_of(entity))));
+            for entity in gone {
                 self.replica.uncover(id, &entity);
             }
         }

@@ -20,7 +20,7 @@ use prost::bytes::Bytes;
 use thiserror::Error;
 
 use super::{Engine, QueryId, QueryStatus, digest, queries::Followed, replica::Arrival};
-use crate::{limits::DIGEST_ENTITIES_MAX, session::Moment};
+use crate::session::Moment;
 
 /// A call to make beside the stream.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,6 +98,13 @@ enum Stream {
     Lost,
 }
 
+/// Of these buckets all comes again: what does not is not needed any more.
+#[derive(Debug)]
+struct Unsaid {
+    buckets: BTreeSet<u32>,
+    came: BTreeSet<EntityId>,
+}
+
 /// The state of the session.
 #[derive(Debug, Default)]
 pub(super) struct Link {
@@ -112,8 +119,8 @@ pub(super) struct Link {
     calls: VecDeque<Call>,
     /// What came of coverage that is not whole yet.
     parts: BTreeMap<u32, Vec<Arrival>>,
-    /// Queries that sent no digest for what they hold: what does not come is not needed any more.
-    anew: BTreeMap<QueryId, BTreeSet<EntityId>>,
+    /// Queries of which the node was not told all that is held.
+    unsaid: BTreeMap<QueryId, Unsaid>,
     /// The node does not know the session.
     is_unknown: bool,
     /// Rows of the disk that are not true any more.
@@ -258,7 +265,7 @@ impl Engine {
             self.link.session = opened.session;
             self.link.numbers.clear();
             self.link.parts.clear();
-            self.link.anew.clear();
+            self.link.unsaid.clear();
             for (id, followed) in &mut self.queries {
                 // What one node refuses, for its limits, another may take.
                 followed.ask_anew();
@@ -277,13 +284,8 @@ impl Engine {
         self.link.last_number += 1;
         let number = self.link.last_number;
         self.link.numbers.insert(number, id);
-        let is_many = self.replica.covered_count(id) > DIGEST_ENTITIES_MAX;
-        let digest = if is_many {
-            self.link.anew.insert(id, BTreeSet::new());
-            Vec::new()
-        } else {
-            digest::digest(&self.replica, id)
-        };
+        self.link.unsaid.remove(&id);
+        let digest = digest::digest(&self.replica, id);
         followed.progress = Progress::Asked {
             number,
             digest: digest.clone(),
@@ -332,7 +334,12 @@ impl Engine {
             is_second: true,
         };
         let mut request = self.subscribe_request(id, number, digest);
-        request.held = digest::held(&self.replica, id, &response.differing);
+        let (held, buckets) = digest::held(&self.replica, id, &response.differing, self.held_bytes_max);
+        request.held = held;
+        if !buckets.is_empty() {
+            let came = BTreeSet::new();
+            self.link.unsaid.insert(id, Unsaid { buckets, came });
+        }
         self.link.calls.push_back(Call::Subscribe { request, attempt: 0 });
     }
 

@@ -65,23 +65,35 @@ fn a_set_that_was_lost_and_is_taken_anew_waits_for_its_new_tag() {
         origin: OriginId { node, incarnation },
         seq: Seq(1),
     };
+    // The places are those of the whole set, also where the first answer has taken some of it away.
     let taken = |tag| {
-        let (superseded, overwritten, again) = (Vec::new(), Vec::new(), false);
         Answer::Results(vec![Some(Ok(Taken {
             tag,
-            superseded,
-            overwritten,
-            again,
+            superseded: vec![0],
+            overwritten: vec![1],
+            again: false,
         }))])
     };
     let mut world = World::new();
     world.step(Step::Follow(0, 0));
-    world.step(Step::Write(0, vec![Edit::Close(0)]));
+    world.step(Step::Write(0, vec![Edit::Close(0), Edit::Close(1), Edit::Close(2)]));
     let moment = world.moment();
     let engine = &mut world.clients[0].engine;
     for incarnation in [1, 2] {
         assert_eq!(engine.next_push().map(|push| push.sets.len()), Some(1));
         engine.on_push_answer(taken(tag(incarnation)), moment);
+        let notices = engine.take_notices();
+        assert_eq!(
+            notices.len(),
+            usize::from(incarnation == 1),
+            "it is told once: {notices:?}"
+        );
+        let left: Vec<usize> = engine
+            .replica
+            .pending()
+            .map(|pending| pending.set.changes.len())
+            .collect();
+        assert_eq!(left, [2]);
         let tags: Vec<_> = engine.replica.pending().map(|pending| pending.tag).collect();
         assert_eq!(tags, [Some(tag(incarnation))]);
         let held = Held {

@@ -261,6 +261,7 @@ fn report(args: &ImportArgs, globals: &Globals, sent: &send::Sent, bad: &BadRows
             "rows": sent.rows, "changes": sent.changes, "change_sets": sent.sets, "bad_rows": bad.count,
             "first_bad_rows": bad.json(),
             "superseded": sent.superseded, "superseded_lines": sent.superseded_lines,
+            "overwritten": sent.overwritten,
             "seconds": sent.took.as_secs_f64(),
         }));
         return;
@@ -283,6 +284,12 @@ fn report(args: &ImportArgs, globals: &Globals, sent: &send::Sent, bad: &BadRows
             "{} had no effect: their entities were deleted, or do not exist (lines {})",
             output::plural(sent.superseded, "change", "changes"),
             lines.join(", ")
+        ));
+    }
+    if sent.overwritten > 0 {
+        output::line(format!(
+            "{} had lost already: later writes of the same fields were there",
+            output::plural(sent.overwritten, "change", "changes"),
         ));
     }
 }

@@ -38,6 +38,8 @@ pub struct Sent {
     pub sets: u64,
     /// Changes that lost to a deletion or to an entity that does not exist.
     pub superseded: u64,
+    /// Changes that had lost to later writes already.
+    pub overwritten: u64,
     /// Where the first of them come from.
     pub superseded_lines: Vec<u64>,
     /// Time it took.
@@ -166,6 +168,7 @@ impl Sender<'_> {
         };
         let taken = connect::acknowledged(&mut flying.pending, self.patience).await?;
         self.sent.superseded += taken.superseded.len() as u64;
+        self.sent.overwritten += taken.overwritten.len() as u64;
         for place in taken.superseded {
             let line = usize::try_from(place).ok().and_then(|place| flying.lines.get(place));
             if let Some(&line) = line
