@@ -202,6 +202,13 @@ fn a_name_that_a_lagging_node_deletes_is_gone_whoever_had_it_before() {
     clean(&["run", "--seed", "100186"]);
 }
 
+/// Found by this seed: of a set whose sync failed the node said that it had not been taken. It was there after a restart, and
+/// refused when its client came with it stamped anew.
+#[test]
+fn what_a_failed_sync_may_have_left_is_not_said_to_be_refused() {
+    clean(&["run", "--seed", "200251"]);
+}
+
 /// Found by this seed: half a delta of sets that went with a rolled-back disk, which nobody could complete.
 #[test]
 fn half_of_what_a_rolled_back_disk_lost_is_closed_by_its_node() {

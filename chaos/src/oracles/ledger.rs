@@ -133,6 +133,8 @@ pub struct Ledger {
     books: BTreeMap<TenantId, Book>,
     /// Hosts whose disks are not what they were.
     changed: BTreeSet<Host>,
+    /// Nodes that were removed while they were away: what they take until they hear of it nobody else gets.
+    out: BTreeSet<NodeId>,
 }
 
 impl Ledger {
@@ -161,7 +163,12 @@ impl Ledger {
                 last.entry(*origin).or_insert(Seq(1));
                 Ok(())
             }
-            Event::DiskChanged(host) | Event::TakenOut(host) => {
+            Event::DiskChanged(host) => {
+                self.doubt(*host, stage);
+                Ok(())
+            }
+            Event::TakenOut(host) => {
+                self.out.extend(stage.nodes_of(*host));
                 self.doubt(*host, stage);
                 Ok(())
             }
@@ -185,13 +192,16 @@ impl Ledger {
             .entry((set.client(), set.number))
             .or_default()
             .insert(tag);
+        if self.out.contains(&tag.origin.node) {
+            book.doubtful.insert(tag);
+        }
         let last = book.last.entry(tag.origin).or_default();
         *last = tag.seq.max(*last);
         Ok(())
     }
 
-    /// A host's disk is not what it was, or out of reach for good: of what it took, and of what those took whose disks changed before, all that
-    /// nobody else has is in doubt.
+    /// A host's disk is not what it was, or out of reach for good: of what it took, and of what those took whose disks
+    /// changed before, all that nobody else has is in doubt.
     fn doubt(&mut self, host: Host, stage: &Stage) {
         let others: Vec<_> = stage
             .running()

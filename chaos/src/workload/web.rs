@@ -150,7 +150,7 @@ impl Web {
                 }
                 Err(Failed::Refused(code, text)) => {
                     note(format!("{code:?}: {text}"));
-                    may_be_taken |= code == ErrorCode::NotYetReplicated;
+                    may_be_taken |= matches!(code, ErrorCode::NotYetReplicated | ErrorCode::Internal);
                     waits += u32::from(code == ErrorCode::Retry);
                     if waits == WAITS_MAX {
                         note("the page is loaded anew".to_owned());

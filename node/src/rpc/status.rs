@@ -87,7 +87,8 @@ impl Tell for StorageError {
     fn tell(self) -> Refusal {
         let text = self.to_string();
         match self {
-            Self::Disk(_) | Self::Damaged { .. } => Refusal::new(ErrorCode::Internal, text),
+            // A client must not take it for refused: a set whose sync failed may be there after a restart.
+            Self::Disk(_) | Self::Damaged { .. } | Self::Unanswered => Refusal::new(ErrorCode::Internal, text),
             Self::BadCursor => Refusal::new(ErrorCode::Malformed, text),
             Self::Closed | Self::NotHeld(_) => Refusal::retry(text, AFTER_ELECTION),
         }

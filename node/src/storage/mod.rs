@@ -127,7 +127,7 @@ impl Storage {
             mpsc::error::TrySendError::Full(_) => AdmitError::Busy,
             mpsc::error::TrySendError::Closed(_) => StorageError::Closed.into(),
         })?;
-        answer.await.unwrap_or(Err(StorageError::Closed.into()))
+        answer.await.unwrap_or(Err(StorageError::Unanswered.into()))
     }
 
     /// Takes sets that other nodes committed first; answers in the same order when they are durable.
@@ -159,7 +159,7 @@ impl Storage {
             waiting.push((group.places, answer));
         }
         for (places, answer) in waiting {
-            let answers = answer.await.unwrap_or(Err(StorageError::Closed))?;
+            let answers = answer.await.unwrap_or(Err(StorageError::Unanswered))?;
             for (place, outcome) in places.into_iter().zip(answers) {
                 outcomes[place] = Some(outcome);
             }
@@ -376,7 +376,7 @@ impl Storage {
         let (reply, answer) = oneshot::channel();
         self.send(self.shard_of(tenant), bytes, Request::Act { tenant, act, reply })
             .await?;
-        answer.await.unwrap_or(Err(StorageError::Closed))
+        answer.await.unwrap_or(Err(StorageError::Unanswered))
     }
 
     async fn send(&self, shard: usize, bytes: usize, request: Request) -> Result<(), StorageError> {

@@ -32,6 +32,9 @@ pub enum StorageError {
     /// The writer has stopped: the node is shutting down, or a disk failed before.
     #[error("storage is closed")]
     Closed,
+    /// The writer stopped while it was at it.
+    #[error("storage stopped before it could say; it may be done")]
+    Unanswered,
     /// This node holds nothing of the tenant.
     #[error("tenant {0} is not held here")]
     NotHeld(TenantId),
