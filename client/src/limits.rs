@@ -142,6 +142,9 @@ pub(crate) const UPDATES_MAX: usize = 256;
 /// Notices of refused and superseded writes that wait to be taken; older ones go.
 pub(crate) const NOTICES_MAX: usize = 1_024;
 
+/// Bytes of texts from which on it is looked at how many of them are of values that are gone.
+pub(crate) const TEXTS_LOOKED_AT_FROM: usize = 8 << 20;
+
 /// Changed triples from which on a query is answered anew where they are a quarter of all that is here: a first load.
 pub(crate) const REOPEN_FROM: usize = 2_000;
 

@@ -170,11 +170,13 @@ impl Value {
         Ok(value)
     }
 
-    /// As plain JSON, for people: a date as RFC 3339 text, a ref as the id, bytes in hex.
+    /// As plain JSON, for people: a date as RFC 3339 text, a ref as the id, bytes in hex, what is beyond all numbers as
+    /// `infinity`.
     pub fn to_json(&self) -> serde_json::Value {
         match self {
             Self::String(text) => serde_json::Value::from(&**text),
-            Self::Number(number) => json_number(number.get()),
+            Self::Number(number) if number.get().is_finite() => json_number(number.get()),
+            Self::Number(number) => if number.get() > 0.0 { "infinity" } else { "-infinity" }.into(),
             Self::Boolean(boolean) => (*boolean).into(),
             Self::Date(millis) => date_to_text(*millis).map_or_else(|| (*millis).into(), Into::into),
             Self::Ref(entity) => entity.as_str().into(),
@@ -207,7 +209,17 @@ impl Value {
             serde_json::Value::Null => Err(DecodeError::invalid("a value", "null: unset the field instead")),
             serde_json::Value::Object(object) if object.len() == 1 => {
                 let (tag, inner) = object.iter().next().expect("one entry");
-                Self::from_tagged(tag, inner).unwrap_or_else(|| Ok(Self::Json(json.to_string().into())))
+                let unknown = DecodeError::invalid(
+                    "a value",
+                    "a single key that starts with $ is a tag: $number, $date, $ref, $bytes, $json (which takes any JSON, as text)",
+                );
+                let plain = || {
+                    if tag.starts_with('$') {
+                        return Err(unknown);
+                    }
+                    Ok(Self::Json(json.to_string().into()))
+                };
+                Self::from_tagged(tag, inner).unwrap_or_else(plain)
             }
             _ => Ok(Self::Json(json.to_string().into())),
         }
@@ -403,6 +415,17 @@ pub(crate) mod tests {
             if let Ok(value) = Value::decode(&bytes) {
                 prop_assert_eq!(value.encode(), bytes);
             }
+        }
+    }
+
+    #[test]
+    fn a_tag_that_is_none_is_refused() {
+        let read = |json: &str| Value::from_typed_json(&serde_json::from_str(json).unwrap());
+        for json in [r#"{"$dte": 0}"#, r#"{"$dat": "2026-01-01"}"#, r#"{"$": 1}"#] {
+            assert!(read(json).unwrap_err().to_string().contains("$json"), "{json}");
+        }
+        for json in [r#"{"a": 0}"#, r#"{"$a": 1, "b": 2}"#, "{}", "[]"] {
+            assert!(matches!(read(json), Ok(Value::Json(_))), "{json}");
         }
     }
 

@@ -105,7 +105,7 @@ pub(super) struct Followed {
     pub(super) text: Arc<str>,
     query: Arc<Query>,
     /// None while nobody follows it.
-    live: Option<Live>,
+    pub(super) live: Option<Live>,
     followers: BTreeMap<FollowerId, Follower>,
     pub(super) progress: Progress,
     /// Its coverage has come whole at least once: it sees that alone.
@@ -144,6 +144,11 @@ impl Followed {
             failed: None,
             lingers: false,
         })
+    }
+
+    /// Whether its answer follows what changes.
+    pub(super) const fn is_kept_up(&self) -> bool {
+        self.live.is_some() && !matches!(self.failed, Some(QueryError::Here(_)))
     }
 
     pub(super) fn is_followed(&self) -> bool {
@@ -321,6 +326,7 @@ impl Engine {
             for id in self.touched(&moves, asked_anew) {
                 self.advance_one(id, &moves);
             }
+            self.let_go_of_texts();
         }
         self.tell_status();
     }
@@ -404,7 +410,7 @@ impl Engine {
         let Some(followed) = self.queries.get_mut(&id) else {
             return;
         };
-        if matches!(followed.failed, Some(QueryError::Here(_))) {
+        if !followed.is_kept_up() {
             return;
         }
         let Some(live) = &mut followed.live else { return };
@@ -431,7 +437,7 @@ fn follow_delta(live: &mut Live, delta: &Delta, view: View<'_>) -> Result<Answer
 }
 
 /// Answers a query anew, and tells its followers the difference.
-fn reopen(id: QueryId, followed: &mut Followed, replica: &Replica, woken: &mut BTreeSet<FollowerId>) {
+pub(super) fn reopen(id: QueryId, followed: &mut Followed, replica: &Replica, woken: &mut BTreeSet<FollowerId>) {
     let Some(live) = &followed.live else { return };
     let before = live.mirror();
     let view = replica.view(followed.is_whole.then_some(id));

@@ -4,8 +4,7 @@
 
 use halcyon_core::collections::{BTreeMap, BTreeSet};
 use halcyon_core::{
-    change::{Change, ChangeSet},
-    clock::Timestamp,
+    change::ChangeSet,
     codec::{DecodeError, Reader, put_bytes, put_varint},
     graph::EntityNumber,
     id::{EntityId, OriginId, Seq, Tag},
@@ -13,7 +12,11 @@ use halcyon_core::{
     version_vector::VersionVector,
 };
 
-use super::{Engine, QueryId, queries::Followed, replica::Pending};
+use super::{
+    Engine, QueryId,
+    queries::Followed,
+    replica::{Pending, confirmed_sets},
+};
 use crate::{
     limits::IDLE_RUNS_MAX,
     session::{Place, Stored},
@@ -143,17 +146,8 @@ impl Engine {
         if !self.replica.is_needed(entity) {
             return None;
         }
-        let mut sets: BTreeMap<Timestamp, Vec<Change>> = BTreeMap::new();
-        let show = |timestamp, change| sets.entry(timestamp).or_default().push(change);
-        self.replica.graph().confirmed(entity, show);
         let mut value = Vec::new();
-        for (timestamp, changes) in sets {
-            let number = 0;
-            let set = ChangeSet {
-                timestamp,
-                number,
-                changes,
-            };
+        for set in confirmed_sets(self.replica.graph(), entity) {
             put_bytes(&mut value, &set.encode());
         }
         Some(value)

@@ -74,6 +74,8 @@ pub struct Dictionary {
     /// The terms of the predicates' texts, by number.
     predicate_texts: Vec<Term>,
     texts: Names<Value>,
+    /// Bytes of all texts.
+    text_bytes: usize,
     /// The first numbers that it gives out.
     entity_first: u32,
     text_first: u32,
@@ -125,6 +127,7 @@ impl Dictionary {
                 self.texts.names.len() < (TEXT_LOCAL - TEXT_FIRST) as usize,
                 "2^28 texts are more than memory holds"
             );
+            self.text_bytes += bytes.len();
             self.texts.add(hash, value.clone())
         });
         Term::long_text(code, bytes, TEXT_FIRST + self.text_first + number)
@@ -177,6 +180,19 @@ impl Dictionary {
     /// The term of a predicate's text.
     pub fn predicate_text(&self, number: PredicateNumber) -> Term {
         self.predicate_texts[number.0 as usize]
+    }
+
+    /// Bytes of all texts that were ever met and are not in their terms: none is let go.
+    pub const fn text_bytes(&self) -> usize {
+        self.text_bytes
+    }
+
+    /// Bytes of a text that has a number of its own; 0 of every other term.
+    pub(super) fn text_bytes_of(&self, term: Term) -> usize {
+        if !term.is_text() || !term.is_long_text() {
+            return 0;
+        }
+        text_of(self.text(term)).map_or(0, |(_, bytes)| bytes.len())
     }
 
     /// How many entities have a number, those that are only referred to included.

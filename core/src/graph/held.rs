@@ -5,7 +5,9 @@ use uhlc::{NTP64, Timestamp};
 use super::{
     EntityNumber, Graph,
     cells::{Cells, Slot},
+    term::Term,
 };
+use crate::collections::BTreeSet;
 use crate::{
     change::Change,
     clock::{ClientId, timestamp},
@@ -83,6 +85,16 @@ impl Graph {
             Some(shadow) => shadow.deleted.is_some(),
             None => self.is_deleted(entity),
         }
+    }
+
+    /// Bytes of the texts that any value here still needs. The dictionary keeps those of values that are gone, too: where
+    /// these are most, whoever holds the graph makes it anew.
+    pub fn held_text_bytes(&self) -> usize {
+        let shadows = self.overlay.shadows.values().map(|shadow| &shadow.cells);
+        let slots = self.entities.iter().chain(shadows).flat_map(Cells::slots);
+        let slots = slots.chain(self.overlay.slots());
+        let terms: BTreeSet<Term> = slots.map(Slot::term).filter(|term| term.is_text()).collect();
+        terms.into_iter().map(|term| self.dictionary.text_bytes_of(term)).sum()
     }
 
     fn confirmed_cells(&self, entity: EntityNumber) -> &Cells {

@@ -118,6 +118,11 @@ impl Graph {
         &self.dictionary
     }
 
+    /// The number of an entity, of which nothing need be known yet.
+    pub fn intern_entity(&mut self, entity: &EntityId) -> EntityNumber {
+        self.dictionary.intern_entity(entity)
+    }
+
     /// Whether anything was ever written to the entity that is still held, a tombstone included.
     pub fn is_known(&self, entity: &EntityId) -> bool {
         self.dictionary

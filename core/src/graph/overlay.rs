@@ -6,7 +6,7 @@
 
 use super::{
     Delta, EntityNumber, Graph, Triple,
-    cells::{Cells, Rules},
+    cells::{Cells, Rules, Slot},
     origins::UNCOMMITTED,
     term::{PredicateNumber, Term},
     write::{Act, Write},
@@ -46,6 +46,16 @@ pub(super) struct Overlay {
     pub(super) shadows: BTreeMap<EntityNumber, Shadow>,
     sets: BTreeMap<SetId, Vec<Write>>,
     touching: BTreeMap<EntityNumber, BTreeSet<SetId>>,
+}
+
+impl Overlay {
+    /// What pending sets write.
+    pub(super) fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.sets.values().flatten().filter_map(|write| match &write.act {
+            Act::Slot(slot) => Some(slot),
+            Act::Delete(_) | Act::Forget(_) => None,
+        })
+    }
 }
 
 impl Graph {

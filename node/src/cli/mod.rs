@@ -48,8 +48,8 @@ Start here:
   halcyon COMMAND --help          every command has an example
 
 Exit codes: 0 done; 1 failed, or replicas disagree; 2 wrong usage; 3 no node answered; 4 a node refused, or only one
-region has what was written and the tenant asks for two; 130 Ctrl-C; 141 whoever read the answer went away, as in other
-Unix tools.")]
+region has what was written and the tenant asks for two; 130 Ctrl-C before it was done (0 where it is the end, as of
+`watch`); 141 whoever read the answer went away, as in other Unix tools.")]
 pub struct Cli {
     #[command(flatten)]
     globals: Globals,

@@ -5,7 +5,7 @@ use std::{io::Read, path::PathBuf};
 use clap::Args;
 use halcyon_client::QueryRows;
 use halcyon_core::value::Value;
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
 use super::{
     Globals, connect,
@@ -41,7 +41,8 @@ Examples:
   echo 'label order by name' | halcyon query --tenant demo -
 
 A query asks for objects (`issue where …`) or for rows (`find … where …`); core/docs/query.md has the language. With
---json each row is a JSON object on a line of its own; values are typed: {\"$date\": …}, {\"$ref\": …}.")]
+--json each row is a JSON object on a line of its own; values are typed: {\"$date\": …}, {\"$ref\": …}. Where the limit
+was reached, or the node lags, stderr has {\"stale\": …, \"next\": …}; `next` goes behind the query's `after`.")]
 pub struct QueryArgs {
     #[command(flatten)]
     tenant: TenantArg,
@@ -101,10 +102,15 @@ pub async fn run(args: QueryArgs, globals: &Globals) -> Result<(), Failure> {
     };
     let asked = connect::answered_by(&client.status());
     client.close().await;
-    if rows.is_stale() {
-        output::note("This node lags behind what was asked for: the answer may be older.");
-    }
-    if !globals.json {
+    if globals.json {
+        // Beside the rows, on stderr: a script that pages takes it from there.
+        if rows.is_stale() || rows.next_page().is_some() {
+            output::note(json!({ "stale": rows.is_stale(), "next": rows.next_page() }).to_string());
+        }
+    } else {
+        if rows.is_stale() {
+            output::note("This node lags behind what was asked for: the answer may be older.");
+        }
         let count = output::plural(found, "row", "rows");
         output::note(if found == 0 {
             format!("{count}, says {asked}")

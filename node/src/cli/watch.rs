@@ -34,7 +34,8 @@ anew (it was away for so long that deletions are forgotten: drop what was printe
 vector of the last caught-up or live event is where a later run goes on, without gap or repeat.
 
 With a QUERY it shows the answer and then what becomes of it: + a row that comes, - one that goes, ~ one that changes;
-with --json as events: status, answer (all rows), delta.")]
+with --json as events: status, answer (all rows: the first time, and where too much changed at once), delta (each change
+with its row, where it stood, `from`, and where it stands, `at`, from 0 on).")]
 pub struct WatchArgs {
     #[command(flatten)]
     tenant: TenantArg,

@@ -6,7 +6,7 @@ use halcyon_client::{
 };
 use halcyon_core::query::{
     answer::{Answer, Datum, Rows as AnswerRows},
-    live::{AnswerDelta, Change, Item, Mirror},
+    live::{AnswerDelta, Change, Item, Key, Mirror},
 };
 use serde_json::{Map, Value as Json, json};
 
@@ -34,6 +34,8 @@ struct Shown {
     mirror: Option<Mirror>,
     columns: Vec<String>,
     status: Option<QueryStatus>,
+    /// The first answer of a node was told.
+    is_begun: bool,
     /// What the table shows.
     drawn: Option<Answer>,
 }
@@ -50,18 +52,20 @@ pub async fn run(client: &Client, following: &Following<'_>, globals: &Globals) 
             update = live.next() => update,
         };
         let Some(update) = update else { break };
-        // What is here before a node was asked is nothing to tell: this program keeps nothing between two runs.
-        let is_told = shown.status.is_some_and(|status| status != QueryStatus::Local);
         match update {
             Update::Status(status) => shown.on_status(status, following, globals),
             Update::Answer(mirror) => {
                 shown.on_answer(*mirror);
-                if is_told {
+                if shown.is_begun {
+                    left -= 1;
+                    if !globals.json && !following.table {
+                        output::note("too much changed at once; this is the whole answer:");
+                    }
                     shown.show_answer(following, globals);
                 }
             }
             Update::Delta(delta) => {
-                left -= u64::from(shown.status == Some(QueryStatus::Synced));
+                left -= u64::from(shown.is_begun);
                 shown.on_delta(&delta, following, globals);
             }
             Update::Failed(error) => return Err(query_failure(error)),
@@ -76,14 +80,17 @@ impl Shown {
         if self.status.replace(status) == Some(status) {
             return;
         }
+        // What is here before a node has answered is nothing to tell: this program keeps nothing between two runs.
+        let is_first = !self.is_begun && matches!(status, QueryStatus::Synced | QueryStatus::Stale);
+        self.is_begun |= is_first;
+        if is_first || (following.table && status == QueryStatus::Synced) {
+            self.show_answer(following, globals);
+        }
         let word = word(status);
         if globals.json {
             output::json(&json!({ "event": "status", "status": word }));
         } else if status != QueryStatus::Local {
             output::note(format!("{word} (Ctrl-C ends)"));
-        }
-        if following.table && status == QueryStatus::Synced {
-            self.show_answer(following, globals);
         }
     }
 
@@ -116,11 +123,16 @@ impl Shown {
     fn on_delta(&mut self, delta: &AnswerDelta, following: &Following<'_>, globals: &Globals) {
         let Some(mirror) = &mut self.mirror else { return };
         let before: Vec<_> = delta.0.iter().map(|change| stood(mirror, change)).collect();
+        let places_before = Places::of(mirror);
         mirror.apply(delta.clone());
+        if !self.is_begun {
+            return;
+        }
         if globals.json {
+            let places = (&places_before, &Places::of(mirror));
             let changes = delta.0.iter().zip(&before);
             let changes: Vec<Json> = changes
-                .map(|(change, stood)| self.change_json(change, stood.as_ref()))
+                .map(|(change, stood)| self.change_json(change, stood.as_ref(), places))
                 .collect();
             output::json(&json!({ "event": "delta", "changes": changes }));
         } else if following.table {
@@ -136,13 +148,15 @@ impl Shown {
         }
     }
 
-    fn change_json(&self, change: &Change, stood: Option<&Item>) -> Json {
-        let (name, item) = match change {
-            Change::Removed(_) => ("removed", stood),
-            Change::Added(_, item) => ("added", Some(item)),
-            Change::Changed { item, .. } => ("changed", Some(item)),
-        };
-        json!({ "change": name, "row": item.map(|item| self.item_json(item)) })
+    fn change_json(&self, change: &Change, stood: Option<&Item>, (before, after): (&Places, &Places)) -> Json {
+        let row = |item: Option<&Item>| item.map(|item| self.item_json(item));
+        match change {
+            Change::Removed(key) => json!({ "change": "removed", "row": row(stood), "from": before.find(key) }),
+            Change::Added(key, item) => json!({ "change": "added", "row": row(Some(item)), "at": after.find(key) }),
+            Change::Changed { from, to, item } => json!({
+                "change": "changed", "row": row(Some(item)), "from": before.find(from), "at": after.find(to),
+            }),
+        }
     }
 
     fn item_json(&self, item: &Item) -> Json {
@@ -170,6 +184,19 @@ impl Shown {
             return;
         };
         query::table(&self.columns, &rows).print();
+    }
+}
+
+/// Where each row of an answer stands, from 0 on.
+struct Places(Vec<Key>);
+
+impl Places {
+    fn of(mirror: &Mirror) -> Self {
+        Self(mirror.keys().cloned().collect())
+    }
+
+    fn find(&self, key: &Key) -> Option<usize> {
+        self.0.binary_search(key).ok()
     }
 }
 

@@ -22,7 +22,7 @@ use super::{
     query::key_of,
     state::{Member, State, Subscribed},
 };
-use crate::session::{Event, Session};
+use crate::session::{Event, Session, limits::LOAD_BYTES_MAX};
 
 impl State {
     /// Follows a query, or goes on with a resume.
@@ -173,6 +173,9 @@ impl State {
             .iter()
             .map(|part| part.len() + self.encoded.len() + EVENT_OVERHEAD)
             .sum();
+        if bytes > LOAD_BYTES_MAX {
+            return Err(SubscribeError::TooManyBytes(LOAD_BYTES_MAX));
+        }
         if !session.has_room_for_load(bytes) {
             return Err(SubscribeError::Busy);
         }

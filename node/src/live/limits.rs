@@ -50,7 +50,11 @@ pub const RESUME_WAIT: Duration = Duration::from_secs(30);
 /// Subscriptions of a tenant that wait for the node.
 pub const WAITING_MAX: usize = 4_096;
 
-/// About what a triple takes in memory, with its indexes and names.
+/// Bytes of a tenant's texts in memory from which on it is looked at how many are of values that are gone. As soon as half
+/// is, the node begins anew to follow the tenant, and sessions come back by digest.
+pub const TEXTS_LOOKED_AT_FROM: usize = 64 << 20;
+
+/// About what a triple takes in memory, with its indexes and names; texts of more than eight bytes come on top.
 pub const BYTES_PER_TRIPLE: usize = 150;
 
 /// What one evaluation for a live query may cost: a tenth of a second, some of the tenant's memory.

@@ -89,6 +89,9 @@ pub enum SubscribeError {
          setting live_bytes_per_tenant_max"
     )]
     Memory(usize),
+    /// What it covers is more than a session holds for a client.
+    #[error("the query's answer rests on more than {0} bytes; make it more selective, or run it once instead")]
+    TooManyBytes(usize),
     /// The session has too much to take in.
     #[error("the session has yet to take in what it subscribed to before; try again when it has")]
     Busy,
@@ -101,6 +104,9 @@ pub enum SubscribeError {
     /// The node stops.
     #[error("live queries are closing on this node; try again, or elsewhere")]
     Closed,
+    /// The tenant's memory is full of what is gone.
+    #[error("this node makes room in the tenant's memory; subscribe again")]
+    MakingRoom,
     /// The node was away while deletions were collected: what it holds in memory of the tenant may lack them.
     #[error("this node begins anew to follow the tenant; subscribe again")]
     Anew,

@@ -25,7 +25,7 @@ use prost::bytes::Bytes;
 
 use super::{
     delta::{Drafts, size},
-    limits::{BYTES_PER_TRIPLE, WARM_MAX},
+    limits::{BYTES_PER_TRIPLE, TEXTS_LOOKED_AT_FROM, WARM_MAX},
     plan::{Follows, Plan, Subscriber},
     sending::{Sending, Telling, commit},
 };
@@ -56,6 +56,8 @@ pub(super) struct State {
     /// What a delta from storage did so far, until it is whole.
     pub(super) coming: Coming,
     pub(super) coverage_bytes: usize,
+    /// Bytes of the texts that triples needed when these were counted last.
+    texts_held: usize,
     /// The time, as of the last tick or call.
     pub(super) now: Duration,
 }
@@ -165,7 +167,20 @@ impl State {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.graph.len() * BYTES_PER_TRIPLE + self.coverage_bytes + self.coming.bytes
+        let triples = self.graph.len() * BYTES_PER_TRIPLE + self.graph.dictionary().text_bytes();
+        triples + self.coverage_bytes + self.coming.bytes
+    }
+
+    /// Whether most of the texts in memory are of values that are gone. A graph lets none go by itself. With too little
+    /// room left it is counted now; else only when there are many more than the last time.
+    pub(super) fn is_mostly_gone(&mut self, bytes_max: usize) -> bool {
+        let kept = self.graph.dictionary().text_bytes();
+        let is_over = self.bytes() > bytes_max && kept > self.texts_held;
+        if !is_over && kept < TEXTS_LOOKED_AT_FROM.max(2 * self.texts_held) {
+            return false;
+        }
+        self.texts_held = self.graph.held_text_bytes();
+        kept >= 2 * self.texts_held
     }
 
     // What happens to the tenant.
@@ -273,7 +288,7 @@ impl State {
             self.send(*session, tellings, &mut sending);
         }
         for (plan, error) in lost {
-            self.end_plan(plan, &Refusal::limit("live_query", error.to_string()));
+            self.end_plan(plan, &refusal_of(&error));
             // What it covered when it was lost is not known.
             self.covering.retain(|_, plans| {
                 plans.remove(&plan);
@@ -400,6 +415,14 @@ impl State {
     pub(super) fn subscriber(&self, follows: Follows) -> Option<&Subscriber> {
         let plan = self.members.get(&follows.0)?.subscriptions.get(&follows.1)?;
         self.plans.get(plan)?.subscribers.get(&follows)
+    }
+}
+
+/// What was too much for one change may not be too much when the query is opened anew: if it is, that says so.
+fn refusal_of(error: &Lost) -> Refusal {
+    match error {
+        Lost::TooFar(_) | Lost::Eval(_) => Refusal::retry(error.to_string(), Duration::ZERO),
+        Lost::TooLarge(_) | Lost::TooManyEntities(_) => Refusal::limit("live_query", error.to_string()),
     }
 }
 

@@ -91,7 +91,7 @@ impl Task {
                 biased;
                 () = until_stopped(stop) => return Ok(()),
                 _ = ticks.tick() => {
-                    if self.on_tick().await {
+                    if self.on_tick().await? {
                         return Ok(());
                     }
                 }
@@ -219,19 +219,24 @@ impl Task {
     }
 
     /// Whether nobody has needed this tenant for long.
-    async fn on_tick(&mut self) -> bool {
+    async fn on_tick(&mut self) -> Result<bool, SubscribeError> {
         let now = self.inner.env.clock.monotonic();
         self.ticks = self.ticks.wrapping_add(1);
         self.answer_waiting().await;
         let (tenants, tenant) = (&self.inner.tenants, self.tenant);
         self.state.heed_losses(|seen| tenants.attainable(tenant, seen));
         self.state.tidy(now, self.ticks.is_multiple_of(TICKS_PER_WORD));
-        self.state.heed_memory(self.inner.bytes_max());
+        let (env, bytes_max) = (self.inner.env.clone(), self.inner.bytes_max());
+        let state = &mut self.state;
+        if self.call_pace.run(&env, || state.is_mostly_gone(bytes_max)).await {
+            return Err(SubscribeError::MakingRoom);
+        }
+        self.state.heed_memory(bytes_max);
         self.report();
         if !self.state.is_idle() || !self.waiting.is_empty() {
             self.idle_since = now;
         }
-        now.saturating_sub(self.idle_since) >= TENANT_IDLE
+        Ok(now.saturating_sub(self.idle_since) >= TENANT_IDLE)
     }
 
     fn report(&self) {

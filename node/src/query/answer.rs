@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use super::{
     Snapshot,
-    limits::{MESSAGE_ROWS_BYTES, MESSAGE_ROWS_MAX, STEPS_MAX},
+    limits::{MESSAGE_ROWS_BYTES, MESSAGE_ROWS_MAX, ROW_BYTES_MAX, STEPS_MAX},
     store::{self, Fault, Store},
 };
 
@@ -85,6 +85,9 @@ pub enum Failed {
     /// Too many bytes.
     #[error("the answer has more than {0} bytes; ask for a `limit` and page on with `after`, or for fewer fields")]
     Bytes(u64),
+    /// One row is too long.
+    #[error("a row of the answer has more than {0} bytes; collect less in it, or give its includes a `limit`")]
+    Row(usize),
     /// Too much memory.
     #[error("the query needs more than {0} bytes of memory; group, sort or derive less")]
     Memory(u64),
@@ -97,6 +100,9 @@ pub enum Failed {
     /// Too much work.
     #[error("the query took more than {0} steps; make it more selective")]
     Steps(u64),
+    /// A count that no number shows.
+    #[error("{}", EvalError::CountTooLarge)]
+    Count,
     /// Whoever asked wants no more.
     #[error("nobody waits for the answer any more")]
     Gone,
@@ -236,6 +242,9 @@ impl Sending<'_> {
 
     fn row(&mut self, row: String) -> Result<(), Ended> {
         self.rows += 1;
+        if row.len() > ROW_BYTES_MAX {
+            return Err(Ended::Failed(Failed::Row(ROW_BYTES_MAX)));
+        }
         self.bytes += row.len() as u64;
         if self.rows > self.bounds.rows {
             return Err(Ended::Failed(Failed::Rows(self.bounds.rows)));
@@ -309,6 +318,7 @@ fn reason(ended: Ended, store: &Store<'_>, bounds: Bounds<'_>) -> Failed {
         (Some(Fault::Stopped), _) | (None, Ended::Eval(EvalError::Interrupted)) => Failed::Time(bounds.time),
         (None, Ended::Eval(EvalError::TooManyTuples(_))) => Failed::Rows(bounds.rows),
         (None, Ended::Eval(EvalError::OutOfFuel(steps))) => Failed::Steps(steps),
+        (None, Ended::Eval(EvalError::CountTooLarge)) => Failed::Count,
         (None, Ended::Eval(EvalError::Store(failure))) => Failed::Store(failure.0),
         (None, Ended::Failed(failed)) => failed,
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::limits::MESSAGE_BYTES_MAX;
+
 /// Queries that run at once on a node. Each has a thread for as long as it runs; more would only take turns.
 pub const RUNNING_MAX: usize = 8;
 
@@ -22,6 +24,11 @@ pub const READER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Bytes of rows in one message. Large enough that a message costs nothing beside its rows.
 pub const MESSAGE_ROWS_BYTES: usize = 32 << 10;
+
+/// Bytes of one row: a row is not torn apart, and its message must be one that clients take.
+pub const ROW_BYTES_MAX: usize = 3 << 20;
+
+const _: () = assert!(ROW_BYTES_MAX + MESSAGE_ROWS_BYTES < MESSAGE_BYTES_MAX);
 
 /// Rows in one message.
 pub const MESSAGE_ROWS_MAX: usize = 512;

@@ -306,6 +306,8 @@ fn refusal(failed: &Failed) -> Refusal {
         Failed::Bytes(_) => limit("query_answer_bytes_max"),
         Failed::Memory(_) => limit("query_memory_max"),
         Failed::Time(_) => limit("query_time_max"),
+        Failed::Row(_) => Refusal::limit("query_row_bytes", failed.to_string()),
+        Failed::Count => Refusal::limit("query_count", failed.to_string()),
         Failed::Steps(_) => Refusal::limit("query_steps", failed.to_string()),
         Failed::Gone => Refusal::retry(failed.to_string(), SOON),
         Failed::Store(_) => Refusal::new(ErrorCode::Internal, failed.to_string()),

@@ -24,8 +24,8 @@ pub const WAITING_EVENTS_MAX: usize = 4_096;
 /// Bytes of events that wait, the coverage of new subscriptions aside.
 pub const WAITING_BYTES_MAX: usize = 4 << 20;
 
-/// Bytes of new subscriptions' coverage that wait. One subscription's coverage fits; the next one is refused until the
-/// client has taken that in.
+/// Bytes of new subscriptions' coverage that wait. A subscription of more is refused for good; one that does not fit beside
+/// what waits, until the client has taken that in.
 pub const LOAD_BYTES_MAX: usize = 64 << 20;
 
 /// Events that a stream has taken and that are kept, in case the stream breaks before they arrive.

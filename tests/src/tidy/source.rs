@@ -51,7 +51,11 @@ const SECOND_WORDS: [(&str, &str); 14] = [
 ];
 
 /// Where a second word names another thing: files to import have rows, and so have tables on a terminal, and answers.
-const OTHER_THINGS: [(&str, &str); 2] = [("node/src/cli/", "row"), ("core/src/query/", "row")];
+const OTHER_THINGS: [(&str, &str); 3] = [
+    ("node/src/cli/", "row"),
+    ("node/src/query/", "row"),
+    ("core/src/query/", "row"),
+];
 
 /// No debts in any file, no path of a workplace.
 pub fn left_overs(files: &[SourceFile]) -> Vec<Finding> {

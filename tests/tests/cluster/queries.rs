@@ -110,14 +110,21 @@ fn a_query_that_is_watched_in_one_region_follows_what_is_written_in_another() {
         });
     };
     told(r#""status":"synced""#);
-    cluster.run_keyed(1, "notes", &["set", "t2", "todo/rank=2"]).ok();
     let (one, two) = (r#"{"id":"t1","todo/rank":1}"#, r#"{"id":"t2","todo/rank":2}"#);
+    let is_change = |line: &&String| !line.contains(r#""event":"status""#);
+    let first = watching.lines().iter().find(is_change).cloned().unwrap_or_default();
+    assert_eq!(
+        first,
+        format!(r#"{{"event":"answer","rows":[{one}]}}"#),
+        "the first is the whole"
+    );
+    cluster.run_keyed(1, "notes", &["set", "t2", "todo/rank=2"]).ok();
     told(&format!(
-        r#"[{{"change":"added","row":{two}}},{{"change":"removed","row":{one}}}]"#
+        r#"[{{"change":"added","row":{two},"at":0}},{{"change":"removed","row":{one},"from":0}}]"#
     ));
     cluster.run_keyed(1, "notes", &["delete", "t2"]).ok();
     told(&format!(
-        r#"[{{"change":"added","row":{one}}},{{"change":"removed","row":{two}}}]"#
+        r#"[{{"change":"added","row":{one},"at":0}},{{"change":"removed","row":{two},"from":0}}]"#
     ));
 }
 

@@ -234,6 +234,7 @@ impl Engine {
     pub(super) fn end_subscription(&mut self, progress: &Progress) {
         let Some(number) = progress.number() else { return };
         self.link.numbers.remove(&number);
+        self.link.parts.remove(&number);
         if self.link.stream == Stream::Open {
             self.link.calls.push_back(Call::Unsubscribe(v1::UnsubscribeRequest {
                 tenant: self.tenant.clone(),
@@ -393,6 +394,7 @@ impl Engine {
         let progress = std::mem::replace(&mut followed.progress, Progress::Refused);
         if let Some(number) = progress.number() {
             self.link.numbers.remove(&number);
+            self.link.parts.remove(&number);
         }
         self.link.queries_moved.insert(id);
         if refusal.code == ErrorCode::Forbidden {

@@ -39,15 +39,15 @@ fn a_page_that_was_left_is_there_for_a_while() {
 fn what_was_left_goes_in_the_order_in_which_it_was_left() {
     let mut world = World::new();
     world.step(Step::Elsewhere((0..4).map(|at| Edit::Post(at, at, 1)).collect()));
-    for query in 0..QUERIES.len() {
+    let most = crate::limits::LINGERING_MAX;
+    for query in 0..most {
         world.step(Step::Follow(0, query));
     }
     world.settle();
-    for query in 0..QUERIES.len() {
+    for query in 0..most {
         world.step(Step::Leave(0, query));
     }
-    assert_eq!(QUERIES.len(), crate::limits::LINGERING_MAX);
-    assert_eq!(world.clients[0].engine.queries.len(), QUERIES.len());
+    assert_eq!(world.clients[0].engine.queries.len(), most);
     world.clients[0].engine.age_lingering();
     world.step(Step::Follow(0, 0));
     world.step(Step::Leave(0, 0));

@@ -1,13 +1,15 @@
 //! Random runs of several clients and a pretended node, with loss, absences, restarts and refusals.
 //!
 //! After every step each answer equals a fresh evaluation of what its query sees, and so does what a follower made of its
-//! updates. In the end every answer is the node's.
+//! updates; what says that it is synced is the node's answer at the state that it shows. In the end every answer is the
+//! node's.
 
 mod drive;
 mod earlier;
 mod linger;
 mod node;
 mod stale;
+mod texts;
 
 use std::{sync::Arc, time::Duration};
 
@@ -42,6 +44,8 @@ enum Step {
     Leave(usize, usize),
     /// Some of that while has passed.
     Age(usize),
+    /// Its store is made anew.
+    MakeAnew(usize),
     Connect(usize),
     /// The stream breaks; perhaps for so long that the session is over.
     Lose(usize, bool),
@@ -150,6 +154,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => (client(), 0..QUERIES.len()).prop_map(|(at, query)| Step::Unfollow(at, query)),
         3 => (client(), 0..QUERIES.len()).prop_map(|(at, query)| Step::Leave(at, query)),
         1 => client().prop_map(Step::Age),
+        1 => client().prop_map(Step::MakeAnew),
         4 => client().prop_map(Step::Connect),
         2 => (client(), any::<bool>()).prop_map(|(at, long)| Step::Lose(at, long)),
         6 => (client(), 1..4_usize).prop_map(|(at, count)| Step::Hear(at, count)),
@@ -343,6 +348,7 @@ impl World {
                 }
             }
             Step::Age(at) => clients[at].engine.age_lingering(),
+            Step::MakeAnew(at) => clients[at].engine.make_anew(),
             Step::Connect(at) => connect(node, &mut clients[at], moment),
             Step::Lose(at, long) => {
                 if let Some(session) = clients[at].session.take().filter(|_| long) {
@@ -356,6 +362,25 @@ impl World {
             Step::Restart(at) => clients[at].restart(),
         }
         clients.iter_mut().for_each(Client::check);
+        self.check_synced();
+    }
+
+    /// What says that it is synced, with nothing pending, is the node's answer at the state that it shows.
+    fn check_synced(&self) {
+        for client in &self.clients {
+            if client.engine.replica.pending().next().is_some() {
+                continue;
+            }
+            for (query, follower) in &client.followers {
+                let Some(snapshot) = client.engine.snapshot(*follower) else {
+                    continue;
+                };
+                let of_node = self.node.answer_at(&snapshot.vector, *query);
+                if let Some(answer) = of_node.filter(|_| snapshot.status == QueryStatus::Synced) {
+                    assert_eq!(snapshot.answer, *answer, "{}", QUERIES[*query]);
+                }
+            }
+        }
     }
 
     /// Without faults, everything arrives.

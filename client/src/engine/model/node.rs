@@ -24,7 +24,7 @@ use halcyon_proto::{
 use prost::{Message, bytes::Bytes};
 
 /// What clients follow here.
-pub(crate) const QUERIES: [&str; 8] = [
+pub(crate) const QUERIES: [&str; 9] = [
     "post where open = true order by created desc limit 3 { title, author { name } }",
     "post where author.age > 30 { title }",
     "find ?u, count(?p) where ?p post/author ?u",
@@ -33,6 +33,7 @@ pub(crate) const QUERIES: [&str; 8] = [
     "post order by author.name limit 2 { title }",
     "user { name, <post.author as posts order by created limit 2 { title } }",
     "find ?p, ?n where ?p post/created _; optional (?p post/author ?u; ?u user/name ?n)",
+    "find ?n where @u1 user/name ?n",
 ];
 
 /// The predicate that no set may write.
@@ -60,6 +61,8 @@ pub(crate) struct Node {
     known: BTreeMap<(u128, u64), Taken>,
     sessions: BTreeMap<u8, Session>,
     opened: u8,
+    /// What each query was answered, at each state that anybody was told of.
+    answers: BTreeMap<VersionVector, Vec<Answer>>,
     /// Bytes of coverage that were sent.
     pub(crate) sent: usize,
 }
@@ -67,6 +70,11 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn answer(&self, query: usize) -> Answer {
         ask(&self.graph, QUERIES[query])
+    }
+
+    /// What it was at a state.
+    pub(crate) fn answer_at(&self, vector: &VersionVector, query: usize) -> Option<&Answer> {
+        Some(&self.answers.get(vector)?[query])
     }
 
     /// Opens a session, or goes on with one; the events that it has missed.
@@ -240,6 +248,8 @@ impl Node {
         set.changes = kept;
         self.graph.apply_set(tag, &set);
         self.vector.raise(tag);
+        let answers = (0..QUERIES.len()).map(|query| self.answer(query)).collect();
+        self.answers.insert(self.vector.clone(), answers);
         self.tell(&set);
         superseded
     }
@@ -289,6 +299,11 @@ impl Node {
             }
             if !deltas.is_empty() || session.client == set.client().to_bytes() {
                 let vector = vector_bytes(&self.vector);
+                if let Some((first, second)) = deltas.first().and_then(in_two) {
+                    deltas[0] = second;
+                    let (vector, deltas) = (vector.clone(), vec![first]);
+                    session.events.push(Event::Commit(v1::Commit { vector, deltas }));
+                }
                 session.events.push(Event::Commit(v1::Commit { vector, deltas }));
             }
         }
@@ -413,6 +428,21 @@ fn subscription_delta(subscription: u32, delta: &v1::CoverageDelta, more: bool) 
         more,
         stale: false,
     }
+}
+
+/// A delta in two parts, if it brings anything.
+fn in_two(delta: &v1::SubscriptionDelta) -> Option<(v1::SubscriptionDelta, v1::SubscriptionDelta)> {
+    let mut first = v1::CoverageDelta::decode(delta.delta.clone()).unwrap();
+    let second = v1::CoverageDelta {
+        change_sets: std::mem::take(&mut first.change_sets),
+        entered: Vec::new(),
+        left: std::mem::take(&mut first.left),
+    };
+    let is_much = !first.entered.is_empty() || second.change_sets.len() > 1;
+    is_much.then(|| {
+        let part = |part, more| subscription_delta(delta.subscription, part, more);
+        (part(&first, true), part(&second, delta.more))
+    })
 }
 
 fn name(entity: &EntityId) -> String {

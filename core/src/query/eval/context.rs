@@ -48,6 +48,9 @@ pub enum EvalError {
     /// It must hold too much at once.
     #[error("the query needs more than {0} bytes of memory; group, sort or derive less")]
     OutOfMemory(usize),
+    /// A count that no number shows exactly.
+    #[error("a count is larger than 2^53; join the patterns that nothing joins, or count them one by one")]
+    CountTooLarge,
     /// The caller's deadline passed, or it has gone away.
     #[error("the query was stopped: its deadline has passed")]
     Interrupted,

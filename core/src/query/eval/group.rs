@@ -17,6 +17,9 @@ use crate::{
     value::Number,
 };
 
+/// Up to here a count is exact as a number.
+const COUNT_MAX: u64 = 1 << 53;
+
 /// Bindings in groups by the plain columns among some expressions.
 #[derive(Debug)]
 pub(super) struct Groups<'p> {
@@ -47,19 +50,19 @@ impl State {
         }
     }
 
-    /// Takes a value in; how many bytes more it holds.
+    /// Takes a value in; how many bytes more it holds. None if it counts more than a number can show.
     fn add<T: Triples + ?Sized>(
         &mut self,
         expression: Expression,
         term: Option<Term>,
         weight: u64,
         cx: &Context<'_, T>,
-    ) -> usize {
-        match (self, term) {
+    ) -> Option<usize> {
+        Some(match (self, term) {
             // What is counted and cannot be null has no column.
             (Self::Count(count), term) => {
                 if term.is_none_or(|term| !term.is_null()) {
-                    *count += weight;
+                    *count = count.checked_add(weight).filter(|count| *count <= COUNT_MAX)?;
                 }
                 0
             }
@@ -69,9 +72,10 @@ impl State {
                 let of = |term: &Term| hash(std::slice::from_ref(term));
                 if seen.find(of(&term), |held| *held == term).is_none() {
                     seen.insert_unique(of(&term), term, of);
-                    return size_of::<Term>();
+                    size_of::<Term>()
+                } else {
+                    0
                 }
-                0
             }
             (Self::Numbers(sum, count), Some(term)) => {
                 if let Some(number) = term.as_number() {
@@ -95,7 +99,7 @@ impl State {
                 terms.push(term);
                 size_of::<Term>()
             }
-        }
+        })
     }
 
     fn finish<T: Triples + ?Sized>(self, expression: Expression, cx: &mut Context<'_, T>) -> Term {
@@ -117,7 +121,7 @@ impl State {
 }
 
 fn number_of(count: u64) -> Option<Number> {
-    #[expect(clippy::cast_precision_loss, reason = "no store holds 2^53 triples")]
+    #[expect(clippy::cast_precision_loss, reason = "no count is larger than `COUNT_MAX`")]
     let count = count as f64;
     Number::new(count).ok()
 }
@@ -189,7 +193,8 @@ impl<'p> Groups<'p> {
             last = Some(group);
             let weight = batch.weight(at);
             for (state, (expression, terms)) in self.states[group].iter_mut().zip(&inputs) {
-                bytes += state.add(*expression, terms.map(|terms| terms[at]), weight, cx);
+                let added = state.add(*expression, terms.map(|terms| terms[at]), weight, cx);
+                bytes += added.ok_or(EvalError::CountTooLarge)?;
             }
         }
         let each = self.keys.tuple_bytes() + self.aggregates.len() * size_of::<State>();

@@ -266,6 +266,9 @@ impl Path {
             for term in &self.here {
                 for predicate in predicates {
                     if *reverse {
+                        if term.as_entity().is_none() {
+                            continue;
+                        }
                         subjects(*term, *predicate, &mut self.entries, &mut self.next, cx)?;
                     } else if let Some(entity) = term.as_entity() {
                         cx.store.values(entity, *predicate, &mut self.next);

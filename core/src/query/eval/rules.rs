@@ -117,6 +117,7 @@ fn run<T: Triples + ?Sized>(
     }
     let relation = &mut relations[rule];
     for tuple in found.chunks_exact(arity) {
+        cx.spend(1)?;
         if !tuple.iter().any(|term| term.is_null()) && relation.insert(tuple) {
             cx.hold(relation.tuple_bytes())?;
         }

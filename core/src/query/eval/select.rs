@@ -307,9 +307,14 @@ impl<'p> SelectRun<'p> {
                         continue;
                     }
                     tuple.clear();
-                    // Of several references the scan does not meet the first one first.
-                    let is_ref = value.as_entity().is_some();
-                    let key = if is_ref { self.paths[0].key(number, cx)? } else { value };
+                    // Of several references the scan does not meet the first one first, and behind a cursor it may not
+                    // meet the first value at all: that entity stands before the cursor.
+                    let may_be_later = value.as_entity().is_some() || first.is_some();
+                    let key = if may_be_later {
+                        self.paths[0].key(number, cx)?
+                    } else {
+                        value
+                    };
                     tuple.push(key);
                     for path in &mut self.paths[1..] {
                         tuple.push(path.key(number, cx)?);

@@ -281,3 +281,59 @@ fn a_plan_starts_at_the_selective_end_and_says_so() {
         newest.explain(Some(&evaluated.counters))
     );
 }
+
+/// Behind the cursor an index meets entities again that stand before it by another value.
+#[test]
+fn a_page_in_the_order_of_a_field_of_several_values_repeats_nothing() {
+    let lines = "@p1 post/rank 1\n@p1 post/rank 9\n@p2 post/rank 2\n@p2 post/rank 9.5\n@p3 post/rank 3\n\
+                 @p4 post/rank 4\n@p5 post/rank 5\n@p6 post/rank 6";
+    let graph = graph_of(triples(lines));
+    for (source, expected) in [
+        ("post order by rank limit 6 after (4, @p4)", "p5 p6"),
+        ("post order by rank desc limit 6 after (6, @p6)", "p5 p4 p3"),
+    ] {
+        let found = answer(&understood(source), &graph).unwrap();
+        let Rows::Entities(objects) = found.rows else {
+            panic!("{source}")
+        };
+        let ids: Vec<&str> = objects.iter().map(|object| object.id.as_str()).collect();
+        assert_eq!(ids.join(" "), expected, "{source}");
+    }
+}
+
+#[test]
+fn a_count_that_no_number_shows_is_refused() {
+    let lines: Vec<String> = (0..20).map(|at| format!("@p{at} post/title \"a\"")).collect();
+    let graph = graph_of(triples(&lines.join("\n")));
+    let count = |patterns: usize| {
+        let patterns = (0..patterns).map(|at| format!("?a{at} post/title ?b{at}"));
+        let source = format!("find count(*) where {}", patterns.collect::<Vec<_>>().join("; "));
+        answer(&understood(&source), &graph).map(|found| found.rows.to_json(Datum::to_json).to_string())
+    };
+    assert_eq!(count(3).unwrap(), "[{\"count(*)\":8000}]");
+    for patterns in [13, 15, 17, 40] {
+        assert!(matches!(count(patterns), Err(EvalError::CountTooLarge)), "{patterns}");
+    }
+}
+
+/// `p2` holds what `p1` holds, and refers to nothing by it.
+#[test]
+fn a_path_goes_back_from_references_alone() {
+    let lines = "@p1 post/tag \"a\"\n@p2 post/tag \"a\"\n@p3 post/tag @p2\n@p2 post/rank 1\n@p3 post/rank 2\n\
+                 @p4 post/tag @p2\n@p4 post/rank 3";
+    for source in [
+        "post where tag.<post.tag exists",
+        "post where tag.<post.tag.rank > 1",
+        "post order by tag.<post.tag desc",
+        "post where <post.tag exists",
+    ] {
+        agree(&understood(source), &triples(lines), source);
+    }
+    let found = answer(
+        &understood("post where tag.<post.tag exists { }"),
+        &graph_of(triples(lines)),
+    )
+    .unwrap();
+    let shown = found.rows.to_json(Datum::to_json).to_string();
+    assert_eq!(shown, r#"[{"id":"p3"},{"id":"p4"}]"#);
+}

@@ -230,9 +230,13 @@ impl<'a> Node<'a> {
         }
         let value = match self.json.get("$string").and_then(JsonValue::as_str) {
             Some(text) if self.json.as_object().is_some_and(|members| members.len() == 1) => Value::string(text),
-            _ => {
-                Value::from_typed_json(self.json).map_err(|error| QueryError::new(Problem::Value(error), &self.at()))?
-            }
+            _ => Value::from_typed_json(self.json).map_err(|error| {
+                let error = QueryError::new(Problem::Value(error), &self.at());
+                if self.json.is_object() {
+                    return error.help("in a query there is `$string`, too: a text that would read as a variable");
+                }
+                error
+            })?,
         };
         Ok(Literal { value, at: self.at() })
     }

@@ -249,6 +249,9 @@ impl Derived {
                     let relation = &self.relations[rule.0 as usize];
                     let new = found.into_iter().filter(|head| !relation.contains(head));
                     heads.extend(new.map(|head| (rule, head)));
+                    if self.held() + heads.len() > budget.tuples {
+                        return Err(Lost::TooFar(budget.fuel));
+                    }
                 }
             }
             all.extend(came);

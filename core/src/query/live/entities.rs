@@ -277,7 +277,9 @@ fn reached<T: Triples + ?Sized>(entity: Term, steps: &[Step], greatest: bool, st
         for predicate in numbers(&step.predicate, store) {
             for term in &here {
                 if step.reverse {
-                    subjects(*term, predicate, store, &mut next);
+                    if term.as_entity().is_some() {
+                        subjects(*term, predicate, store, &mut next);
+                    }
                 } else if let Some(entity) = term.as_entity() {
                     store.values(entity, predicate, &mut next);
                 }

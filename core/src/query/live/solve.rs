@@ -34,6 +34,7 @@ pub(super) struct Solver<'a, T: ?Sized> {
     past: Past<'a>,
     fuel: u64,
     fuel_max: u64,
+    found_max: usize,
     goal: &'a [Var],
     binding: Vec<Option<Term>>,
     found: BTreeSet<Tuple>,
@@ -49,6 +50,7 @@ impl<'a, T: Triples + ?Sized> Solver<'a, T> {
             past,
             fuel: 0,
             fuel_max: ground.budget.fuel,
+            found_max: ground.budget.tuples,
             goal: &[],
             binding: Vec::new(),
             found: BTreeSet::new(),
@@ -157,6 +159,9 @@ impl<'a, T: Triples + ?Sized> Solver<'a, T> {
         let goal = self.goal.iter().map(|var| self.binding[var.0 as usize]);
         if let Some(tuple) = goal.collect::<Option<Tuple>>() {
             self.found.insert(tuple);
+            if self.found.len() > self.found_max {
+                return Err(Lost::TooFar(self.fuel_max));
+            }
             return Ok(());
         }
         let Some(at) = (0..way.len()).min_by_key(|at| self.cost(way[*at])) else {

@@ -416,3 +416,102 @@ fn a_window_that_runs_out_is_filled_again_from_what_lies_behind() {
         ],
     );
 }
+
+/// Behind the window the scan meets those before it again, by a value that is not their least.
+#[test]
+fn a_window_over_a_field_of_several_values_is_filled_by_the_least_of_each() {
+    let first = "@p1 post/rank 1\n@p1 post/rank 7.5\n@p2 post/rank 2\n@p2 post/rank 7.6\n@p3 post/rank 3\n\
+                 @p4 post/rank 4\n@p5 post/rank 8\n@p6 post/rank 9";
+    check_steps(
+        "post order by rank limit 3",
+        first,
+        &[
+            ("@p3 post/rank 3\n@p4 post/rank 4", "", "p1 p2 p5"),
+            ("@p1 post/rank 1", "", "p2 p1 p5"),
+        ],
+    );
+}
+
+/// A name is changed that one of many posts leads to, through an optional.
+#[test]
+fn what_an_optional_leads_to_is_found_through_it() {
+    let source = "find ?p, ?n where ?p post/title _; optional (?p post/author ?u); optional (?u user/name ?n)";
+    let query = crate::query::from_text(source).unwrap();
+    let posts: Vec<String> = (0..20)
+        .map(|at| format!("@p{at} post/title \"a\"\n@p{at} post/author @u{at}\n@u{at} user/name \"x\""))
+        .collect();
+    let mut world = World::default();
+    world.edit(&Edit {
+        removed: Vec::new(),
+        added: crate::query::testing::triples(&posts.join("\n")),
+    });
+    let mut triggers = Triggers::of(&query).unwrap();
+    triggers.meet(&world.graph);
+    let delta = world.edit(&Edit {
+        removed: crate::query::testing::triples("@u7 user/name \"x\""),
+        added: crate::query::testing::triples("@u7 user/name \"y\""),
+    });
+    let (derived, budget) = (
+        Derived::open(&query, &world.graph, Budget::default()).unwrap(),
+        Budget::default(),
+    );
+    let past = Past {
+        triples: &delta.removed,
+        tuples: &[],
+    };
+    let solver = Solver::new(&world.graph, derived.ground(budget), past);
+    let keys = solver.candidates(&triggers, &delta, &Derivation::default()).unwrap();
+    assert_eq!(keys.len(), 1);
+}
+
+/// One edge joins all that lead to it with all that it leads to.
+#[test]
+fn a_rule_that_derives_too_much_at_once_ends_before_it_holds_it() {
+    let source = "
+        rule under(?a, ?b): ?a folder/parent ?b
+        rule under(?a, ?c): ?a folder/parent ?b; under(?b, ?c)
+        find ?a where under(?a, @root)";
+    let query = crate::query::from_text(source).unwrap();
+    let lines: Vec<String> = (0..40)
+        .flat_map(|at| [format!("@a{at} folder/parent @x"), format!("@y folder/parent @b{at}")])
+        .collect();
+    let mut world = World::default();
+    world.edit(&Edit {
+        removed: Vec::new(),
+        added: crate::query::testing::triples(&lines.join("\n")),
+    });
+    let budget = Budget {
+        tuples: 500,
+        ..Budget::default()
+    };
+    let mut live = Live::open(&query, &world.graph, budget).unwrap();
+    let delta = world.edit(&Edit {
+        removed: Vec::new(),
+        added: crate::query::testing::triples("@x folder/parent @y"),
+    });
+    assert_eq!(live.apply(&delta, &world.graph), Err(Lost::TooFar(budget.fuel)));
+}
+
+/// A user without an age is renamed: the optional for ages stands beside, and leads nowhere. And what stands in a `not` of
+/// a `not` counts most where it is null.
+#[test]
+fn an_optional_beside_is_no_way() {
+    check_steps(
+        "find ?p, ?a, ?n where ?p post/title _; optional (?p post/author ?u); optional (?u user/age ?a); \
+         optional (?u user/name ?n)",
+        "@p post/title \"a\"\n@p post/author @u",
+        &[("", "@u user/name \"x\"", "p"), ("@u user/name \"x\"", "", "p")],
+    );
+    check_steps(
+        "find ?p, ?n where ?p post/title _; optional (?p post/author ?u); optional (?p post/editor ?u); \
+         optional (?u user/name ?n)",
+        "@p post/title \"a\"\n@p post/author @u",
+        &[("", "@u user/name \"x\"", "p"), ("@u user/name \"x\"", "", "p")],
+    );
+    check_steps(
+        "find ?p where ?p post/title _; optional (?p post/author ?u); \
+         not (?p post/tag ?t; ?t tag/flag _; not (?t tag/ok ?u))",
+        "@p post/title \"a\"\n@p post/tag @t",
+        &[("", "@t tag/flag 1", ""), ("@t tag/flag 1", "", "p")],
+    );
+}

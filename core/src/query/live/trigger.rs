@@ -206,12 +206,13 @@ impl Builder {
                 }),
             }
         }
-        let positives = &way[..];
-        for optional in &body.optionals {
+        for (at, optional) in body.optionals.iter().enumerate() {
+            let positives = &with_those_needed(&way, &body.optionals[..at], optional)[..];
             self.body(optional, Around { positives, is_negated });
         }
         for filter in &body.filters {
             if let Filter::Not(inner) = filter {
+                let positives = &with_those_needed(&way, &body.optionals, inner)[..];
                 let is_negated = true;
                 self.body(inner, Around { positives, is_negated });
             }
@@ -282,6 +283,31 @@ impl Builder {
             }
         }
     }
+}
+
+/// The way to a clause inside, with the optionals that it needs: an optional is needed that is the first to bind a variable
+/// which the patterns inside, or those of another that is needed, use. Where that one binds nothing the variable is null,
+/// and no pattern matches a null.
+fn with_those_needed(way: &[Positive], optionals: &[Body], inner: &Body) -> Vec<Positive> {
+    let uses = |body: &Body| {
+        body.positives
+            .iter()
+            .flat_map(Positive::binds)
+            .collect::<BTreeSet<Var>>()
+    };
+    let mut bound: BTreeSet<Var> = way.iter().flat_map(Positive::binds).collect();
+    let firsts: Vec<BTreeSet<Var>> = optionals
+        .iter()
+        .map(|optional| uses(optional).into_iter().filter(|var| bound.insert(*var)).collect())
+        .collect();
+    let (mut wanted, mut way) = (uses(inner), way.to_vec());
+    for (optional, first) in optionals.iter().zip(&firsts).rev() {
+        if !first.is_disjoint(&wanted) {
+            wanted.extend(uses(optional));
+            way.extend(optional.positives.iter().cloned());
+        }
+    }
+    way
 }
 
 fn mention_select(select: &Select, mentions: &mut BTreeMap<Var, usize>) {

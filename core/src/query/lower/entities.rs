@@ -214,9 +214,15 @@ impl Entities<'_> {
     fn walk(&mut self, path: &Path, entity: &Entity, end: &Term, body: &mut Body) -> Result<(), QueryError> {
         let steps = steps(path, entity)?;
         let mut from = entity.var;
+        let mut is_entity = true;
         let last = steps.len().saturating_sub(1);
         for (at, step) in steps.into_iter().enumerate() {
             self.lowering.budget.clause(&path.at)?;
+            // A path goes on through references alone: what holds an equal text refers to nothing.
+            if step.reverse && !is_entity {
+                body.filters.push(Filter::Kind(from, Kind::Ref));
+            }
+            is_entity = step.reverse;
             let to = if at == last {
                 end.clone()
             } else {
@@ -252,8 +258,14 @@ impl Entities<'_> {
     fn fields(&mut self, items: &[FieldItem], entity: &Entity, depth: usize) -> Result<Vec<Field>, QueryError> {
         let mut fields: Vec<Field> = Vec::new();
         let mut names = BTreeSet::new();
+        let has_everything = items.iter().any(|item| matches!(item.value, ItemValue::Everything));
         for item in items {
             let name = item_name(item);
+            if has_everything && item.name.is_some() && name.contains('/') {
+                let (what, name) = ("the member", name.to_string());
+                let error = QueryError::new(Problem::Twice { what, name }, &item.at);
+                return Err(error.help("`*` may give one of this name; take a name without `/`"));
+            }
             if !names.insert(Arc::clone(&name)) {
                 let (what, name) = ("the field", name.to_string());
                 let error = QueryError::new(Problem::Twice { what, name }, &item.at);
@@ -431,10 +443,15 @@ fn check_cursor(select: &EntitySelect) -> Result<(), QueryError> {
     if cursor.0.len() == expected && ends_with_id {
         return Ok(());
     }
-    let problem = Problem::CursorShape {
-        expected,
-        found: cursor.0.len(),
-        rule: "one for each key of the order, and the last row's id as @id",
+    let problem = if cursor.0.len() == expected {
+        Problem::Senseless("the last place of the cursor is no entity's id".to_owned())
+    } else {
+        Problem::CursorShape {
+            expected,
+            found: cursor.0.len(),
+            rule: "one for each key of the order, and the last row's id as @id",
+        }
     };
-    Err(QueryError::new(problem, &select.at))
+    let error = QueryError::new(problem, &select.at);
+    Err(error.help("a cursor ends with the id of the row that it stands behind, as @id; an answer names its own"))
 }

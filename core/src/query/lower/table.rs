@@ -77,7 +77,11 @@ fn order_key(key: &FindOrder, query: &Datalog, columns: &[Column]) -> Result<Ord
     };
     let Some(column) = found else {
         let names: Vec<&str> = columns.iter().map(|column| &*column.name).collect();
-        let error = QueryError::new(Problem::NoColumn(text.clone()), at).near(&text, &names);
+        let mut error = QueryError::new(Problem::NoColumn(text.clone()), at);
+        // A column's name is not what stands in a query for it.
+        if matches!(key.by, FindOrderBy::Column(_)) {
+            error = error.near(&text, &names);
+        }
         return Err(if error.help.is_some() {
             error
         } else {

@@ -88,7 +88,7 @@ impl Naive {
                 if step.reverse { (forward.1, forward.0) } else { forward }
             });
             here = ends
-                .filter(|(start, _)| here.contains(*start))
+                .filter(|(start, _)| here.contains(*start) && matches!(start, Value::Ref(_)))
                 .map(|(_, end)| end.clone())
                 .collect();
         }

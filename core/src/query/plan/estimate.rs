@@ -4,6 +4,8 @@
 //! subject gives N / max(S, d) a binding, by object N / max(O, d), by both the product; constants and ranges are counted
 //! in the index. Cost is in lookups: finding a place costs one, each entry read a tenth.
 
+use std::{cell::RefCell, rc::Rc};
+
 use super::{Column, Place, prepare::Item};
 use crate::collections::{BTreeMap, BTreeSet};
 use crate::{
@@ -41,6 +43,9 @@ const READ: f64 = 0.1;
 /// Of a comparison with something unknown.
 const SOME: f64 = 0.3;
 
+/// Predicates in whose indexes a constant, or a range, is counted for one pattern.
+const PREDICATES_COUNTED_MAX: usize = 64;
+
 /// What a rule is taken to derive where nothing better is known, relative to the triples it may read.
 const GROWTH: f64 = 4.0;
 
@@ -64,7 +69,7 @@ pub(super) fn numbers<T: Triples + ?Sized>(store: &T, predicate: &PredicateTerm)
     }
 }
 
-pub(super) fn taken<T: Triples + ?Sized>(store: &T, predicate: &PredicateTerm) -> Taken {
+fn taken<T: Triples + ?Sized>(store: &T, predicate: &PredicateTerm) -> Taken {
     let mut taken = Taken {
         numbers: numbers(store, predicate),
         ..Taken::default()
@@ -151,9 +156,35 @@ pub(super) struct Estimator<'a, T: ?Sized> {
     pub(super) store: &'a T,
     /// Tuples of each rule, about.
     pub(super) rules: Vec<f64>,
+    /// What patterns take that do not name their predicate: a tenant may have thousands, and each clause is looked at
+    /// again for every place in the order.
+    wide: RefCell<Vec<(PredicateTerm, Rc<Taken>)>>,
 }
 
-impl<T: Triples + ?Sized> Estimator<'_, T> {
+impl<'a, T: Triples + ?Sized> Estimator<'a, T> {
+    pub(super) const fn new(store: &'a T, rules: Vec<f64>) -> Self {
+        Self {
+            store,
+            rules,
+            wide: RefCell::new(Vec::new()),
+        }
+    }
+
+    fn taken(&self, predicate: &PredicateTerm) -> Rc<Taken> {
+        let predicate = match predicate {
+            PredicateTerm::Is(_) => return Rc::new(taken(self.store, predicate)),
+            PredicateTerm::Var(_) => &PredicateTerm::Any,
+            other => other,
+        };
+        let mut wide = self.wide.borrow_mut();
+        if let Some((_, known)) = wide.iter().find(|(of, _)| of == predicate) {
+            return Rc::clone(known);
+        }
+        let new = Rc::new(taken(self.store, predicate));
+        wide.push((predicate.clone(), Rc::clone(&new)));
+        new
+    }
+
     /// What placing a clause next would do.
     pub(super) fn guess(&self, item: &Item<'_>, filters: &[&Filter], known: &Known) -> Guess {
         match item {
@@ -185,7 +216,7 @@ impl<T: Triples + ?Sized> Estimator<'_, T> {
         use crate::query::logic::Positive;
         let branch = |body: &crate::query::logic::Body| {
             let patterns = body.positives.iter().filter_map(|positive| match positive {
-                Positive::Triple(pattern) => Some(taken(self.store, &pattern.predicate).triples),
+                Positive::Triple(pattern) => Some(self.taken(&pattern.predicate).triples),
                 _ => None,
             });
             patterns.fold(f64::INFINITY, f64::min)
@@ -224,7 +255,7 @@ impl<T: Triples + ?Sized> Estimator<'_, T> {
         filters: &[&Filter],
         known: &Known,
     ) -> Guess {
-        let taken = taken(self.store, predicate);
+        let taken = self.taken(predicate);
         let (n, s, o) = (taken.triples, taken.subjects.max(1.0), taken.objects.max(1.0));
         let side = |place: &Place, values: f64| match place {
             Place::Constant(_) => Some((1.0, 1.0 / values)),
@@ -292,12 +323,12 @@ impl<T: Triples + ?Sized> Estimator<'_, T> {
         float(self.sum(taken, Objects::Between(&from, &to))) / taken.triples.max(1.0)
     }
 
+    /// Of very many predicates some are counted.
     fn sum(&self, taken: &Taken, objects: Objects<'_>) -> u64 {
-        taken
-            .numbers
-            .iter()
-            .map(|number| self.store.estimate(*number, objects))
-            .sum()
+        let looked_at = taken.numbers.iter().take(PREDICATES_COUNTED_MAX);
+        let sum: u64 = looked_at.map(|number| self.store.estimate(*number, objects)).sum();
+        let of_each = taken.numbers.len().div_ceil(PREDICATES_COUNTED_MAX).max(1);
+        sum.saturating_mul(of_each as u64)
     }
 
     /// Which part of the bindings pass a filter.
@@ -360,7 +391,7 @@ impl<T: Triples + ?Sized> Estimator<'_, T> {
             _ => (None, None),
         };
         let statistics = match item {
-            Item::Pattern { predicate, .. } => Some(taken(self.store, predicate)),
+            Item::Pattern { predicate, .. } => Some(self.taken(predicate)),
             _ => None,
         };
         for column in item.columns() {
@@ -390,7 +421,7 @@ impl<T: Triples + ?Sized> Estimator<'_, T> {
             let mut rows = f64::INFINITY;
             for positive in &body.positives {
                 if let Positive::Triple(pattern) = positive {
-                    rows = rows.min(taken(self.store, &pattern.predicate).triples);
+                    rows = rows.min(self.taken(&pattern.predicate).triples);
                 }
             }
             if rows.is_finite() {

@@ -105,7 +105,7 @@ impl Maker<'_, '_> {
             clauses.push(self.or());
         }
         if self.features.optional && self.choices.one_in(3) {
-            for _ in 0..=self.choices.below(2) {
+            for _ in 0..=self.choices.below(3) {
                 clauses.push(self.optional());
             }
         }

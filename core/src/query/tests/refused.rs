@@ -57,6 +57,30 @@ fn an_error_of_syntax_points_at_the_place_and_says_what_would_be_right() {
     refused("post where title && x", "&&", "here it is `and`");
     refused("post where title cntains \"a\"", "cntains", "did you mean `contains`?");
     refused("post where title", "", "expected a test of it");
+    refused("post limit 3 where open = true", "where", "it follows the type");
+    refused("post limit 1000001", "1000001", "found `1000001`");
+    refused(
+        "find ?x, count(?y) where ?x a/b ?y order by count(?z)",
+        "?z",
+        "add count(?z) there",
+    );
+    refused(
+        "post { *, title as `post/text` }",
+        "title as `post/text`",
+        "take a name without `/`",
+    );
+    refused(
+        "post order by n after (1, 2) limit 2",
+        "post order by n after (1, 2) limit 2",
+        "as @id",
+    );
+    for number in ["9007199254740993", "-9007199254740993", "1e999", &"7".repeat(40)] {
+        refused(
+            &format!("post where n = {number}"),
+            number,
+            "whole ones are exact up to",
+        );
+    }
     refused("post where user/age > 3", "/", "author:user.age");
     refused("post where age is nmber", "nmber", "did you mean `number`?");
     refused("post where age > 30abc", "30abc", "is not a number");

@@ -9,7 +9,7 @@ use crate::query::{
         Name,
         entity::{Argument, Condition, EntitySelect, FieldItem, ItemValue, Path, PathOrder, PathStep},
     },
-    error::QueryError,
+    error::{Problem, QueryError},
     logic::Comparison,
 };
 
@@ -28,6 +28,11 @@ impl Parser {
         let entity_type = self.name(expected)?;
         let mut select = self.select_rest(Some(entity_type))?;
         select.at = self.since(&start);
+        if self.is_word("where") && select.condition.is_none() {
+            let (what, place) = ("`where`", "behind `order by`, `limit`, `after` or the fields");
+            let error = QueryError::new(Problem::Misplaced { what, place }, &self.here());
+            return Err(error.help("it follows the type: `post where … order by … limit … { … }`"));
+        }
         if *self.peek() != Token::End {
             return Err(self.unexpected_among(WHAT_FOLLOWS, &["where", "and", "or", TAIL[0], TAIL[1], TAIL[2]]));
         }

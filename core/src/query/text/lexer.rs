@@ -261,7 +261,20 @@ impl<'a> Lexer<'a> {
             }
             self.take_while(|c| c.is_ascii_digit());
         }
-        let number = self.source[start..self.at].parse().unwrap_or(f64::NAN);
+        let text = &self.source[start..self.at];
+        let number = text.parse().unwrap_or(f64::NAN);
+        let is_other = is_whole(text) && format!("{number:.0}").trim_start_matches('-') != digits(text);
+        if number.is_infinite() || is_other {
+            return Err(self.error(
+                start,
+                Problem::Malformed {
+                    text: format!("`{text}`"),
+                    what: "a number that can be held",
+                    rule: "numbers are 64-bit floats: whole ones are exact up to 9007199254740992; what is beyond all of \
+                           them is `infinity`",
+                },
+            ));
+        }
         self.finish_number(start, number)
     }
 
@@ -403,4 +416,15 @@ impl fmt::Display for Token {
             Self::End => f.write_str("the end of the query"),
         }
     }
+}
+
+/// Whether a number is written without a fraction and an exponent.
+fn is_whole(text: &str) -> bool {
+    text.chars().all(|c| c == '-' || c.is_ascii_digit())
+}
+
+/// The digits of a whole number that count.
+fn digits(text: &str) -> &str {
+    let digits = text.trim_start_matches('-').trim_start_matches('0');
+    if digits.is_empty() { "0" } else { digits }
 }

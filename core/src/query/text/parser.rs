@@ -361,10 +361,11 @@ impl Parser {
     }
 
     fn limit(&mut self) -> Result<u32, QueryError> {
-        let error = self.unexpected(&format!("a whole number up to {LIMIT_MAX}"));
+        let expected = format!("a whole number up to {LIMIT_MAX}");
         let Token::Constant(Value::Number(number)) = self.peek() else {
-            return Err(error);
+            return Err(self.unexpected(&expected));
         };
+        let error = QueryError::expected(&expected, format!("`{}`", number.get()), &self.here());
         let limit = whole(number.get()).filter(|limit| *limit <= LIMIT_MAX).ok_or(error)?;
         self.advance();
         Ok(limit)

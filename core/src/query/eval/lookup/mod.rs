@@ -236,7 +236,7 @@ impl<'p> LookupRun<'p> {
             }
         }
         self.target = (self.target * 2).min(BATCH);
-        let batch = self.flush(&input, width);
+        let batch = self.flush(&input, width)?;
         cx.spend(batch.len)?;
         let bytes = self.seen.len() * self.seen.tuple_bytes();
         cx.release(self.seen_bytes);
@@ -248,7 +248,7 @@ impl<'p> LookupRun<'p> {
         Ok(Some(batch))
     }
 
-    fn flush(&mut self, input: &Batch, width: usize) -> Batch {
+    fn flush(&mut self, input: &Batch, width: usize) -> Result<Batch, EvalError> {
         let out = std::mem::take(&mut self.out);
         let mut batch = input.gather(&out.picks, self.keep, width);
         let mut put = |place: &Place, terms: Vec<Term>| {
@@ -268,10 +268,11 @@ impl<'p> LookupRun<'p> {
             batch.weights = if before.is_empty() {
                 out.weights
             } else {
-                before.iter().zip(&out.weights).map(|(a, b)| a * b).collect()
+                let products = before.iter().zip(&out.weights).map(|(a, b)| a.checked_mul(*b));
+                products.collect::<Option<_>>().ok_or(EvalError::CountTooLarge)?
             };
         }
-        batch
+        Ok(batch)
     }
 }
 

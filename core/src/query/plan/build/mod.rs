@@ -35,10 +35,7 @@ pub fn plan<T: Triples + ?Sized>(query: Arc<Query>, store: &T) -> Plan {
 
 /// Plans a query whose seed has these columns.
 pub(in crate::query) fn plan_from<T: Triples + ?Sized>(query: Arc<Query>, seed: &BTreeSet<Column>, store: &T) -> Plan {
-    let mut estimator = Estimator {
-        store,
-        rules: vec![1.0; query.rules.len()],
-    };
+    let mut estimator = Estimator::new(store, vec![1.0; query.rules.len()]);
     let mut rules = vec![
         RulePlan {
             definitions: Vec::new()

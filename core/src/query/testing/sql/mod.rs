@@ -366,6 +366,9 @@ impl Writer {
             one.from.push(format!("triples {alias}"));
             let (start, end) = if step.reverse { ("o", "s") } else { ("s", "o") };
             one.conditions.push(format!("{alias}.{start} = {here}"));
+            // A path goes on through references alone.
+            let code = Kind::ALL.iter().position(|one| *one == Kind::Ref).unwrap_or_default();
+            one.conditions.push(format!("substr({here}, 1, 1) = X'{code:02x}'"));
             here = format!("{alias}.{end}");
         }
         let function = if greatest { "max" } else { "min" };

@@ -6,11 +6,14 @@
 //! - an entity is here while a query counts it or a pending set touches it, and not for longer;
 //! - an entity that a node sends as entered replaces what was here of it: it comes whole.
 
+mod anew;
+
 use std::sync::Arc;
 
 use halcyon_core::collections::{BTreeMap, BTreeSet};
 use halcyon_core::{
-    change::ChangeSet,
+    change::{Change, ChangeSet},
+    clock::Timestamp,
     codec::DecodeError,
     fingerprint::Fingerprint,
     graph::{Delta, EntityNumber, Graph, SetId, Triple},
@@ -83,6 +86,8 @@ pub(super) struct Replica {
     places: BTreeMap<Place, SetId>,
     moves: Moves,
     unsaved: Unsaved,
+    /// Bytes of the texts that it needed when these were counted last.
+    texts_held: usize,
     /// Much arrives: the indexes take it in at once, at the end.
     is_load: bool,
 }
@@ -241,16 +246,13 @@ impl Replica {
 
     /// A query needs an entity that a disk kept.
     pub(super) fn restore_cover(&mut self, query: QueryId, entity: &EntityId) {
-        if let Some(number) = self.graph.dictionary().entity_number(entity) {
-            self.count(query, number);
-        }
+        let number = self.graph.intern_entity(entity);
+        self.count(query, number);
     }
 
-    /// A query needs an entity, which is here.
+    /// A query needs an entity. Nothing may be known of it yet: what is written to it comes as a change, as to any other.
     pub(super) fn cover(&mut self, query: QueryId, entity: &EntityId) {
-        let Some(number) = self.graph.dictionary().entity_number(entity) else {
-            return;
-        };
+        let number = self.graph.intern_entity(entity);
         if self.count(query, number) {
             self.note_covered(query, number, false);
         }
@@ -406,6 +408,19 @@ impl Moves {
         }
         delta
     }
+}
+
+/// What is confirmed of an entity, as the sets that make it.
+pub(super) fn confirmed_sets(graph: &Graph, entity: EntityNumber) -> impl Iterator<Item = ChangeSet> {
+    let mut sets: BTreeMap<Timestamp, Vec<Change>> = BTreeMap::new();
+    graph.confirmed(entity, |timestamp, change| {
+        sets.entry(timestamp).or_default().push(change);
+    });
+    sets.into_iter().map(|(timestamp, changes)| ChangeSet {
+        timestamp,
+        number: 0,
+        changes,
+    })
 }
 
 /// The triples of one entity in a sorted list.
