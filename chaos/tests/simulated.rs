@@ -202,6 +202,12 @@ fn a_name_that_a_lagging_node_deletes_is_gone_whoever_had_it_before() {
     clean(&["run", "--seed", "100186"]);
 }
 
+/// Found by this seed: who hears of a removal first may give up what the removed node alone has, before anybody is told.
+#[test]
+fn what_a_removed_node_alone_had_may_be_given_up_at_once() {
+    clean(&["run", "--seed", "400982"]);
+}
+
 /// Found by this seed: of a set whose sync failed the node said that it had not been taken. It was there after a restart, and
 /// refused when its client came with it stamped anew.
 #[test]

@@ -195,6 +195,8 @@ async fn carry_out(stage: &Stage, admin: &AdminClient, order: &Order) {
                 node: node.0,
                 force: true,
             };
+            // From here on what it alone has may be given up: a node that hears of it first does so at once (seed 400982).
+            stage.hear(&Event::TakenOut(*host));
             let removed = tokio::select! {
                 biased;
                 removed = insist(ATTEMPTS, async || admin.remove_node(request).await) => removed,
