@@ -257,7 +257,7 @@ impl Client {
     }
 
     /// What became of sets that nobody waits for: refused ones that were rolled back, fields that lost to a deletion
-    /// or to a later write.    /// Each is told once.
+    /// or to a later write. Each is told once.
     pub fn take_notices(&self) -> Vec<Notice> {
         self.life.shared.state().engine.take_notices()
     }

@@ -133,7 +133,7 @@ pub struct Ledger {
     books: BTreeMap<TenantId, Book>,
     /// Hosts whose disks are not what they were.
     changed: BTreeSet<Host>,
-    /// Nodes that were removed while they were away: what they take until they hear of it nobody else gets.
+    /// Nodes that were removed with force, from the order on: what they take until they hear of it nobody else gets.
     out: BTreeSet<NodeId>,
 }
 

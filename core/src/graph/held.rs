@@ -87,9 +87,20 @@ impl Graph {
         }
     }
 
-    /// Bytes of the texts that any value here still needs. The dictionary keeps those of values that are gone, too: where
-    /// these are most, whoever holds the graph makes it anew.
-    pub fn held_text_bytes(&self) -> usize {
+    /// Whether most of the texts that are kept are of values that are gone: the dictionary lets none go by itself, so
+    /// whoever holds the graph makes it anew. All values are looked at where `is_full` and there are more texts than the
+    /// last time, else only from so many bytes on and when there are twice as many.
+    pub fn is_mostly_gone(&mut self, from_bytes: usize, is_full: bool) -> bool {
+        let kept = self.dictionary.text_bytes();
+        let is_due = kept >= from_bytes.max(2 * self.held_text_bytes);
+        if !is_due && !(is_full && kept > self.held_text_bytes) {
+            return false;
+        }
+        self.held_text_bytes = self.count_held_text_bytes();
+        kept >= 2 * self.held_text_bytes
+    }
+
+    fn count_held_text_bytes(&self) -> usize {
         let shadows = self.overlay.shadows.values().map(|shadow| &shadow.cells);
         let slots = self.entities.iter().chain(shadows).flat_map(Cells::slots);
         let slots = slots.chain(self.overlay.slots());

@@ -90,6 +90,8 @@ pub struct Graph {
     len: usize,
     /// What is to come into the indexes all at once: by the predicate's number. None while each comes by itself.
     loading: Option<Vec<Vec<Entry>>>,
+    /// Bytes of the texts that values needed when these were counted last.
+    held_text_bytes: usize,
     /// Kept to save allocations.
     turns: Vec<Turn>,
 }

@@ -123,13 +123,13 @@ impl Shown {
     fn on_delta(&mut self, delta: &AnswerDelta, following: &Following<'_>, globals: &Globals) {
         let Some(mirror) = &mut self.mirror else { return };
         let before: Vec<_> = delta.0.iter().map(|change| stood(mirror, change)).collect();
-        let places_before = Places::of(mirror);
+        let places_before = globals.json.then(|| Places::of(mirror));
         mirror.apply(delta.clone());
         if !self.is_begun {
             return;
         }
-        if globals.json {
-            let places = (&places_before, &Places::of(mirror));
+        if let Some(before_it) = places_before {
+            let places = (&before_it, &Places::of(mirror));
             let changes = delta.0.iter().zip(&before);
             let changes: Vec<Json> = changes
                 .map(|(change, stood)| self.change_json(change, stood.as_ref(), places))

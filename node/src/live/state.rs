@@ -56,8 +56,6 @@ pub(super) struct State {
     /// What a delta from storage did so far, until it is whole.
     pub(super) coming: Coming,
     pub(super) coverage_bytes: usize,
-    /// Bytes of the texts that triples needed when these were counted last.
-    texts_held: usize,
     /// The time, as of the last tick or call.
     pub(super) now: Duration,
 }
@@ -171,16 +169,10 @@ impl State {
         triples + self.coverage_bytes + self.coming.bytes
     }
 
-    /// Whether most of the texts in memory are of values that are gone. A graph lets none go by itself. With too little
-    /// room left it is counted now; else only when there are many more than the last time.
+    /// Whether most of the texts in memory are of values that are gone.
     pub(super) fn is_mostly_gone(&mut self, bytes_max: usize) -> bool {
-        let kept = self.graph.dictionary().text_bytes();
-        let is_over = self.bytes() > bytes_max && kept > self.texts_held;
-        if !is_over && kept < TEXTS_LOOKED_AT_FROM.max(2 * self.texts_held) {
-            return false;
-        }
-        self.texts_held = self.graph.held_text_bytes();
-        kept >= 2 * self.texts_held
+        let is_full = self.bytes() > bytes_max;
+        self.graph.is_mostly_gone(TEXTS_LOOKED_AT_FROM, is_full)
     }
 
     // What happens to the tenant.

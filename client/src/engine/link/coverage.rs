@@ -31,12 +31,11 @@ impl Engine {
         if let Some(timestamp) = sets.map(|set| set.timestamp).max() {
             self.session.observe(&timestamp, moment);
         }
-        // What comes in parts to a query that is followed: not before the last one is this state here.
         let is_part = |part: &Part| {
             let followed = self.queries.get(&part.arrival.query);
             !part.is_last && followed.is_some_and(|followed| followed.progress == Progress::Live(part.number))
         };
-        let is_whole = !parts.iter().any(is_part);
+        let is_one_in_parts = parts.iter().any(is_part);
         let mut came = BTreeMap::new();
         let mut before: Option<Arc<[ChangeSet]>> = None;
         for part in parts {
@@ -62,7 +61,8 @@ impl Engine {
                 self.replica.end_arrivals();
             }
         }
-        if is_whole || !came.is_empty() {
+        // What comes in parts to a query that is followed comes by itself, and this state is here with the last of them.
+        if !(is_one_in_parts && came.is_empty()) {
             self.show(&shows, came);
         }
         Ok(())

@@ -20,7 +20,7 @@ use crate::{
 impl Engine {
     /// Lets go of texts, if most of those that are kept are of values that are gone. Between two steps only.
     pub(in crate::engine) fn let_go_of_texts(&mut self) {
-        if self.replica.is_mostly_gone() {
+        if self.replica.graph.is_mostly_gone(TEXTS_LOOKED_AT_FROM, false) {
             self.make_anew();
         }
     }
@@ -40,15 +40,6 @@ impl Engine {
 }
 
 impl Replica {
-    fn is_mostly_gone(&mut self) -> bool {
-        let kept = self.graph.dictionary().text_bytes();
-        if kept < TEXTS_LOOKED_AT_FROM.max(2 * self.texts_held) {
-            return false;
-        }
-        self.texts_held = self.graph.held_text_bytes();
-        kept >= 2 * self.texts_held
-    }
-
     /// The same in a new graph. What moved must have been taken.
     fn make_anew(&mut self) {
         let old = std::mem::take(&mut self.graph);

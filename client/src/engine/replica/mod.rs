@@ -86,8 +86,6 @@ pub(super) struct Replica {
     places: BTreeMap<Place, SetId>,
     moves: Moves,
     unsaved: Unsaved,
-    /// Bytes of the texts that it needed when these were counted last.
-    texts_held: usize,
     /// Much arrives: the indexes take it in at once, at the end.
     is_load: bool,
 }

@@ -264,13 +264,13 @@ impl Path {
         for (predicates, reverse) in &self.steps {
             self.next.clear();
             for term in &self.here {
+                let Some(entity) = term.as_entity() else {
+                    continue;
+                };
                 for predicate in predicates {
                     if *reverse {
-                        if term.as_entity().is_none() {
-                            continue;
-                        }
                         subjects(*term, *predicate, &mut self.entries, &mut self.next, cx)?;
-                    } else if let Some(entity) = term.as_entity() {
+                    } else {
                         cx.store.values(entity, *predicate, &mut self.next);
                     }
                 }
