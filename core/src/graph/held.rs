@@ -92,8 +92,8 @@ impl Graph {
     /// last time, else only from so many bytes on and when there are twice as many.
     pub fn is_mostly_gone(&mut self, from_bytes: usize, is_full: bool) -> bool {
         let kept = self.dictionary.text_bytes();
-        let is_due = kept >= from_bytes.max(2 * self.held_text_bytes);
-        if !is_due && !(is_full && kept > self.held_text_bytes) {
+        let is_due = kept >= from_bytes.max(2 * self.held_text_bytes) || (is_full && kept > self.held_text_bytes);
+        if !is_due {
             return false;
         }
         self.held_text_bytes = self.count_held_text_bytes();
