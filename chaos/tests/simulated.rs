@@ -101,6 +101,7 @@ stories! {
     a_change_is_poisoned: "poisoned-change" at "push.newer-release";
     a_node_is_replaced: "node-replaced" at "catch-up.ended";
     queries_are_followed: "queries-followed" at "follow.began";
+    answers_are_sent: "answers-sent" at "follow.answered";
     readers_move: "readers-move" at "follow.stale";
     clients_meet_in_rooms: "rooms-meet" at "room.message" saying "Ok(())";
     a_node_leaves: "node-leaves" at "operator.did" saying "Leave(Host(1), NodeId(1)): true";

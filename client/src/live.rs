@@ -50,6 +50,12 @@ impl LiveQuery {
         self.shared.state().engine.answer(self.follower)
     }
 
+    /// Whether the answer is a node's: what it rests on is more than a client is sent, and what is pending here does not
+    /// lie over it.
+    pub fn is_answered_by_node(&self) -> bool {
+        self.shared.state().engine.is_answered_by_node(self.follower)
+    }
+
     /// How far it can be trusted now.
     pub fn status(&self) -> QueryStatus {
         self.shared

@@ -2,7 +2,10 @@
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use halcyon_core::{
@@ -14,7 +17,7 @@ use halcyon_core::{
     query::{
         eval::Budget,
         from_text,
-        live::{Coverage, LiveId, Registry},
+        live::{Coverage, Live, LiveId, Registry},
     },
     value::Value,
 };
@@ -49,6 +52,9 @@ fn held() -> usize {
     HELD.load(Ordering::Relaxed)
 }
 
+/// All tests count by one allocator.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// Queries of one form. Each covers the same ten entities.
 const QUERIES: u64 = 500;
 
@@ -76,9 +82,9 @@ fn number(number: u64) -> Value {
     Value::number(f64::from(u32::try_from(number).expect("made to fit"))).expect("made to fit")
 }
 
-fn graph() -> Graph {
+fn graph(entities: u64) -> Graph {
     let mut graph = Graph::default();
-    for at in 0..ENTITIES {
+    for at in 0..entities {
         let fields = [
             ("title", Value::string(&format!("What is said of number {at}"))),
             ("group", Value::string("the first group")),
@@ -96,7 +102,7 @@ fn graph() -> Graph {
 
 /// Bytes of a query when it was opened, and after a change that moved it; and what is accounted then.
 fn measured(form: &str) -> (usize, usize, usize) {
-    let mut graph = graph();
+    let mut graph = graph(ENTITIES);
     let mut registry = Registry::default();
     let mut all = Vec::with_capacity(usize::try_from(QUERIES).expect("made to fit"));
     let before = held();
@@ -124,6 +130,7 @@ fn measured(form: &str) -> (usize, usize, usize) {
 /// Some more than was measured when this was written; a query may take ten kilobytes.
 #[test]
 fn a_followed_query_takes_what_is_accounted_for_it() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let of_group = "post where group = \"the first group\" and";
     let forms = [
         // behind that, bytes
@@ -139,6 +146,38 @@ fn a_followed_query_takes_what_is_accounted_for_it() {
             wrong.push(format!(
                 "{opened} bytes opened, {changed} after a change, {accounted} accounted: {form}"
             ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Where the answer is kept, of what rests on much: as much is accounted as it takes, and not four times that.
+#[test]
+fn an_answer_that_is_kept_up_takes_about_what_is_accounted_for_it() {
+    const MANY: u64 = 20_000;
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut graph = graph(MANY);
+    let mut wrong = Vec::new();
+    for (at, form) in (1..).zip([
+        "find count(?p) where ?p post/rank ?r",
+        "find ?r, count(?p) where ?p post/rank ?r",
+        "find ?g, max(?t) where ?p post/group ?g; ?p post/title ?t",
+        "find ?p, ?t where ?p post/title ?t",
+        "find ?p, ?t where ?p post/title ?t order by ?t limit 20",
+        "post order by author.rank limit 20 { title, author { title } }",
+        "post order by rank limit 20 { title }",
+    ]) {
+        let before = held();
+        let mut live = Live::open(&from_text(form).expect("made to fit"), &graph, Budget::default()).expect("it fits");
+        let opened = held() - before;
+        let title = Value::string(&format!("A title of {at}"));
+        let delta = write(&mut graph, MANY + at, 7, &[("rank", number(at)), ("title", title)]);
+        let before_change = held();
+        live.apply(&delta, &graph).expect("it fits");
+        let taken = opened + held().saturating_sub(before_change);
+        let accounted = live.bytes();
+        if !(taken..4 * taken).contains(&accounted) {
+            wrong.push(format!("{taken} bytes, {accounted} accounted: {form}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -29,6 +29,14 @@ const QUERIES: [&str; 6] = [
     "thing where f0 >= \"\" order by f0 limit 4 { f0, f1, s0[] }",
 ];
 
+/// Where nodes send few entities: what they answer themselves if it rests on more. All else is refused there.
+const ANSWERED: [&str; 4] = [
+    "find ?v, ?e where ?e thing/f0 ?v order by ?v desc limit 3",
+    "find ?s, count(?e) where ?e thing/s0 ?s",
+    "find count(?e), max(?v) where ?e thing/f0 ?v",
+    "find ?e where ?e thing/f0; not ?e thing/s0 _ order by ?e limit 5",
+];
+
 /// How long one is followed, in milliseconds.
 const FOLLOWED_FOR: std::ops::RangeInclusive<u64> = 300..=15_000;
 
@@ -49,8 +57,10 @@ pub(super) async fn run(stage: Rc<Stage>, follower: Follower, life: u32, tenant:
     let me = Machine::Client(follower.client.0);
     let seed = stage.plan.seed ^ u64::from(follower.slot) << 32 ^ u64::from(life) << 40;
     let mut chance = chance::stream(seed, Purpose::Follow, me);
+    let sends_few = stage.plan.cluster.settings.contains_key("live_entities_max");
+    let queries = if sends_few { &ANSWERED[..] } else { &QUERIES[..] };
     loop {
-        let query = QUERIES[chance.random_range(0..QUERIES.len())];
+        let query = queries[chance.random_range(0..queries.len())];
         let until = sleep(drawn(&mut chance, FOLLOWED_FOR));
         match client.live(query) {
             Ok(live) => {
@@ -87,7 +97,7 @@ impl Following<'_> {
     /// Tells of every update, and now and then without one, until it is time to leave. That does not come while all settles.
     async fn listen(&self, mut live: LiveQuery, until: Sleep) {
         tokio::pin!(until);
-        let mut was_stale = false;
+        let (mut was_stale, mut was_answered) = (false, false);
         let mut rest = Duration::ZERO;
         loop {
             sleep(rest).await;
@@ -108,11 +118,14 @@ impl Following<'_> {
             }
             let Some(now) = live.snapshot() else { return };
             let is_stale = now.status == QueryStatus::Stale;
+            let me = Machine::Client(self.follower.client.0);
             if is_stale && !was_stale {
-                let me = Machine::Client(self.follower.client.0);
                 trace::tell(me, "follow.stale", self.query.to_owned());
             }
-            was_stale = is_stale;
+            if now.is_answered_by_node && !was_answered {
+                trace::tell(me, "follow.answered", self.query.to_owned());
+            }
+            (was_stale, was_answered) = (is_stale, now.is_answered_by_node);
             rest = (REST_PER_ROW * u32::try_from(now.answer.rows.len()).unwrap_or(u32::MAX)).min(REST_MAX);
             self.stage.hear(&Event::Followed(Rc::new(Followed {
                 follower: self.follower,

@@ -24,7 +24,9 @@
 //! - What is not synced says so. While a query comes back by digest, what other queries hear of entities that it holds
 //!   too shows in it: only then it may see a part of a change set.
 
+mod answered;
 mod digest;
+mod followed;
 mod linger;
 mod link;
 #[cfg(test)]
@@ -43,7 +45,7 @@ use halcyon_core::{clock::ClientId, fingerprint::Fingerprint, query::live::Regis
 
 #[cfg(feature = "native")]
 pub(crate) use self::writes::field;
-use self::{linger::Lingering, link::Link, queries::Followed, replica::Replica, saved::Written};
+use self::{followed::Followed, linger::Lingering, link::Link, replica::Replica, saved::Written};
 pub use self::{
     link::{Call, CallFailure, EventError},
     queries::{FollowError, QueryError, QuerySnapshot, QueryStatus, Update},

@@ -1,16 +1,15 @@
 //! Queries that are followed: one state for each text, whoever follows it.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
-use halcyon_core::collections::{BTreeMap, BTreeSet};
+use halcyon_core::collections::BTreeSet;
 use halcyon_core::{
     graph::Delta,
-    id::Tag,
     query::{
         self,
         answer::Answer,
         eval::{Budget, EvalError},
-        live::{AnswerDelta, Live, LiveId, Lost, Mirror, Refused},
+        live::{AnswerDelta, Live, LiveId, Lost, Mirror, Refused, Registry},
         logic::Query,
     },
     version_vector::VersionVector,
@@ -20,11 +19,11 @@ use thiserror::Error;
 
 use super::{
     Engine, FollowerId, QueryId,
-    link::Progress,
+    followed::{Followed, Follower},
     replica::{Moves, Replica},
     view::View,
 };
-use crate::limits::{LINGERS_AMONG_MAX, REOPEN_FROM, UPDATES_MAX};
+use crate::limits::{LINGERS_AMONG_MAX, REOPEN_FROM};
 
 /// How far an answer can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +32,7 @@ pub enum QueryStatus {
     Local,
     /// A node has been asked; what it sends is on its way.
     Syncing,
-    /// The node's own state, and what is pending.
+    /// The node's own state, and what is pending here, unless a node answers the query.
     Synced,
     /// The node lags behind what this client has seen: there may be more, and some of it may be gone.
     Stale,
@@ -44,7 +43,8 @@ pub enum QueryStatus {
 /// What a follower is told.
 #[derive(Debug, Clone)]
 pub enum Update {
-    /// The whole answer: the first that is told, and again to a follower that did not listen for long.
+    /// The whole answer: the first that is told, and again where much of it changed at once, a node begins or ends to
+    /// answer the query, or a follower did not listen for long.
     Answer(Box<Mirror>),
     /// What one step did to it.
     Delta(AnswerDelta),
@@ -84,6 +84,8 @@ pub enum FollowError {
 pub struct QuerySnapshot {
     /// The answer.
     pub answer: Answer,
+    /// It is a node's: what it rests on is more than is held here, and nothing of this client's lies over it.
+    pub is_answered_by_node: bool,
     /// How far it can be trusted.
     pub status: QueryStatus,
     /// Up to where it shows the tenant: where it is [`QueryStatus::Synced`], with nothing pending, it is the answer of the
@@ -91,106 +93,6 @@ pub struct QuerySnapshot {
     pub vector: VersionVector,
     /// Sets of this client that lie over what nodes have confirmed.
     pub pending: usize,
-}
-
-#[derive(Debug, Default)]
-struct Follower {
-    updates: VecDeque<Update>,
-}
-
-/// One text that is followed, or was and is kept.
-#[expect(clippy::struct_excessive_bools, reason = "each says another thing of the query")]
-#[derive(Debug)]
-pub(super) struct Followed {
-    pub(super) text: Arc<str>,
-    query: Arc<Query>,
-    /// None while nobody follows it.
-    pub(super) live: Option<Live>,
-    followers: BTreeMap<FollowerId, Follower>,
-    pub(super) progress: Progress,
-    /// Its coverage has come whole at least once: it sees that alone.
-    pub(super) is_whole: bool,
-    /// What its coverage shows.
-    pub(super) vector: VersionVector,
-    /// The node lags behind what this client has seen.
-    pub(super) is_stale: bool,
-    /// Attempts in a row that came to nothing.
-    pub(super) attempts: u32,
-    /// Runs since somebody followed it.
-    pub(super) idle_runs: u64,
-    /// As the disk kept it.
-    pub(super) was_synced: bool,
-    status: QueryStatus,
-    failed: Option<QueryError>,
-    /// Nobody follows it, and its coverage is kept for who may come back.
-    lingers: bool,
-}
-
-impl Followed {
-    pub(super) fn new(text: &str) -> Result<Self, FollowError> {
-        Ok(Self {
-            text: text.into(),
-            query: Arc::new(read(text)?),
-            live: None,
-            followers: BTreeMap::new(),
-            progress: Progress::Wanted,
-            is_whole: false,
-            vector: VersionVector::EMPTY,
-            is_stale: false,
-            attempts: 0,
-            idle_runs: 0,
-            was_synced: false,
-            status: QueryStatus::Local,
-            failed: None,
-            lingers: false,
-        })
-    }
-
-    /// Whether its answer follows what changes.
-    pub(super) const fn is_kept_up(&self) -> bool {
-        self.live.is_some() && !matches!(self.failed, Some(QueryError::Here(_)))
-    }
-
-    pub(super) fn is_followed(&self) -> bool {
-        !self.followers.is_empty()
-    }
-
-    pub(super) const fn is_synced(&self) -> bool {
-        matches!(self.progress, Progress::Live(_)) && !self.is_stale
-    }
-
-    /// A new session knows nothing of it.
-    pub(super) fn ask_anew(&mut self) {
-        self.progress = Progress::Wanted;
-        self.is_stale = false;
-        if matches!(self.failed, Some(QueryError::Refused(_))) {
-            self.failed = None;
-        }
-    }
-
-    /// Whether its answer would lose a taken set that left the overlay now.
-    pub(super) fn waits_for(&self, tag: Tag) -> bool {
-        let is_needed = self.is_followed() || self.lingers;
-        is_needed && !matches!(self.progress, Progress::Refused) && !self.vector.covers_tag(tag)
-    }
-
-    /// Whether this is its last follower.
-    pub(super) fn is_left_by(&self, follower: FollowerId) -> bool {
-        self.followers.len() == 1 && self.followers.contains_key(&follower)
-    }
-
-    fn tell(&mut self, update: &Update, woken: &mut BTreeSet<FollowerId>) {
-        let whole = || self.live.as_ref().map(|live| Update::Answer(Box::new(live.mirror())));
-        for (id, follower) in &mut self.followers {
-            follower.updates.push_back(update.clone());
-            if follower.updates.len() > UPDATES_MAX {
-                let last = |update: &Update| matches!(update, Update::Status(_) | Update::Failed(_));
-                let status = follower.updates.iter().rev().find(|update| last(update)).cloned();
-                follower.updates = whole().into_iter().chain(status).collect();
-            }
-            woken.insert(*id);
-        }
-    }
 }
 
 impl Engine {
@@ -206,20 +108,14 @@ impl Engine {
         let Some(followed) = self.queries.get_mut(&id) else {
             unreachable!("texts lead to queries");
         };
-        if followed.live.is_none() {
-            let view = self.replica.view(followed.is_whole.then_some(id));
-            match Live::open(&followed.query, &view, Budget::default()) {
-                Ok(live) => {
-                    self.registry.insert(LiveId(id.0), &live, &view);
-                    followed.live = Some(live);
-                }
-                Err(refused) => {
-                    if followed.followers.is_empty() && !followed.is_whole {
-                        self.remove(id);
-                    }
-                    return Err(refused.into());
-                }
+        if followed.live.is_none()
+            && followed.answered.is_none()
+            && let Err(refused) = open(id, followed, &self.replica, &mut self.registry)
+        {
+            if followed.followers.is_empty() && !followed.is_whole {
+                self.remove(id);
             }
+            return Err(refused.into());
         }
         if std::mem::take(&mut followed.idle_runs) > 0 {
             self.link.queries_moved.insert(id);
@@ -229,7 +125,7 @@ impl Engine {
         }
         let follower = FollowerId(self.next_follower);
         self.next_follower += 1;
-        let mirror = followed.live.as_ref().map(Live::mirror);
+        let mirror = followed.mirror();
         let updates = mirror.map(|mirror| Update::Answer(Box::new(mirror))).into_iter();
         let status = Update::Status(followed.status);
         let failed = followed.failed.clone().map(Update::Failed);
@@ -264,8 +160,15 @@ impl Engine {
     pub(super) fn rest(&mut self, id: QueryId, follower: FollowerId) {
         if let Some(followed) = self.queries.get_mut(&id) {
             followed.followers.remove(&follower);
-            followed.live = None;
             followed.lingers = true;
+        }
+        self.stop_answering(id);
+    }
+
+    /// It is not answered here from now on.
+    pub(super) fn stop_answering(&mut self, id: QueryId) {
+        if let Some(followed) = self.queries.get_mut(&id) {
+            followed.live = None;
             self.registry.remove(LiveId(id.0));
         }
     }
@@ -280,8 +183,7 @@ impl Engine {
 
     /// The answer as it stands.
     pub fn answer(&self, follower: FollowerId) -> Option<Answer> {
-        let followed = self.queries.get(self.by_follower.get(&follower)?)?;
-        followed.live.as_ref().map(Live::answer)
+        self.queries.get(self.by_follower.get(&follower)?)?.answer()
     }
 
     /// How far it can be trusted.
@@ -301,7 +203,8 @@ impl Engine {
     pub fn snapshot(&self, follower: FollowerId) -> Option<QuerySnapshot> {
         let followed = self.queries.get(self.by_follower.get(&follower)?)?;
         Some(QuerySnapshot {
-            answer: followed.live.as_ref()?.answer(),
+            answer: followed.answer()?,
+            is_answered_by_node: followed.answered.is_some(),
             status: followed.status,
             vector: followed.vector.clone(),
             pending: self.replica.pending().count(),
@@ -336,11 +239,23 @@ impl Engine {
         let Some(followed) = self.queries.get_mut(&id) else {
             return false;
         };
-        let is_new = !std::mem::replace(&mut followed.is_whole, true);
-        if is_new {
-            reopen(id, followed, &self.replica, &mut self.woken);
+        if followed.answered.is_some() {
+            followed.is_whole = false;
+            return false;
         }
-        is_new
+        if std::mem::replace(&mut followed.is_whole, true) {
+            return false;
+        }
+        if followed.live.is_some() {
+            reopen(id, followed, &self.replica, &mut self.woken);
+        } else if followed.is_followed() {
+            // A node answered it before.
+            match open(id, followed, &self.replica, &mut self.registry) {
+                Ok(()) => followed.tell_whole(&mut self.woken),
+                Err(refused) => followed.fail_here(refused, &mut self.woken),
+            }
+        }
+        true
     }
 
     /// Takes a query away, and all that it alone needed.
@@ -417,8 +332,7 @@ impl Engine {
         let view = self.replica.view(followed.is_whole.then_some(id));
         let delta = moves.delta_of(id, view);
         match follow_delta(live, &delta, view) {
-            Ok(change) if change.is_empty() => {}
-            Ok(change) => followed.tell(&Update::Delta(change), &mut self.woken),
+            Ok(change) => followed.tell_change(change, &mut self.woken),
             Err(_) => reopen(id, followed, &self.replica, &mut self.woken),
         }
     }
@@ -436,6 +350,16 @@ fn follow_delta(live: &mut Live, delta: &Delta, view: View<'_>) -> Result<Answer
     live.apply(delta, &view)
 }
 
+/// Answers a query from what is here, and keeps the answer up.
+fn open(id: QueryId, followed: &mut Followed, replica: &Replica, registry: &mut Registry) -> Result<(), Refused> {
+    let view = replica.view(followed.is_whole.then_some(id));
+    let live = Live::open(&followed.query, &view, Budget::default())?;
+    registry.insert(LiveId(id.0), &live, &view);
+    followed.live = Some(live);
+    followed.was_not_refused_here();
+    Ok(())
+}
+
 /// Answers a query anew, and tells its followers the difference.
 pub(super) fn reopen(id: QueryId, followed: &mut Followed, replica: &Replica, woken: &mut BTreeSet<FollowerId>) {
     let Some(live) = &followed.live else { return };
@@ -443,24 +367,13 @@ pub(super) fn reopen(id: QueryId, followed: &mut Followed, replica: &Replica, wo
     let view = replica.view(followed.is_whole.then_some(id));
     match Live::open(&followed.query, &view, Budget::default()) {
         Ok(live) => {
-            let now = live.mirror();
-            let change = before.difference(&now);
             followed.live = Some(live);
-            // Most of a long answer is told sooner as a whole than edit by edit.
-            if change.0.len() > REOPEN_FROM && change.0.len() > now.len() / 2 {
-                followed.tell(&Update::Answer(Box::new(now)), woken);
-            } else if !change.is_empty() {
-                followed.tell(&Update::Delta(change), woken);
-            }
+            followed.tell_moved(&before, woken);
         }
-        Err(refused) => {
-            let error = QueryError::Here(refused);
-            followed.failed = Some(error.clone());
-            followed.tell(&Update::Failed(error), woken);
-        }
+        Err(refused) => followed.fail_here(refused, woken),
     }
 }
 
-fn read(text: &str) -> Result<Query, FollowError> {
+pub(super) fn read(text: &str) -> Result<Query, FollowError> {
     query::read(text).map_err(|error| FollowError::Query(error.render(text)))
 }

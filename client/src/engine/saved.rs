@@ -14,7 +14,7 @@ use halcyon_core::{
 
 use super::{
     Engine, QueryId,
-    queries::Followed,
+    followed::Followed,
     replica::{Pending, confirmed_sets},
 };
 use crate::{
@@ -283,10 +283,12 @@ fn row(table: Table, key: &[u8], value: Option<Vec<u8>>) -> Record {
 }
 
 fn query_value(followed: &Followed) -> Vec<u8> {
-    let is_synced = followed.is_synced();
+    // Of what a node answers nothing is kept.
+    let is_answered = followed.answered.is_some();
+    let is_synced = followed.is_synced() && !is_answered;
     let mut value = vec![if followed.is_whole { WHOLE } else { 0 } | if is_synced { SYNCED } else { 0 }];
     put_varint(&mut value, followed.idle_runs);
-    let vector = if is_synced {
+    let vector = if is_synced || is_answered {
         &VersionVector::EMPTY
     } else {
         &followed.vector

@@ -33,7 +33,8 @@ pub struct Following<'a> {
 struct Shown {
     mirror: Option<Mirror>,
     columns: Vec<String>,
-    status: Option<QueryStatus>,
+    /// How far it can be trusted, and whether a node answers the query.
+    state: Option<(QueryStatus, bool)>,
     /// The first answer of a node was told.
     is_begun: bool,
     /// What the table shows.
@@ -53,13 +54,15 @@ pub async fn run(client: &Client, following: &Following<'_>, globals: &Globals) 
         };
         let Some(update) = update else { break };
         match update {
-            Update::Status(status) => shown.on_status(status, following, globals),
+            Update::Status(status) => {
+                shown.on_status((status, live.is_answered_by_node()), following, globals);
+            }
             Update::Answer(mirror) => {
                 shown.on_answer(*mirror);
                 if shown.is_begun {
                     left -= 1;
                     if !globals.json && !following.table {
-                        output::note("too much changed at once; this is the whole answer:");
+                        output::note("this is the whole answer, anew:");
                     }
                     shown.show_answer(following, globals);
                 }
@@ -76,10 +79,11 @@ pub async fn run(client: &Client, following: &Following<'_>, globals: &Globals) 
 }
 
 impl Shown {
-    fn on_status(&mut self, status: QueryStatus, following: &Following<'_>, globals: &Globals) {
-        if self.status.replace(status) == Some(status) {
+    fn on_status(&mut self, state: (QueryStatus, bool), following: &Following<'_>, globals: &Globals) {
+        if self.state.replace(state) == Some(state) {
             return;
         }
+        let (status, is_answered_by_node) = state;
         // What is here before a node has answered is nothing to tell: this program keeps nothing between two runs.
         let is_first = !self.is_begun && matches!(status, QueryStatus::Synced | QueryStatus::Stale);
         self.is_begun |= is_first;
@@ -88,7 +92,12 @@ impl Shown {
         }
         let word = word(status);
         if globals.json {
-            output::json(&json!({ "event": "status", "status": word }));
+            let by = if is_answered_by_node { "node" } else { "client" };
+            output::json(&json!({ "event": "status", "status": word, "answered_by": by }));
+        } else if is_answered_by_node {
+            output::note(format!(
+                "{word}: it rests on so much that the node sends its rows alone (Ctrl-C ends)"
+            ));
         } else if status != QueryStatus::Local {
             output::note(format!("{word} (Ctrl-C ends)"));
         }

@@ -7,9 +7,8 @@ use std::{
 
 use halcyon_core::{
     collections::compact,
-    coverage::ENTITIES_MAX,
     mutant::{self, Mutant},
-    query::live::{Coverage, LiveId},
+    query::live::{LiveId, Refused},
     version_vector::VersionVector,
 };
 use halcyon_proto::v1;
@@ -17,21 +16,26 @@ use prost::bytes::Bytes;
 
 use super::{
     Ask, SubscribeError,
-    limits::{BUDGET, PLANS_PER_TENANT_MAX, RESUME_WAIT, SUBSCRIPTIONS_PER_SESSION_MAX},
+    kept::{Kept, can_be_answered},
+    limits::{PLANS_PER_TENANT_MAX, RESUME_WAIT, SUBSCRIPTIONS_PER_SESSION_MAX},
     plan::{Plan, Subscriber},
     query::key_of,
     state::{Member, State, Subscribed},
 };
 use crate::session::{Event, Session, limits::LOAD_BYTES_MAX};
 
+/// What the live queries of a tenant may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Bytes of memory.
+    pub(super) bytes: usize,
+    /// Entities of one query; of more its answer is kept.
+    pub(super) entities: usize,
+}
+
 impl State {
     /// Follows a query, or goes on with a resume.
-    pub(super) fn subscribe(
-        &mut self,
-        ask: &Ask,
-        now: Duration,
-        bytes_max: usize,
-    ) -> Result<Subscribed, SubscribeError> {
+    pub(super) fn subscribe(&mut self, ask: &Ask, now: Duration, bounds: Bounds) -> Result<Subscribed, SubscribeError> {
         self.now = now;
         let follows = (ask.session.id(), ask.number);
         let known = self.members.get(&follows.0);
@@ -49,13 +53,14 @@ impl State {
         if count >= SUBSCRIPTIONS_PER_SESSION_MAX {
             return Err(SubscribeError::TooMany(SUBSCRIPTIONS_PER_SESSION_MAX));
         }
-        let plan = self.plan(ask, now, bytes_max)?;
+        let plan = self.plan(ask, now, bounds)?;
         let is_behind = !self.vector.covers(&ask.vector) && !mutant::active(Mutant::LagShownAsSynced);
         let ahead = is_behind.then(|| ask.vector.clone());
         let is_stale = ahead.is_some();
         let of_plan = &self.plans[&plan];
-        let differing = ask.digest.as_ref().map(|digest| {
-            let differing = of_plan.digest(&self.graph).differing(digest);
+        let digests = ask.digest.as_ref().zip(of_plan.digest(&self.graph));
+        let differing = digests.map(|(theirs, ours)| {
+            let differing = ours.differing(theirs);
             let differing = differing.into_iter().collect::<BTreeSet<u8>>();
             if mutant::active(Mutant::DigestNotCompared) {
                 BTreeSet::new()
@@ -66,7 +71,7 @@ impl State {
         // A stale answer takes nothing away, so it need not know what the client holds.
         let asks_back = differing.clone().filter(|differing| !differing.is_empty() && !is_stale);
         if asks_back.is_none() {
-            let parts = of_plan.load(&self.graph, differing.as_ref());
+            let parts = self.parts(plan, differing.as_ref())?;
             self.load(&ask.session, ask.number, parts, is_stale)?;
         }
         self.register(ask, plan, (asks_back.clone(), ahead), now);
@@ -107,35 +112,50 @@ impl State {
     }
 
     /// The plan of a query, which is opened where nobody follows it yet.
-    fn plan(&mut self, ask: &Ask, now: Duration, bytes_max: usize) -> Result<u64, SubscribeError> {
+    fn plan(&mut self, ask: &Ask, now: Duration, bounds: Bounds) -> Result<u64, SubscribeError> {
         let key = key_of(&ask.query);
         if let Some(plan) = self.by_key.get(&key) {
+            if self.plans[plan].kept.is_answer() && !ask.answers {
+                return Err(Refused::TooManyEntities(bounds.entities).into());
+            }
             return Ok(*plan);
         }
         if self.plans.len() >= PLANS_PER_TENANT_MAX {
             return Err(SubscribeError::TooManyPlans(PLANS_PER_TENANT_MAX));
         }
-        let coverage = Coverage::open(&ask.query, &self.graph, BUDGET, ENTITIES_MAX)?;
-        let bytes = coverage.bytes();
-        if self.bytes() + bytes > bytes_max {
-            return Err(SubscribeError::Memory(bytes_max));
+        let kept = Kept::open(ask, &self.graph, bounds.entities)?;
+        let bytes = kept.bytes();
+        if self.bytes() + bytes > bounds.bytes {
+            return Err(SubscribeError::Memory(bounds.bytes));
         }
-        self.coverage_bytes += bytes;
+        self.kept_bytes += bytes;
         self.last_plan += 1;
         let id = self.last_plan;
-        self.registry.insert_coverage(LiveId(id), &coverage, &self.graph);
-        for entity in coverage.entities() {
+        kept.register(LiveId(id), &mut self.registry, &self.graph);
+        for entity in kept.entities() {
             self.covering.entry(entity).or_default().insert(id);
         }
         self.by_key.insert(key, id);
         let plan = Plan {
             key,
-            coverage,
+            kept,
+            can_be_answered: can_be_answered(&ask.query),
             subscribers: compact::Map::new(),
             idle_since: now,
         };
         self.plans.insert(id, Box::new(plan));
         Ok(id)
+    }
+
+    /// What is sent for a plan, or of its coverage what is in some buckets.
+    fn parts(&mut self, plan: u64, buckets: Option<&BTreeSet<u8>>) -> Result<Vec<Bytes>, SubscribeError> {
+        let Some(plan) = self.plans.get_mut(&plan) else {
+            return Ok(Vec::new());
+        };
+        let before = plan.kept.bytes();
+        let parts = plan.load(&self.graph, buckets);
+        self.kept_bytes = (self.kept_bytes + plan.kept.bytes()).saturating_sub(before);
+        Ok(parts?)
     }
 
     /// The second call of a resume.

@@ -60,6 +60,7 @@ impl Draft {
             change_sets: sets.collect(),
             entered: self.entered,
             left: self.left,
+            answer: None,
         };
         delta.encode_to_vec().into()
     }

@@ -79,7 +79,7 @@ impl State {
         }
     }
 
-    /// Takes no more memory than it may: queries that nobody follows go first, then those that cover most.
+    /// Takes no more memory than it may: queries that nobody follows go first, then those that take most.
     pub(super) fn heed_memory(&mut self, bytes_max: usize) {
         if self.bytes() <= bytes_max {
             return;
@@ -93,7 +93,7 @@ impl State {
             SubscribeError::Memory(bytes_max).to_string(),
         );
         while self.bytes() > bytes_max
-            && let Some(most) = self.plans.iter().max_by_key(|(_, plan)| plan.coverage.bytes())
+            && let Some(most) = self.plans.iter().max_by_key(|(_, plan)| plan.kept.bytes())
         {
             let most = *most.0;
             self.end_plan(most, &why);
@@ -139,10 +139,10 @@ impl State {
 
     fn drop_plan(&mut self, id: u64) {
         let Some(plan) = self.plans.remove(&id) else { return };
-        self.coverage_bytes = self.coverage_bytes.saturating_sub(plan.coverage.bytes());
+        self.kept_bytes = self.kept_bytes.saturating_sub(plan.kept.bytes());
         self.by_key.remove(&plan.key);
         self.registry.remove(LiveId(id));
-        for entity in plan.coverage.entities() {
+        for entity in plan.kept.entities() {
             uncover(&mut self.covering, entity, id);
         }
     }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use halcyon_core::query::eval::Budget;
 
+use crate::limits::MESSAGE_BYTES_MAX;
+
 /// Subscriptions of one session. An app's screen has tens.
 pub const SUBSCRIPTIONS_PER_SESSION_MAX: usize = 256;
 
@@ -56,6 +58,24 @@ pub const TEXTS_LOOKED_AT_FROM: usize = 64 << 20;
 
 /// About what a triple takes in memory, with its indexes and names; texts of more than eight bytes come on top.
 pub const BYTES_PER_TRIPLE: usize = 150;
+
+/// Rows of an answer that is sent in place of what it rests on. More is no page of an app either.
+pub const ANSWER_ROWS_MAX: usize = 10_000;
+
+/// Bytes of one change of such an answer: a row, with its place before and after.
+pub const ANSWER_CHANGE_BYTES_MAX: usize = 256 << 10;
+
+/// Bytes of what one state does to such an answer. More is told as a new subscription, which waits for its client.
+pub const ANSWER_DELTA_BYTES_MAX: usize = 1 << 20;
+
+const _: () = assert!(ANSWER_CHANGE_BYTES_MAX + CHUNK_BYTES < MESSAGE_BYTES_MAX);
+
+/// What one evaluation for such an answer may cost: it counts what is too much to send.
+pub const ANSWER_BUDGET: Budget = Budget {
+    tuples: 4_000_000,
+    bytes: 512 << 20,
+    ..BUDGET
+};
 
 /// What one evaluation for a live query may cost: a tenth of a second, some of the tenant's memory.
 pub const BUDGET: Budget = Budget {

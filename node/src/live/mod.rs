@@ -9,6 +9,7 @@
 mod asks;
 mod delta;
 mod ends;
+mod kept;
 pub mod limits;
 mod pace;
 mod plan;
@@ -35,6 +36,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::{
+    asks::Bounds,
     limits::COMMANDS_MAX,
     task::{Command, Task},
 };
@@ -44,6 +46,7 @@ use crate::{
     tenant::{ReadError, Tenants},
 };
 
+pub use kept::AnswerError;
 pub use plan::Held;
 pub use query::read;
 pub use state::{LiveFigures, Subscribed};
@@ -63,6 +66,8 @@ pub struct Ask {
     pub digest: Option<Digest>,
     /// In the second call: its entities in the buckets that differ.
     pub held: Option<Held>,
+    /// The client takes the answer itself where what it rests on is too much.
+    pub answers: bool,
 }
 
 /// Why a query is not followed.
@@ -92,6 +97,9 @@ pub enum SubscribeError {
     /// What it covers is more than a session holds for a client.
     #[error("the query's answer rests on more than {0} bytes; make it more selective, or run it once instead")]
     TooManyBytes(usize),
+    /// What it covers is too much, and so is its answer.
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
     /// The session has too much to take in.
     #[error("the session has yet to take in what it subscribed to before; try again when it has")]
     Busy,
@@ -216,8 +224,13 @@ impl Inner {
         Some(self.open().get(&tenant)?.commands.clone())
     }
 
-    fn bytes_max(&self) -> usize {
-        usize::try_from(self.view.settings().live_bytes_per_tenant_max).unwrap_or(usize::MAX)
+    fn bounds(&self) -> Bounds {
+        let settings = self.view.settings();
+        let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        Bounds {
+            bytes: size(settings.live_bytes_per_tenant_max),
+            entities: size(settings.live_entities_max),
+        }
     }
 
     fn report(&self, tenant: TenantId, figures: LiveFigures) {

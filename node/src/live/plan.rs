@@ -16,7 +16,10 @@ use halcyon_core::{
 };
 use prost::bytes::Bytes;
 
-use super::delta::Drafts;
+use super::{
+    delta::Drafts,
+    kept::{AnswerError, Kept},
+};
 use crate::session::{Session, SessionId};
 
 /// Who follows a query: the session, and its number for the subscription.
@@ -27,7 +30,9 @@ pub(super) type Follows = (SessionId, u32);
 pub(super) struct Plan {
     /// Tells equal queries.
     pub(super) key: u128,
-    pub(super) coverage: Coverage,
+    pub(super) kept: Kept,
+    /// Where what it rests on becomes too much, its answer may be kept.
+    pub(super) can_be_answered: bool,
     /// Mostly one: a B-tree has room for eleven at once.
     pub(super) subscribers: compact::Map<Follows, Subscriber>,
     /// Since when nobody follows it.
@@ -48,43 +53,52 @@ pub(super) struct Subscriber {
 pub type Held = BTreeMap<EntityId, Option<Fingerprint>>;
 
 impl Plan {
-    /// The digest of all that it covers.
-    pub(super) fn digest(&self, graph: &Graph) -> Digest {
+    /// The digest of all that it covers; of an answer there is none, it is sent whole.
+    pub(super) fn digest(&self, graph: &Graph) -> Option<Digest> {
+        let Kept::Coverage(coverage) = &self.kept else {
+            return None;
+        };
         let mut digest = Digest::default();
-        for entity in self.coverage.entities() {
+        for entity in coverage.entities() {
             digest.add(graph.dictionary().entity(entity), graph.fingerprint_of_entity(entity));
         }
-        digest
+        Some(digest)
     }
 
-    /// All that it covers, or only what is in some buckets.
-    pub(super) fn load(&self, graph: &Graph, buckets: Option<&BTreeSet<u8>>) -> Vec<Bytes> {
-        self.parts(graph, buckets, None)
+    /// All that is sent for it, or of its coverage only what is in some buckets.
+    pub(super) fn load(&mut self, graph: &Graph, buckets: Option<&BTreeSet<u8>>) -> Result<Vec<Bytes>, AnswerError> {
+        match &mut self.kept {
+            Kept::Coverage(coverage) => Ok(parts(coverage, graph, buckets, None)),
+            Kept::Answer(answered) => answered.whole(),
+        }
     }
 
     /// What a client does not hold of some buckets as it is here, and what it holds there that is not covered.
     pub(super) fn repair(&self, graph: &Graph, buckets: &BTreeSet<u8>, held: &Held) -> Vec<Bytes> {
-        self.parts(graph, Some(buckets), Some(held))
+        match &self.kept {
+            Kept::Coverage(coverage) => parts(coverage, graph, Some(buckets), Some(held)),
+            Kept::Answer(_) => Vec::new(),
+        }
     }
+}
 
-    fn parts(&self, graph: &Graph, buckets: Option<&BTreeSet<u8>>, held: Option<&Held>) -> Vec<Bytes> {
-        let mut drafts = Drafts::default();
-        let dictionary = graph.dictionary();
-        for entity in self.coverage.entities() {
-            let name = dictionary.entity(entity);
-            let is_asked = |buckets: &BTreeSet<u8>| buckets.contains(&bucket_of(name));
-            let theirs = held.and_then(|held| held.get(name).copied().flatten());
-            let is_held = theirs.is_some_and(|theirs| theirs == graph.fingerprint_of_entity(entity));
-            if buckets.is_none_or(is_asked) && !is_held {
-                drafts.enter(graph, entity);
-            }
+fn parts(coverage: &Coverage, graph: &Graph, buckets: Option<&BTreeSet<u8>>, held: Option<&Held>) -> Vec<Bytes> {
+    let mut drafts = Drafts::default();
+    let dictionary = graph.dictionary();
+    for entity in coverage.entities() {
+        let name = dictionary.entity(entity);
+        let is_asked = |buckets: &BTreeSet<u8>| buckets.contains(&bucket_of(name));
+        let theirs = held.and_then(|held| held.get(name).copied().flatten());
+        let is_held = theirs.is_some_and(|theirs| theirs == graph.fingerprint_of_entity(entity));
+        if buckets.is_none_or(is_asked) && !is_held {
+            drafts.enter(graph, entity);
         }
-        for name in held.into_iter().flat_map(BTreeMap::keys) {
-            let number = dictionary.entity_number(name);
-            if !number.is_some_and(|number| self.coverage.contains(number)) {
-                drafts.leave(name.as_str());
-            }
-        }
-        drafts.finish()
     }
+    for name in held.into_iter().flat_map(BTreeMap::keys) {
+        let number = dictionary.entity_number(name);
+        if !number.is_some_and(|number| coverage.contains(number)) {
+            drafts.leave(name.as_str());
+        }
+    }
+    drafts.finish()
 }

@@ -17,7 +17,7 @@ use halcyon_core::{
     fact::Fact,
     graph::{Delta, EntityNumber, Graph, Triple},
     mutant::{self, Mutant},
-    query::live::{CoverageChange, LiveId, Lost, Registry},
+    query::live::{LiveId, Registry},
     version_vector::VersionVector,
 };
 use halcyon_proto::error::Refusal;
@@ -25,6 +25,7 @@ use prost::bytes::Bytes;
 
 use super::{
     delta::{Drafts, size},
+    kept::{KeepError, Moved},
     limits::{BYTES_PER_TRIPLE, TEXTS_LOOKED_AT_FROM, WARM_MAX},
     plan::{Follows, Plan, Subscriber},
     sending::{Sending, Telling, commit},
@@ -55,7 +56,7 @@ pub(super) struct State {
     pub(super) ahead: BTreeSet<Follows>,
     /// What a delta from storage did so far, until it is whole.
     pub(super) coming: Coming,
-    pub(super) coverage_bytes: usize,
+    pub(super) kept_bytes: usize,
     /// The time, as of the last tick or call.
     pub(super) now: Duration,
 }
@@ -166,7 +167,7 @@ impl State {
 
     pub(super) fn bytes(&self) -> usize {
         let triples = self.graph.len() * BYTES_PER_TRIPLE + self.graph.dictionary().text_bytes();
-        triples + self.coverage_bytes + self.coming.bytes
+        triples + self.kept_bytes + self.coming.bytes
     }
 
     /// Whether most of the texts in memory are of values that are gone.
@@ -266,7 +267,7 @@ impl State {
         }
         let asked = touched.iter().filter(|(_, (is_asked, _))| *is_asked);
         let asked = asked.filter_map(|(plan, _)| self.plans.get(plan)).take(WARM_MAX);
-        std::hint::black_box(asked.map(|plan| plan.coverage.warm()).sum::<usize>());
+        std::hint::black_box(asked.map(|plan| plan.kept.warm()).sum::<usize>());
         let mut lost = Vec::new();
         let mut news = News::of(writes, &self.graph);
         for (plan, (is_asked, places)) in touched {
@@ -280,12 +281,16 @@ impl State {
             self.send(*session, tellings, &mut sending);
         }
         for (plan, error) in lost {
-            self.end_plan(plan, &refusal_of(&error));
-            // What it covered when it was lost is not known.
-            self.covering.retain(|_, plans| {
-                plans.remove(&plan);
-                !plans.is_empty()
-            });
+            let Some(of_plan) = self.plans.get(&plan) else { continue };
+            let (refusal, covers) = (error.refusal(of_plan.can_be_answered), !of_plan.kept.is_answer());
+            self.end_plan(plan, &refusal);
+            if covers {
+                // What it covered when it was lost is not known.
+                self.covering.retain(|_, plans| {
+                    plans.remove(&plan);
+                    !plans.is_empty()
+                });
+            }
         }
         self.end_those_caught_up_with();
         sending.wakes
@@ -298,23 +303,23 @@ impl State {
         delta: Option<&Delta>,
         places: &[usize],
         news: &mut News<'_>,
-    ) -> Result<Vec<Bytes>, Lost> {
+    ) -> Result<Vec<Bytes>, KeepError> {
         let Some(plan) = self.plans.get_mut(&id) else {
             return Ok(Vec::new());
         };
-        let before = plan.coverage.bytes();
-        let change = match delta {
-            Some(delta) => plan.coverage.apply(delta, &self.graph),
-            None => Ok(CoverageChange::default()),
-        };
+        let before = plan.kept.bytes();
+        let moved = plan.kept.apply(delta, &self.graph);
         // Of a query that is lost, too: it takes off what it has when it goes.
-        self.coverage_bytes = (self.coverage_bytes + plan.coverage.bytes()).saturating_sub(before);
-        let change = change?;
+        self.kept_bytes = (self.kept_bytes + plan.kept.bytes()).saturating_sub(before);
+        let change = match moved? {
+            Moved::Coverage(change) => change,
+            Moved::Answer(parts) => return Ok(parts),
+        };
         let stays = |at: &&usize| {
             news.writes[**at].1.is_some_and(|entity| {
                 let comes = change.entered.binary_search(&entity).is_ok();
                 let is_deleted = matches!(news.writes[**at].0.change, Change::Delete { .. });
-                !comes && (is_deleted || plan.coverage.contains(entity))
+                !comes && (is_deleted || plan.kept.covers(entity))
             })
         };
         let places: Vec<usize> = places.iter().filter(stays).copied().collect();
@@ -407,14 +412,6 @@ impl State {
     pub(super) fn subscriber(&self, follows: Follows) -> Option<&Subscriber> {
         let plan = self.members.get(&follows.0)?.subscriptions.get(&follows.1)?;
         self.plans.get(plan)?.subscribers.get(&follows)
-    }
-}
-
-/// What was too much for one change may not be too much when the query is opened anew: if it is, that says so.
-fn refusal_of(error: &Lost) -> Refusal {
-    match error {
-        Lost::TooFar(_) | Lost::Eval(_) => Refusal::retry(error.to_string(), Duration::ZERO),
-        Lost::TooLarge(_) | Lost::TooManyEntities(_) => Refusal::limit("live_query", error.to_string()),
     }
 }
 

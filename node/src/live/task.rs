@@ -122,7 +122,7 @@ impl Task {
                 Some(Followed::Facts(facts)) => {
                     let state = &mut self.state;
                     env.run_blocking(|| state.take_facts(facts)).await;
-                    let bytes_max = self.inner.bytes_max();
+                    let bytes_max = self.inner.bounds().bytes;
                     if self.state.bytes() > bytes_max {
                         return Err(SubscribeError::Memory(bytes_max));
                     }
@@ -193,9 +193,9 @@ impl Task {
 
     async fn subscribe(&mut self, ask: &Ask, reply: Reply) {
         let env = self.inner.env.clone();
-        let (now, bytes_max) = (env.clock.monotonic(), self.inner.bytes_max());
+        let (now, bounds) = (env.clock.monotonic(), self.inner.bounds());
         let state = &mut self.state;
-        let subscribe = || state.subscribe(ask, now, bytes_max);
+        let subscribe = || state.subscribe(ask, now, bounds);
         let answer = self.call_pace.run(&env, subscribe).await;
         self.report();
         // A caller that is gone unsubscribes with its session.
@@ -226,7 +226,7 @@ impl Task {
         let (tenants, tenant) = (&self.inner.tenants, self.tenant);
         self.state.heed_losses(|seen| tenants.attainable(tenant, seen));
         self.state.tidy(now, self.ticks.is_multiple_of(TICKS_PER_WORD));
-        let (env, bytes_max) = (self.inner.env.clone(), self.inner.bytes_max());
+        let (env, bytes_max) = (self.inner.env.clone(), self.inner.bounds().bytes);
         let state = &mut self.state;
         if self.call_pace.run(&env, || state.is_mostly_gone(bytes_max)).await {
             return Err(SubscribeError::MakingRoom);

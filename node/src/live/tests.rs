@@ -5,10 +5,20 @@ use std::time::Duration;
 use halcyon_core::{
     change::{Change, ChangeSet},
     clock::{ClientId, NTP64, timestamp},
+    coverage::ENTITIES_MAX,
+    graph::Graph,
     id::{EntityId, NodeId, OriginId, Predicate, Seq, Tag},
+    query::{
+        answer::Answer,
+        eval,
+        live::{self as core_live, AnswerDelta, Mirror},
+    },
     value::Value,
 };
-use halcyon_proto::v1;
+use halcyon_proto::{
+    error::{ErrorCode, Refusal},
+    v1,
+};
 use prost::Message;
 
 use super::{state::State, *};
@@ -38,6 +48,14 @@ fn a_query_that_cannot_be_read_is_shown_with_the_place() {
     assert!(read("{").unwrap_err().contains("JSON"));
 }
 
+const AMPLE: Bounds = Bounds {
+    bytes: usize::MAX,
+    entities: ENTITIES_MAX,
+};
+
+/// A query that rests on more than four entities is answered here.
+const FEW: Bounds = Bounds { entities: 4, ..AMPLE };
+
 const OURS: u128 = 7;
 const THEIRS: u128 = 8;
 
@@ -46,6 +64,7 @@ struct World {
     _directory: tempfile::TempDir,
     state: State,
     connected: Connected,
+    bounds: Bounds,
     seq: u64,
 }
 
@@ -61,8 +80,16 @@ impl World {
         Self {
             connected: Sessions::new(&env).connect(owner, client, None).unwrap(),
             state: State::default(),
+            bounds: AMPLE,
             _directory: directory,
             seq: 0,
+        }
+    }
+
+    fn few() -> Self {
+        Self {
+            bounds: FEW,
+            ..Self::new()
         }
     }
 
@@ -80,8 +107,9 @@ impl World {
             vector: seen,
             digest: None,
             held: None,
+            answers: true,
         };
-        self.state.subscribe(&ask, Duration::ZERO, usize::MAX).unwrap();
+        self.state.subscribe(&ask, Duration::ZERO, self.bounds).unwrap();
     }
 
     /// Clients give posts ranks, all in one state.
@@ -122,6 +150,10 @@ impl World {
             collection_epoch: 0,
             via: Via::Client,
         }
+    }
+
+    fn heard_anything(&mut self) {
+        while self.connected.events.ready().is_some() {}
     }
 
     /// What the session has heard since: of each event the subscriptions with how many change sets.
@@ -270,21 +302,181 @@ fn a_tenant_has_so_many_different_queries_and_one_more_is_refused_until_some_go(
         vector: VersionVector::EMPTY,
         digest: None,
         held: None,
+        answers: true,
     };
     let most = u32::try_from(limits::PLANS_PER_TENANT_MAX).unwrap();
     for number in 0..most {
         let ask = ask(&world, number, number);
-        world.state.subscribe(&ask, Duration::ZERO, usize::MAX).unwrap();
+        world.state.subscribe(&ask, Duration::ZERO, AMPLE).unwrap();
         let follows = (world.connected.session.id(), number);
         assert!(world.state.unsubscribe(follows, Duration::ZERO), "others wait for it");
         world.heard();
     }
     let known = ask(&world, most, 7);
-    world.state.subscribe(&known, Duration::ZERO, usize::MAX).unwrap();
+    world.state.subscribe(&known, Duration::ZERO, AMPLE).unwrap();
     let more = ask(&world, most + 1, most);
-    let refused = world.state.subscribe(&more, Duration::ZERO, usize::MAX).unwrap_err();
+    let refused = world.state.subscribe(&more, Duration::ZERO, AMPLE).unwrap_err();
     assert!(matches!(refused, SubscribeError::TooManyPlans(_)), "{refused}");
     world.state.tidy(limits::PLAN_IDLE, false);
-    world.state.subscribe(&more, limits::PLAN_IDLE, usize::MAX).unwrap();
+    world.state.subscribe(&more, limits::PLAN_IDLE, AMPLE).unwrap();
     assert_eq!(world.state.figures().plans, 2);
+}
+
+/// What was said of an answer: whether it is all of it, and its rows as JSON.
+fn answers(world: &mut World, mirror: &mut Mirror) -> Vec<(bool, Answer)> {
+    let mut told = Vec::new();
+    while let Some(Next::Event(_, event)) = world.connected.events.ready() {
+        let Event::Commit(commit) = &*event else {
+            panic!("{event:?} is no commit");
+        };
+        for delta in &commit.deltas {
+            let coverage = v1::CoverageDelta::decode(delta.delta.clone()).unwrap();
+            assert!(
+                coverage.entered.is_empty() && coverage.change_sets.is_empty(),
+                "{coverage:?}"
+            );
+            let answer = coverage.answer.expect("an answer");
+            mirror.apply(AnswerDelta::decode(&answer.changes).unwrap());
+            told.push((answer.whole, mirror.answer()));
+        }
+    }
+    told
+}
+
+fn fresh(world: &World, query: &str) -> Answer {
+    eval::answer(&Arc::new(read(query).unwrap()), &world.state.graph).unwrap()
+}
+
+#[test]
+fn of_a_query_that_rests_on_too_much_the_answer_is_sent_and_what_becomes_of_it() {
+    const COUNT: &str = "find count(?p) where ?p post/rank ?r";
+    const GROUPS: &str = "find ?r, count(?p) where ?p post/rank ?r";
+    for query in [COUNT, GROUPS] {
+        let mut world = World::few();
+        let mut mirror = Mirror::empty(&read(query).unwrap());
+        let posts: Vec<String> = (1..=6).map(|post| format!("p{post}")).collect();
+        let writes: Vec<_> = posts.iter().map(|post| (THEIRS, &**post, 1.0)).collect();
+        world.write(&writes);
+        world.come_back(1, query, VersionVector::EMPTY);
+        assert_eq!(answers(&mut world, &mut mirror), [(true, fresh(&world, query))]);
+        world.write(&[(THEIRS, "p7", 2.0)]);
+        assert_eq!(answers(&mut world, &mut mirror), [(false, fresh(&world, query))]);
+        world.write(&[(THEIRS, "p7", 2.0)]);
+        assert!(answers(&mut world, &mut mirror).is_empty(), "nothing moved");
+    }
+}
+
+#[test]
+fn who_takes_no_answers_is_refused_what_rests_on_too_much() {
+    let mut world = World::few();
+    let count = "find count(?p) where ?p post/rank ?r";
+    world.write(&["a", "b", "c", "d", "e"].map(|post| (THEIRS, post, 1.0)));
+    let mut ask = Ask {
+        session: world.connected.session.clone(),
+        number: 1,
+        query: read(count).unwrap(),
+        vector: VersionVector::EMPTY,
+        digest: None,
+        held: None,
+        answers: false,
+    };
+    let refused = world.state.subscribe(&ask, Duration::ZERO, FEW).unwrap_err();
+    assert!(
+        matches!(refused, SubscribeError::Refused(Refused::TooManyEntities(4))),
+        "{refused}"
+    );
+    world.come_back(2, count, VersionVector::EMPTY);
+    let refused = world.state.subscribe(&ask, Duration::ZERO, FEW).unwrap_err();
+    assert!(
+        matches!(refused, SubscribeError::Refused(Refused::TooManyEntities(4))),
+        "also where it is kept: {refused}"
+    );
+    // All values in one row would come again with each change.
+    ask.answers = true;
+    ask.query = read("find collect(?r) where ?p post/rank ?r").unwrap();
+    let refused = world.state.subscribe(&ask, Duration::ZERO, FEW).unwrap_err();
+    assert!(
+        matches!(refused, SubscribeError::Refused(Refused::TooManyEntities(4))),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_query_that_comes_to_rest_on_too_much_is_subscribed_again_and_answered() {
+    let mut world = World::few();
+    let count = "find count(?p) where ?p post/rank ?r";
+    world.write(&["a", "b", "c", "d"].map(|post| (THEIRS, post, 1.0)));
+    world.subscribe(1, count);
+    world.write(&[(THEIRS, "e", 1.0)]);
+    let Some(Next::Event(_, event)) = world.connected.events.ready() else {
+        panic!("nothing was said of it");
+    };
+    let Event::Ended(ended) = &*event else {
+        panic!("{event:?}");
+    };
+    let refusal = Refusal::from(ended.error.clone().unwrap());
+    assert_eq!(refusal.code, ErrorCode::Retry, "{refusal:?}");
+    world.come_back(2, count, VersionVector::EMPTY);
+    let mut mirror = Mirror::empty(&read(count).unwrap());
+    assert_eq!(answers(&mut world, &mut mirror), [(true, fresh(&world, count))]);
+}
+
+#[test]
+fn an_answer_is_sent_in_parts_and_a_row_that_is_too_large_is_refused() {
+    const ROWS: &str = "find ?t where ?p post/title ?t";
+    let rows = |count: usize, bytes: usize| {
+        let data = (0..count).map(|at| Value::string(&format!("{at:08}{}", "x".repeat(bytes))));
+        let mut graph = Graph::default();
+        for (seq, value) in (1..).zip(data) {
+            let set = ChangeSet {
+                timestamp: timestamp(NTP64(seq), ClientId::from_random(OURS)),
+                number: seq,
+                changes: vec![Change::Set {
+                    subject: EntityId::new(&format!("p{seq}")).unwrap(),
+                    predicate: Predicate::new("post/title").unwrap(),
+                    value,
+                }],
+            };
+            let origin = OriginId {
+                node: NodeId(1),
+                incarnation: 1,
+            };
+            graph.apply_set(Tag { origin, seq: Seq(seq) }, &set);
+        }
+        let live = core_live::Live::open(&read(ROWS).unwrap(), &graph, limits::BUDGET).unwrap();
+        kept::whole_parts(&live.mirror().whole())
+    };
+    let parts = rows(10, 100_000).unwrap();
+    let whole: Vec<bool> = parts
+        .iter()
+        .map(|part| v1::CoverageDelta::decode(part.clone()).unwrap().answer.unwrap().whole)
+        .collect();
+    assert_eq!(whole, [true, false, false, false], "three rows each, the last has one");
+    assert_eq!(rows(0, 0).unwrap().len(), 1, "no rows are an answer too");
+    let refused = rows(1, limits::ANSWER_CHANGE_BYTES_MAX).unwrap_err();
+    assert_eq!(refused, AnswerError::RowBytes(limits::ANSWER_CHANGE_BYTES_MAX));
+    let refused = rows(300, limits::ANSWER_CHANGE_BYTES_MAX - 1_000).unwrap_err();
+    assert!(matches!(refused, AnswerError::Bytes(_)), "{refused}");
+}
+
+#[test]
+fn an_answer_is_found_once_for_all_who_begin_to_follow_it_and_counted_as_long_as_it_is_kept() {
+    let mut world = World::few();
+    let count = "find ?r, count(?p) where ?p post/rank ?r";
+    world.write(&["a", "b", "c", "d", "e"].map(|post| (THEIRS, post, 1.0)));
+    let before = world.state.figures().bytes;
+    for number in 1..=3 {
+        world.come_back(number, count, VersionVector::EMPTY);
+    }
+    let kept = world.state.figures().bytes;
+    world.write(&[(THEIRS, "f", 1.0)]);
+    world.heard_anything();
+    for number in 1..=3 {
+        let follows = (world.connected.session.id(), number);
+        assert!(world.state.unsubscribe(follows, Duration::ZERO));
+    }
+    assert!(kept > before);
+    world.state.tidy(limits::PLAN_IDLE, false);
+    let (left, triple) = (world.state.figures().bytes, limits::BYTES_PER_TRIPLE);
+    assert_eq!(left, before + triple, "one more triple, and nothing of the answer");
 }

@@ -6,6 +6,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use halcyon_core::coverage::ENTITIES_MAX;
+
 use crate::limits::{QUERY_TIME_MAX, REGION_ACK_MAX, SCAN_LIMIT_MAX, TOKEN_LIFETIME_MAX};
 
 /// What a setting's text must be.
@@ -131,6 +133,12 @@ pub const CLUSTER: &[Spec] = &[
         "Bytes of memory that the live queries of one tenant may take on a node",
     ),
     number(
+        "live_entities_max",
+        "100000",
+        (1, ENTITIES_MAX as u64),
+        "Entities that a node sends for one live query; of one that rests on more it sends the answer itself",
+    ),
+    number(
         "push_bytes_max",
         "4194304",
         (1 << 10, 4 << 20),
@@ -208,6 +216,7 @@ pub struct Settings {
     pub gossip_queue_bytes_max: u64,
     pub push_sets_per_second_max: u64,
     pub live_bytes_per_tenant_max: u64,
+    pub live_entities_max: u64,
     pub push_bytes_max: u64,
     pub scan_limit_max: u64,
     pub query_rows_max: u64,
@@ -234,6 +243,7 @@ impl Settings {
             gossip_queue_bytes_max: read.number("gossip_queue_bytes_max"),
             push_sets_per_second_max: read.number("push_sets_per_second_max"),
             live_bytes_per_tenant_max: read.number("live_bytes_per_tenant_max"),
+            live_entities_max: read.number("live_entities_max"),
             push_bytes_max: read.number("push_bytes_max"),
             scan_limit_max: read.number("scan_limit_max"),
             query_rows_max: read.number("query_rows_max"),

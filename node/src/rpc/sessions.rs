@@ -269,6 +269,7 @@ fn ask(session: Session, message: &v1::SubscribeRequest) -> Result<Ask, Refusal>
         vector: convert::vector(&message.vector).map_err(refusal)?,
         digest,
         held,
+        answers: message.answers,
     })
 }
 

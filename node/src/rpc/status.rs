@@ -265,7 +265,7 @@ impl Rooms {
             SubscribeError::TooMany(_) => Refusal::limit("subscriptions_per_session", text),
             SubscribeError::TooManyPlans(_) => Refusal::limit("live_queries_per_tenant", text),
             SubscribeError::Memory(_) => Refusal::limit("live_bytes_per_tenant_max", text),
-            SubscribeError::TooManyBytes(_) => Refusal::limit("live_query", text),
+            SubscribeError::TooManyBytes(_) | SubscribeError::Answer(_) => Refusal::limit("live_query", text),
             SubscribeError::Busy => named("session_buffer", Refusal::busy(text, SOON)),
             SubscribeError::Gone => Refusal::new(ErrorCode::NotFound, text),
             SubscribeError::Read(error) => self.read_refusal(tenant, error),

@@ -77,6 +77,43 @@ fn a_client_that_was_away_while_others_wrote_and_deleted_ends_equal_to_them() {
     cluster.settle("app");
 }
 
+#[test]
+fn what_rests_on_more_than_a_client_is_sent_its_node_answers() {
+    let mut cluster = boot();
+    cluster.run_on(1, &["settings", "set", "live_entities_max", "2"]).ok();
+    let (ann, bob) = (connect(&cluster, 0, None, false), connect(&cluster, 1, None, false));
+    let bobs = bob.live("find count(?p) where ?p post/title ?t").unwrap();
+    let counts = |expected: f64, status: QueryStatus, is_answered_by_node: bool| {
+        let said = format!("{expected} {status:?}, of the node: {is_answered_by_node}");
+        wait::until(&said, wait::SOON, || {
+            let shown = bobs.snapshot().unwrap();
+            let row = shown.answer.rows.to_json(Datum::to_json)[0].clone();
+            let count = row.as_object().and_then(|row| row.values().next()?.as_f64());
+            let now = (count, shown.status, shown.is_answered_by_node);
+            (now == (Some(expected), status, is_answered_by_node)).then_some(())
+        });
+    };
+    for name in ["p1", "p2"] {
+        write(&ann, post(name, "u1"));
+    }
+    counts(2.0, QueryStatus::Synced, false);
+    for name in ["p3", "p4"] {
+        write(&ann, post(name, "u1"));
+    }
+    counts(4.0, QueryStatus::Synced, true);
+    write(&bob, post("p5", "u1"));
+    write(&ann, vec![Change::Delete { subject: entity("p1") }]);
+    write(&ann, vec![Change::Delete { subject: entity("p2") }]);
+    counts(3.0, QueryStatus::Synced, true);
+    cluster.nodes[1].kill();
+    counts(3.0, QueryStatus::Offline, true);
+    write(&ann, vec![Change::Delete { subject: entity("p3") }]);
+    cluster.start(1);
+    // By now it rests on little enough, and the new node sends that.
+    counts(2.0, QueryStatus::Synced, false);
+    cluster.settle("app");
+}
+
 fn boot() -> Cluster {
     let regions = ["eu-west", "us-east"];
     let mut cluster = Cluster::boot(&regions);

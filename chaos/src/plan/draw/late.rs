@@ -30,6 +30,9 @@ const FOLLOWS: f64 = 0.5;
 /// How often clients meet in rooms.
 const MEETS: f64 = 0.3;
 
+/// How often a node sends few entities for a query, and answers of those that rest on more.
+const FEW: f64 = 0.3;
+
 /// How often bits flip in the control plane's file of a host.
 const ROTS: f64 = 0.15;
 
@@ -46,6 +49,7 @@ pub(super) fn draw(plan: &mut Plan) {
         ("follows", FOLLOWS, follows),
         ("meets", MEETS, meets),
         ("rots", ROTS, rots),
+        ("few", FEW, few),
     ] {
         let mut stream = Stream::of(plan.seed, name);
         if stream.rng().random_bool(chance) {
@@ -106,6 +110,14 @@ fn meets(plan: &mut Plan, rng: &mut Rng) {
     for client in &mut plan.clients {
         client.mix.room = rng.random_bool(0.8);
     }
+}
+
+/// Nodes send few entities.
+fn few(plan: &mut Plan, rng: &mut Rng) {
+    let most = one_of(rng, &["1", "4", "12", "40"]);
+    plan.cluster
+        .settings
+        .insert("live_entities_max".to_owned(), most.to_owned());
 }
 
 /// A node stops, and finds its control plane's file changed.

@@ -89,6 +89,11 @@ pub(super) const ALL: &[Scenario] = &[
         build: readers::queries_followed,
     },
     Scenario {
+        name: "answers-sent",
+        line: "The same where queries rest on more than a client is sent: nodes send the answers themselves",
+        build: readers::answers_sent,
+    },
+    Scenario {
         name: "readers-move",
         line: "Readers leave a region that is cut off for others, which lack what they saw; none is taken back in time",
         build: readers::readers_move,

@@ -12,6 +12,15 @@ use crate::{
 };
 
 pub(super) fn queries_followed(seed: u64) -> Plan {
+    followed(seed, "queries-followed").plan()
+}
+
+/// The same with queries that rest on more than a client is sent, or come to.
+pub(super) fn answers_sent(seed: u64) -> Plan {
+    followed(seed, "answers-sent").setting("live_entities_max", "12").plan()
+}
+
+fn followed(seed: u64, name: &'static str) -> Base {
     let alone = |region| Kind::RegionCut {
         regions: vec![region],
         cut: Cut::Dropped,
@@ -25,7 +34,7 @@ pub(super) fn queries_followed(seed: u64) -> Plan {
         returns_in,
     };
     // What a client has seen in one region the node of another lacks, when it comes there.
-    Base::new(seed, "queries-followed")
+    Base::new(seed, name)
         .everywhere()
         .client(EuDe, Transport::Native)
         .client(UsEast, Transport::Native)
@@ -43,7 +52,6 @@ pub(super) fn queries_followed(seed: u64) -> Plan {
         .fault(34, 38, crash(1))
         .fault(40, 52, alone(JpTok))
         .fault(44, 46, away(4, UsEast))
-        .plan()
 }
 
 pub(super) fn readers_move(seed: u64) -> Plan {

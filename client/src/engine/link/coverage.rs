@@ -3,7 +3,14 @@
 use std::sync::Arc;
 
 use halcyon_core::collections::{BTreeMap, BTreeSet};
-use halcyon_core::{change::ChangeSet, coverage::bucket_of, id::EntityId, version_vector::VersionVector};
+use halcyon_core::{
+    change::ChangeSet,
+    codec::DecodeError,
+    coverage::bucket_of,
+    id::EntityId,
+    query::live::{AnswerDelta, Mirror},
+    version_vector::VersionVector,
+};
 use halcyon_proto::{
     convert::{self, ConvertError},
     v1,
@@ -11,7 +18,7 @@ use halcyon_proto::{
 use prost::{Message, bytes::Bytes};
 
 use super::{
-    super::{Engine, QueryId, replica::Arrival},
+    super::{Engine, QueryId, answered::AnswerPart, replica::Arrival},
     Progress, Unsaid,
 };
 use crate::session::Moment;
@@ -48,7 +55,8 @@ impl Engine {
             self.link.parts.entry(number).or_default().push(arrival);
             if is_last {
                 came.insert(query, (number, is_stale));
-                let arrivals = self.link.parts.remove(&number).unwrap_or_default();
+                let mut arrivals = self.link.parts.remove(&number).unwrap_or_default();
+                self.take_answer(query, number, &mut arrivals, is_stale)?;
                 self.replica.begin_arrivals(&arrivals);
                 for arrival in arrivals {
                     if let Some(unsaid) = self.link.unsaid.get_mut(&query) {
@@ -128,6 +136,13 @@ impl Engine {
                 Some(part) if delta.delta == last => part.arrival.clone(),
                 _ => arrival(&delta.delta)?,
             };
+            let is_of_query = |part: &AnswerPart| {
+                let followed = self.queries.get(&query);
+                followed.is_none_or(|followed| Mirror::empty(&followed.query).takes(&part.delta))
+            };
+            if !arrival.answer.as_ref().is_none_or(is_of_query) {
+                return Err(DecodeError::invalid("an answer", "its rows are not the query's").into());
+            }
             last = delta.delta;
             parts.push(Part {
                 number: delta.subscription,
@@ -155,8 +170,19 @@ fn arrival(delta: &Bytes) -> Result<Arrival, ConvertError> {
     for bytes in &coverage.change_sets {
         sets.push(convert::change_set(bytes)?);
     }
+    let answer = match coverage.answer {
+        Some(v1::AnswerDelta { whole, changes }) => {
+            if !(sets.is_empty() && coverage.entered.is_empty() && coverage.left.is_empty()) {
+                return Err(DecodeError::invalid("what a subscription is sent", "both an answer and coverage").into());
+            }
+            let delta = AnswerDelta::decode(&changes)?;
+            Some(AnswerPart { whole, delta })
+        }
+        None => None,
+    };
     Ok(Arrival {
         query: QueryId(0),
+        answer,
         sets: sets.into(),
         entered: entities(coverage.entered)?,
         left: entities(coverage.left)?,

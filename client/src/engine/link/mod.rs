@@ -19,7 +19,7 @@ use halcyon_proto::{
 use prost::bytes::Bytes;
 use thiserror::Error;
 
-use super::{Engine, QueryId, QueryStatus, digest, queries::Followed, replica::Arrival};
+use super::{Engine, QueryId, QueryStatus, digest, followed::Followed, replica::Arrival};
 use crate::session::Moment;
 
 /// A call to make beside the stream.
@@ -309,6 +309,7 @@ impl Engine {
             vector: convert::vector_bytes(self.seen()),
             digest,
             held: Vec::new(),
+            answers: true,
         }
     }
 
@@ -399,6 +400,7 @@ impl Engine {
         self.link.queries_moved.insert(id);
         if refusal.code == ErrorCode::Forbidden {
             self.replica.uncover_all(id);
+            self.forget_answer(id);
         }
         self.fail(id, refusal);
         self.let_go();

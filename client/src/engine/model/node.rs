@@ -1,5 +1,8 @@
 //! A pretended node, for the model and for the tests over connections: a graph, sessions, and coverage computed from scratch after every commit.
 
+#[path = "answering.rs"]
+mod answering;
+
 use std::sync::Arc;
 
 use halcyon_core::collections::{BTreeMap, BTreeSet};
@@ -12,7 +15,7 @@ use halcyon_core::{
     query::{
         answer::Answer,
         eval::{self, Budget},
-        live::Coverage,
+        live::{Coverage, Mirror},
     },
     version_vector::VersionVector,
 };
@@ -22,6 +25,8 @@ use halcyon_proto::{
     v1::{self, connect_response::Event},
 };
 use prost::{Message, bytes::Bytes};
+
+use answering::answer_delta;
 
 /// What clients follow here.
 pub(crate) const QUERIES: [&str; 9] = [
@@ -45,6 +50,8 @@ struct Subscription {
     covered: BTreeSet<EntityId>,
     /// Buckets of which the client is still to say what it holds.
     asked: Option<Vec<u32>>,
+    /// The answer itself is sent.
+    answer: Option<Mirror>,
 }
 
 #[derive(Debug, Default)]
@@ -52,6 +59,18 @@ struct Session {
     client: Vec<u8>,
     events: Vec<Event>,
     subscriptions: BTreeMap<u32, Subscription>,
+}
+
+impl Session {
+    fn end(&mut self, subscription: u32, why: &str) {
+        let refusal = Refusal::retry(why, std::time::Duration::ZERO);
+        let ended = v1::SubscriptionEnded {
+            subscription,
+            error: Some(refusal.into()),
+        };
+        self.subscriptions.remove(&subscription);
+        self.events.push(Event::Ended(ended));
+    }
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +84,8 @@ pub(crate) struct Node {
     answers: BTreeMap<VersionVector, Vec<Answer>>,
     /// Bytes of coverage that were sent.
     pub(crate) sent: usize,
+    /// Of a query that rests on more entities the answer is sent.
+    pub(crate) entities_max: Option<usize>,
 }
 
 impl Node {
@@ -137,6 +158,11 @@ impl Node {
         let query = query.ok_or_else(|| Refusal::new(ErrorCode::Malformed, "another query"))?;
         let covered = self.coverage(query);
         let number = request.subscription;
+        if self.is_too_much(query, &covered) && request.held.is_empty() {
+            assert!(request.answers, "this client takes them");
+            self.subscribe_to_answer(id, number, query);
+            return Ok(v1::SubscribeResponse::default());
+        }
         let mut differing = Vec::new();
         let mut delta = v1::CoverageDelta::default();
         if !request.held.is_empty() {
@@ -164,6 +190,7 @@ impl Node {
             query,
             covered,
             asked: (!is_whole).then(|| differing.clone()),
+            answer: None,
         };
         let session = self.sessions.get_mut(&id).ok_or_else(unknown)?;
         session.subscriptions.insert(number, subscription);
@@ -178,14 +205,8 @@ impl Node {
 
     /// It has caught up with what a client had seen: the subscription is to be made again.
     pub(crate) fn end(&mut self, session: u8, subscription: u32) {
-        let refusal = Refusal::retry("the node has caught up", std::time::Duration::ZERO);
-        let ended = v1::SubscriptionEnded {
-            subscription,
-            error: Some(refusal.into()),
-        };
         if let Some(session) = self.sessions.get_mut(&session) {
-            session.subscriptions.remove(&subscription);
-            session.events.push(Event::Ended(ended));
+            session.end(subscription, "the node has caught up");
         }
     }
 
@@ -274,7 +295,21 @@ impl Node {
         let mut sessions = std::mem::take(&mut self.sessions);
         for session in sessions.values_mut() {
             let mut deltas = Vec::new();
+            let grown = session.subscriptions.iter();
+            let grown =
+                grown.filter(|(_, one)| one.answer.is_none() && self.is_too_much(one.query, &coverages[&one.query]));
+            for number in grown.map(|(number, _)| *number).collect::<Vec<_>>() {
+                session.end(number, "the query rests on too many entities now");
+            }
             for (&number, subscription) in &mut session.subscriptions {
+                if let Some(answer) = &mut subscription.answer {
+                    let now = self.mirror(subscription.query);
+                    let change = std::mem::replace(answer, now.clone()).difference(&now);
+                    if !change.is_empty() {
+                        deltas.push(subscription_delta(number, &answer_delta(&change, false), false));
+                    }
+                    continue;
+                }
                 let covered = &coverages[&subscription.query];
                 let mut delta = self.whole(covered.difference(&subscription.covered));
                 let stays = |change: &&Change| {
@@ -339,11 +374,13 @@ impl Node {
             change_sets: part(false),
             entered: delta.entered[half..].to_vec(),
             left: delta.left.clone(),
+            answer: None,
         };
         let first = v1::CoverageDelta {
             change_sets: part(true),
             entered: first.entered.clone(),
             left: Vec::new(),
+            answer: None,
         };
         let session = self.sessions.get_mut(&id).unwrap();
         for (delta, more) in [(first, true), (second, false)] {
@@ -437,6 +474,7 @@ fn in_two(delta: &v1::SubscriptionDelta) -> Option<(v1::SubscriptionDelta, v1::S
         change_sets: std::mem::take(&mut first.change_sets),
         entered: Vec::new(),
         left: std::mem::take(&mut first.left),
+        answer: None,
     };
     let is_much = !first.entered.is_empty() || second.change_sets.len() > 1;
     is_much.then(|| {

@@ -21,7 +21,7 @@ use halcyon_core::{
     query::triples::Triples,
 };
 
-use super::{QueryId, numbers::Numbers, view::View};
+use super::{QueryId, answered::AnswerPart, numbers::Numbers, view::View};
 use crate::session::Place;
 
 /// Under which tag confirmed changes lie here: nodes do not tell clients where a change was committed.
@@ -49,6 +49,8 @@ pub(super) struct Pending {
 #[derive(Debug, Clone)]
 pub(super) struct Arrival {
     pub(super) query: QueryId,
+    /// Of the answer itself, in place of all else.
+    pub(super) answer: Option<AnswerPart>,
     /// Shared by subscriptions that are sent the same.
     pub(super) sets: Arc<[ChangeSet]>,
     pub(super) entered: Vec<EntityId>,

@@ -111,6 +111,7 @@ pub(crate) fn delta(subscription: u32, change_sets: Vec<Bytes>, entered: &[&str]
         change_sets,
         entered: entered.iter().map(|name| (*name).to_owned()).collect(),
         left: Vec::new(),
+        ..v1::CoverageDelta::default()
     };
     v1::SubscriptionDelta {
         subscription,

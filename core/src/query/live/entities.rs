@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{
     EvalError, Ground, Keyed, Query, Triples,
-    window::{AnswerDelta, Change, Item, Key, Window},
+    window::{AnswerDelta, Change, Item, KEY_PART_BYTES, Key, Window},
 };
 use crate::collections::{BTreeMap, BTreeSet};
 use crate::{
@@ -24,6 +24,9 @@ use crate::{
 
 /// Entities that are held behind those that show, at the least: so many may go before the query is asked for more.
 const SPARE_MIN: usize = 64;
+
+/// Bytes of an entity's place, beside the parts of its key.
+const PLACE_BYTES: usize = 96;
 
 /// Entries of a scan at a time.
 const SCAN_BATCH: usize = 256;
@@ -138,6 +141,11 @@ impl Entities {
 
     pub(super) fn held(&self) -> usize {
         self.places.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        let place = PLACE_BYTES + (self.order.len() + 1) * KEY_PART_BYTES;
+        self.places.len() * place + self.window.bytes()
     }
 
     /// Reads a little of what [`Self::apply`] will read.

@@ -38,6 +38,7 @@
 
 mod coverage;
 mod derived;
+mod encoded;
 mod entities;
 mod group;
 mod ranges;
@@ -54,6 +55,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use self::{
+    coverage::TUPLE_BYTES,
     derived::{Derivation, Derived},
     entities::Entities,
     registry::Slots,
@@ -137,6 +139,9 @@ enum State {
     Entities(Entities),
 }
 
+/// Bytes of a live query beside what it holds: its plans and triggers.
+const LIVE_BYTES: usize = 8_192;
+
 impl Live {
     /// Answers a query and keeps what following it takes.
     pub fn open<T: Triples + ?Sized>(query: &Query, store: &T, budget: Budget) -> Result<Self, Refused> {
@@ -180,6 +185,23 @@ impl Live {
     /// Bindings and keys that it holds, and what rules derive.
     pub fn held(&self) -> usize {
         self.followed.held() + self.derived.held()
+    }
+
+    /// Rows that its answer has, or a few more: those before its cursor are counted where it has no limit.
+    pub fn rows(&self) -> usize {
+        match &self.followed.state {
+            State::Table(table) => table.rows_held(),
+            State::Entities(entities) => entities.window.shown(),
+        }
+    }
+
+    /// About how many bytes of memory it takes.
+    pub fn bytes(&self) -> usize {
+        let state = match &self.followed.state {
+            State::Table(table) => table.bytes(),
+            State::Entities(entities) => entities.bytes(),
+        };
+        LIVE_BYTES + state + self.derived.held() * TUPLE_BYTES
     }
 
     /// Where an index of triggers must look it up.

@@ -17,6 +17,22 @@ use crate::query::{
     eval::Data,
     logic::{Column, Expression, OrderKey, Shape},
 };
+use crate::value::Value;
+
+/// Bytes of a text beside its own.
+const TEXT_BYTES: usize = 32;
+
+/// Bytes of a key's place among the bindings.
+const BINDINGS_BYTES: usize = 64;
+
+/// Bytes of a group with its plain columns.
+const GROUP_BYTES: usize = 160;
+
+/// Bytes of what an aggregate of a group needs.
+const PART_BYTES: usize = 96;
+
+/// Bytes of a value in the order that an aggregate keeps.
+const HELD_VALUE_BYTES: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Table {
@@ -34,6 +50,8 @@ pub(super) struct Table {
     /// Variables of a binding.
     width: usize,
     held: usize,
+    /// Bytes of the texts in the bindings.
+    texts: usize,
     groups: BTreeMap<Row, Group>,
     window: Window,
 }
@@ -58,6 +76,7 @@ impl Table {
             bindings: compact::Map::new(),
             width: own.len(),
             held: 0,
+            texts: 0,
             groups: BTreeMap::new(),
             window: Window::of(query),
             columns,
@@ -68,6 +87,7 @@ impl Table {
         let found = table.probe.data(None, table.key_column, store, ground)?;
         table.probe.narrow();
         table.held = found.keys.len();
+        table.texts = texts(&found.data);
         if !table.is_row_each {
             let mut before = BTreeMap::new();
             for binding in found.data.chunks_exact(table.width) {
@@ -85,6 +105,23 @@ impl Table {
 
     pub(super) fn held(&self) -> usize {
         self.held + self.groups.len() + self.window.len()
+    }
+
+    pub(super) fn rows_held(&self) -> usize {
+        match (self.window.has_limit(), self.is_row_each) {
+            (true, _) => self.window.shown(),
+            (false, true) => self.held,
+            (false, false) => self.groups.len(),
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        let bindings = self.held * self.width * size_of::<Datum>() + self.bindings.len() * BINDINGS_BYTES;
+        let groups = self.groups.len() * (GROUP_BYTES + self.columns.len() * PART_BYTES);
+        let valued = self.columns.iter().filter(|column| column.holds_values()).count();
+        // What an aggregate orders, and a window shows, has these texts again.
+        let texts = self.texts * (1 + valued + usize::from(self.window.has_limit()));
+        bindings + texts + groups + valued * self.held * HELD_VALUE_BYTES + self.window.bytes()
     }
 
     /// What a consumer starts from.
@@ -116,6 +153,8 @@ impl Table {
         let (mut gone, mut come) = (Vec::new(), Vec::new());
         for key in keys {
             let after: Box<[Datum]> = now.remove(key).unwrap_or_default().into();
+            let before = self.bindings.get(key).map_or(0, |held| texts(held));
+            self.texts = self.texts + texts(&after) - before;
             let before = match self.bindings.get_mut(key) {
                 Some(held) if !after.is_empty() => {
                     let before = std::mem::replace(held, after);
@@ -277,6 +316,17 @@ fn differ(
     }
     let old = old.into_iter().zip(stays).filter(|(_, stays)| !stays);
     gone.extend(old.map(|(binding, _)| read(reads, binding)));
+}
+
+/// Bytes of the texts among them.
+fn texts(data: &[Datum]) -> usize {
+    let bytes = data.iter().map(|datum| match datum {
+        Datum::Value(Value::String(text) | Value::Json(text)) => TEXT_BYTES + text.len(),
+        Datum::Value(Value::Bytes(bytes)) => TEXT_BYTES + bytes.len(),
+        Datum::Value(Value::Ref(entity)) => TEXT_BYTES + entity.as_str().len(),
+        Datum::Null | Datum::Value(Value::Number(_) | Value::Boolean(_) | Value::Date(_)) | Datum::List(_) => 0,
+    });
+    bytes.sum()
 }
 
 /// A query for all bindings of a body: of its own variables.

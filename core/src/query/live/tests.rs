@@ -201,6 +201,12 @@ fn follow(tape: &[u16], step: Step, counts: &Counts) {
     let mut registry = Registry::default();
     registry.insert(LiveId(1), &live, &world.graph);
     let mut mirror = live.mirror();
+    // Another consumer, that hears of all in bytes.
+    let mut far = Mirror::empty(&query);
+    let is_table = matches!(query.select.shape, Shape::Table(_));
+    if is_table {
+        far.apply(over_a_wire(&far, &mirror.whole()));
+    }
     for _ in 0..5 {
         let delta = step(&mut world, &case.schema, &mut choices);
         counts.sets.fetch_add(1, Relaxed);
@@ -212,6 +218,9 @@ fn follow(tape: &[u16], step: Step, counts: &Counts) {
         if touched {
             let change = live.apply(&delta, &world.graph).unwrap();
             counts.changed.fetch_add(u64::from(!change.is_empty()), Relaxed);
+            if is_table {
+                far.apply(over_a_wire(&far, &change));
+            }
             mirror.apply(change);
         }
         let fresh = answer(&query, &world.graph).unwrap();
@@ -223,9 +232,21 @@ fn follow(tape: &[u16], step: Step, counts: &Counts) {
             world.triples
         );
         assert_eq!(live.answer(), fresh, "{}", case.query);
+        if is_table {
+            assert_eq!(far.answer(), fresh, "{}", case.query);
+        }
+        assert!(live.rows() >= fresh.rows.len(), "{}", case.query);
         let plainest = naive::evaluate(&query, world.triples.iter().cloned());
         assert_eq!(fresh, plainest, "{}", case.query);
     }
+}
+
+fn over_a_wire(mirror: &Mirror, delta: &AnswerDelta) -> AnswerDelta {
+    let bytes: Vec<u8> = delta.encode().flatten().collect();
+    let read = AnswerDelta::decode(&bytes).unwrap();
+    assert_eq!(&read, delta);
+    assert!(mirror.takes(&read));
+    read
 }
 
 #[test]

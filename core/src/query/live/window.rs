@@ -11,12 +11,21 @@ use crate::{
     value::Value,
 };
 
+/// Bytes of a part of a key, with the text that some have.
+pub(super) const KEY_PART_BYTES: usize = 56;
+
+/// Bytes of a place in the index, or among items, beside the parts of its key.
+const PLACE_BYTES: usize = 48;
+
+/// Bytes of an item that shows, beside the texts in it.
+const ITEM_BYTES: usize = 128;
+
 /// Where a row stands in the order of its answer: the order's keys, then the tie-break. Keys of one query compare.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key(Arc<[Part]>);
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Part {
+pub(super) enum Part {
     Up(Datum),
     Down(Reverse<Datum>),
 }
@@ -124,6 +133,14 @@ impl Key {
         Cursor(self.data())
     }
 
+    pub(super) fn parts(&self) -> &[Part] {
+        &self.0
+    }
+
+    pub(super) fn from_parts(parts: Vec<Part>) -> Self {
+        Self(parts.into())
+    }
+
     fn data(&self) -> Vec<Datum> {
         let data = self.0.iter().map(|part| match part {
             Part::Up(datum) | Part::Down(Reverse(datum)) => datum.clone(),
@@ -140,6 +157,33 @@ impl AnswerDelta {
 }
 
 impl Mirror {
+    /// An answer without rows.
+    pub fn empty(query: &Query) -> Self {
+        Window::of(query).mirror
+    }
+
+    /// All of it, as what came to an answer without rows.
+    pub fn whole(&self) -> AnswerDelta {
+        let items = self.items.iter();
+        AnswerDelta(
+            items
+                .map(|(key, item)| Change::Added(key.clone(), item.clone()))
+                .collect(),
+        )
+    }
+
+    /// Whether the rows of a delta are rows of this query.
+    pub fn takes(&self, delta: &AnswerDelta) -> bool {
+        delta.0.iter().all(|change| match change {
+            Change::Removed(_) => true,
+            Change::Added(_, Item::Row(row))
+            | Change::Changed {
+                item: Item::Row(row), ..
+            } => self.columns.as_ref().is_some_and(|columns| columns.len() == row.len()),
+            Change::Added(_, Item::Object(_)) | Change::Changed { .. } => self.columns.is_none(),
+        })
+    }
+
     /// Takes in what a change set did, where the delta is still needed.
     fn follow(&mut self, delta: &AnswerDelta) {
         for change in &delta.0 {
@@ -279,6 +323,18 @@ impl Window {
     /// What shows at a key.
     pub(super) fn item(&self, key: &Key) -> Option<&Item> {
         self.mirror.items.get(key)
+    }
+
+    /// Rows that show.
+    pub(super) fn shown(&self) -> usize {
+        self.mirror.items.len()
+    }
+
+    /// About how many bytes its items take, and its keys.
+    pub(super) fn bytes(&self) -> usize {
+        let parts = self.mirror.items.keys().next().map_or(0, |key| key.parts().len());
+        let places = self.index.len() + self.mirror.items.len();
+        places * (PLACE_BYTES + parts * KEY_PART_BYTES) + self.mirror.items.len() * ITEM_BYTES
     }
 
     /// Keys and items that it holds.

@@ -202,6 +202,22 @@ impl Expression {
         }
     }
 
+    /// Whether a group keeps each value of what it reads.
+    pub const fn holds_values(self) -> bool {
+        matches!(
+            self,
+            Self::Aggregate(
+                Aggregate::CountDistinct | Aggregate::Min | Aggregate::Max | Aggregate::Collect,
+                _
+            )
+        )
+    }
+
+    /// Whether it gathers all values into one row.
+    pub const fn gathers(self) -> bool {
+        matches!(self, Self::Aggregate(Aggregate::Collect, _))
+    }
+
     /// Whether it needs a group.
     pub const fn is_aggregate(self) -> bool {
         !matches!(self, Self::Var(_))

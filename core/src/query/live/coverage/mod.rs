@@ -388,4 +388,4 @@ const COUNT_BYTES: usize = 12;
 const WINDOW_KEY_BYTES: usize = 160;
 
 /// About what a tuple of a rule takes.
-const TUPLE_BYTES: usize = 80;
+pub(super) const TUPLE_BYTES: usize = 80;
