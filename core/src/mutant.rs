@@ -55,6 +55,8 @@ pub enum Mutant {
     LagShownAsSynced,
     /// Who comes back to a live query is taken to hold what it should.
     DigestNotCompared,
+    /// A live query that a node answers is not told what became of its answer.
+    AnswerNotTold,
     /// A room does not hear that somebody went whose node fell silent.
     GoneNotTold,
     /// A node goes on from a log that lost what was durable.
@@ -63,7 +65,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::AcknowledgeBeforeSync,
         Self::VoteWithoutSync,
         Self::GossipBeforeSync,
@@ -88,6 +90,7 @@ impl Mutant {
         Self::LeftNotTold,
         Self::LagShownAsSynced,
         Self::DigestNotCompared,
+        Self::AnswerNotTold,
         Self::GoneNotTold,
         Self::LostCommitNotNoticed,
     ];
@@ -119,6 +122,7 @@ impl Mutant {
             Self::LeftNotTold => "left-not-told",
             Self::LagShownAsSynced => "lag-shown-as-synced",
             Self::DigestNotCompared => "digest-not-compared",
+            Self::AnswerNotTold => "answer-not-told",
             Self::GoneNotTold => "gone-not-told",
             Self::LostCommitNotNoticed => "lost-commit-not-noticed",
         }

@@ -114,6 +114,7 @@ const fn scenarios(mutant: Mutant) -> &'static [&'static str] {
         Mutant::SealNotChecked => &["bits-turned"],
         Mutant::LeftNotTold | Mutant::DigestNotCompared => &["queries-followed"],
         Mutant::LagShownAsSynced => &["readers-move"],
+        Mutant::AnswerNotTold => &["answers-sent"],
         Mutant::GoneNotTold => &["rooms-meet"],
         Mutant::LostCommitNotNoticed => &["control-rots"],
         Mutant::TombstoneLoses => &["client-offline-week"],

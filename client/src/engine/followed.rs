@@ -37,9 +37,9 @@ pub(super) struct Followed {
     pub(super) answered: Option<Answered>,
     pub(super) followers: BTreeMap<FollowerId, Follower>,
     pub(super) progress: Progress,
-    /// Its coverage has come whole at least once: it sees that alone.
+    /// Its coverage, or the node's answer, has come whole at least once: it sees that alone.
     pub(super) is_whole: bool,
-    /// What its coverage shows.
+    /// What its coverage shows, or the node's answer.
     pub(super) vector: VersionVector,
     /// The node lags behind what this client has seen.
     pub(super) is_stale: bool,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use halcyon_core::{
     graph::{Delta, EntityNumber, Graph},
+    mutant::{self, Mutant},
     query::{
         live::{AnswerDelta, Coverage, CoverageChange, Live, LiveId, Lost, Refused, Registry},
         logic::{Query, Shape},
@@ -137,6 +138,9 @@ impl Kept {
                 answered.whole = None;
                 if answered.live.rows() > ANSWER_ROWS_MAX {
                     return Err(AnswerError::Rows(ANSWER_ROWS_MAX).into());
+                }
+                if mutant::active(Mutant::AnswerNotTold) {
+                    return Ok(Moved::Answer(Vec::new()));
                 }
                 Ok(Moved::Answer(delta_parts(&change)?))
             }

@@ -153,17 +153,18 @@ impl Table {
         let (mut gone, mut come) = (Vec::new(), Vec::new());
         for key in keys {
             let after: Box<[Datum]> = now.remove(key).unwrap_or_default().into();
-            let before = self.bindings.get(key).map_or(0, |held| texts(held));
-            self.texts = self.texts + texts(&after) - before;
+            self.texts += texts(&after);
             let before = match self.bindings.get_mut(key) {
                 Some(held) if !after.is_empty() => {
                     let before = std::mem::replace(held, after);
+                    self.texts -= texts(&before);
                     differ((&before[..], &held[..]), (self.width, reads), (&mut gone, &mut come));
                     continue;
                 }
                 Some(_) => self.bindings.remove(key).unwrap_or_default(),
                 None => Box::default(),
             };
+            self.texts -= texts(&before);
             gone.extend(before.chunks_exact(self.width).map(|binding| read(reads, binding)));
             come.extend(after.chunks_exact(self.width).map(|binding| read(reads, binding)));
             if !after.is_empty() {
