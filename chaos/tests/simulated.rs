@@ -209,6 +209,22 @@ fn what_a_removed_node_alone_had_may_be_given_up_at_once() {
     clean(&["run", "--seed", "400982"]);
 }
 
+/// Found by this seed: days passed while a client's machine slept, and it took a node that it had greeted before for one
+/// whose clock is days behind: what it wrote next was stamped before what it had written last.
+#[test]
+fn a_client_that_slept_does_not_stamp_its_writes_in_the_past() {
+    clean(&["run", "--seed", "700613"]);
+}
+
+/// Found by these seeds, both of them by rules that asked too much: a replica joined from one that had half of what a lost
+/// host had sent, which is complete when that host is removed; an entity was back, as a set that a lost disk alone had was
+/// pushed again when its deletion was collected, and a watch told of it.
+#[test]
+fn what_a_lost_host_alone_had_is_not_asked_of_those_who_join_or_watch() {
+    clean(&["run", "--seed", "700311"]);
+    clean(&["run", "--seed", "700492"]);
+}
+
 /// Found by this seed: of a set whose sync failed the node said that it had not been taken. It was there after a restart, and
 /// refused when its client came with it stamped anew.
 #[test]

@@ -124,6 +124,9 @@ pub(crate) const CLOSE_WAIT: Duration = Duration::from_secs(5);
 /// Connections kept open: the replicas of one tenant and the addresses given.
 pub(crate) const CHANNELS_MAX: usize = 32;
 
+/// So far apart the device's two clocks may say that a node was greeted, or it is greeted again.
+pub(crate) const CLOCKS_APART_MAX: Duration = Duration::from_secs(1);
+
 /// An operator's node that has not answered for this long is greeted before a call that must not be made twice.
 pub(crate) const GREETED_FOR: Duration = Duration::from_secs(1);
 

@@ -35,7 +35,7 @@ use tonic::{
 use crate::{
     error::ConnectError,
     limits::{
-        ANSWER_PATIENCE, CHANNELS_MAX, CONNECT_DEADLINE, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT,
+        ANSWER_PATIENCE, CHANNELS_MAX, CLOCKS_APART_MAX, CONNECT_DEADLINE, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT,
         PATH_BYTES_PER_SECOND_MIN, PRESENCE_DEADLINE, QUICK_DEADLINE,
     },
     session::NodeClock,
@@ -86,9 +86,33 @@ pub(crate) struct Transport {
 #[derive(Debug, Clone, Copy)]
 struct Greeting {
     /// When it was asked.
-    asked: Duration,
+    asked: Instant,
     /// What its clock showed at that time or later, if it said so.
     clock: Option<NodeClock>,
+}
+
+/// A moment, by both of the device's clocks.
+#[derive(Debug, Clone, Copy)]
+struct Instant {
+    monotonic: Duration,
+    wall: WallTime,
+}
+
+impl Instant {
+    fn now(env: &Env) -> Self {
+        Self {
+            monotonic: env.clock.monotonic(),
+            wall: env.clock.wall(),
+        }
+    }
+
+    /// How long ago that was. Where the clocks do not agree nobody knows: the one stands still while a machine sleeps, the
+    /// other one may be set.
+    fn until(self, now: Self) -> Option<Duration> {
+        let by_wall = now.wall.0.to_duration().checked_sub(self.wall.0.to_duration())?;
+        let since = now.monotonic.saturating_sub(self.monotonic);
+        (by_wall.abs_diff(since) <= CLOCKS_APART_MAX).then_some(since.max(by_wall))
+    }
 }
 
 impl fmt::Debug for Transport {
@@ -172,7 +196,7 @@ impl Transport {
     pub(crate) async fn hello(&self, address: &str) -> Result<v1::HelloResponse, CallError> {
         let request = self.request(hello_message(), Some(QUICK_DEADLINE));
         let mut client = self.sync(address);
-        let asked = self.env.clock.monotonic();
+        let asked = Instant::now(&self.env);
         let answer = within(QUICK_DEADLINE, client.hello(request)).await?;
         if answer.version < WIRE.oldest || answer.version > WIRE.newest {
             let message = format!(
@@ -185,15 +209,15 @@ impl Transport {
         Ok(answer)
     }
 
-    /// What the clock of the node at `address` shows now, at the most. A node that was never greeted is greeted.
+    /// What the clock of the node at `address` shows now, at the most. A node that was never greeted, or nobody knows how long
+    /// ago, is greeted.
     pub(crate) async fn clock_at(&self, address: &str) -> Result<Option<NodeClock>, CallError> {
-        if self.greeting(address).is_none() {
+        let since = |greeting: Greeting| greeting.asked.until(Instant::now(&self.env));
+        if self.greeting(address).and_then(since).is_none() {
             self.hello(address).await?;
         }
-        let greeting = self.greeting(address);
-        Ok(greeting.and_then(|Greeting { asked, clock }| {
-            let clock = clock?;
-            let since = self.env.clock.monotonic().saturating_sub(asked);
+        Ok(self.greeting(address).and_then(|greeting| {
+            let (since, clock) = (since(greeting)?, greeting.clock?);
             let wall = WallTime(NTP64(clock.wall.0.0.saturating_add(NTP64::from(since).0)));
             Some(NodeClock { wall, ..clock })
         }))
@@ -204,7 +228,7 @@ impl Transport {
         greetings.get(address).copied()
     }
 
-    fn on_greeted(&self, address: &str, asked: Duration, answer: &v1::HelloResponse) {
+    fn on_greeted(&self, address: &str, asked: Instant, answer: &v1::HelloResponse) {
         let clock = (answer.wall != 0).then(|| NodeClock {
             wall: WallTime(NTP64(answer.wall)),
             drift_max: answer.drift_max_ms.map_or(DRIFT_MAX_DEFAULT, Duration::from_millis),

@@ -59,6 +59,10 @@ find_chromium || { playwright_chromium && find_chromium; } || { apt_chromium && 
   exit 77
 }
 "$CHROMIUM" --version
+timeout 120 node test/browser/starts.mjs || {
+  echo "client/web: $CHROMIUM does not open a page here" >&2
+  exit 77
+}
 
 if [ -z "${HALCYON:-}" ]; then
   step "a node"

@@ -65,6 +65,9 @@ fn replicas(stage: &Stage, tenant: Tenant, id: halcyon_core::id::TenantId) -> Re
     let waits_for_lost = placed.replicas.iter().any(|(node, state)| {
         *state == ReplicaState::Active && stage.host_of(*node).is_some_and(|host| lost.contains(&host))
     });
+    // Half of what a host had sent that is gone waits for its removal.
+    let waits = |tag: Tag| stage.host_of(tag.origin.node).is_some_and(|host| lost.contains(&host));
+    let is_whole = |one: &Summary| one.seen.iter().all(|tag| one.vector.covers_tag(tag) || waits(tag));
     let mut found: Vec<(Host, Summary)> = Vec::new();
     for (node, state) in &placed.replicas {
         let host = stage
@@ -75,6 +78,11 @@ fn replicas(stage: &Stage, tenant: Tenant, id: halcyon_core::id::TenantId) -> Re
         }
         // It keeps what it has until every active replica holds it; of one that is gone it waits for the removal.
         if *state == ReplicaState::Leaving && waits_for_lost {
+            continue;
+        }
+        // One that joins is ready when it is exact: that half, which it has from the others, it waits for as well.
+        let own = stage.rooms(host).and_then(|rooms| rooms.storage.summary(id).ok()?);
+        if *state == ReplicaState::Joining && own.is_some_and(|own| !own.is_exact() && is_whole(&own)) {
             continue;
         }
         if *state != ReplicaState::Active {
@@ -93,13 +101,7 @@ fn replicas(stage: &Stage, tenant: Tenant, id: halcyon_core::id::TenantId) -> Re
         return Err(format!("{tenant} has no replica"));
     };
     for (host, other) in &found {
-        // Half of what a host had sent that is gone waits for its removal.
-        let waits = |tag: Tag| stage.host_of(tag.origin.node).is_some_and(|host| lost.contains(&host));
-        if other
-            .seen
-            .iter()
-            .any(|tag| !other.vector.covers_tag(tag) && !waits(tag))
-        {
+        if !is_whole(other) {
             return Err(format!("{host} is not exact in {tenant}"));
         }
         if other.vector != one.vector {
