@@ -15,16 +15,32 @@ import { binary, browser, freePorts, later, run, test, WAIT_MS } from "./browser
 import { processes } from "./browser/cluster.mjs";
 import { serve } from "./browser/server.mjs";
 import { load, until } from "./bench/node-client.mjs";
-import { issueAt, schemaOf, teamAt, TEAMS, userAt, USERS } from "./bench/schema.js";
+import { issueAt, MANY, schemaOf, teamAt, TEAMS, TOP, userAt, USERS } from "./bench/schema.js";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const dist = join(here, "../dist");
-const MANY = 20_000;
 const SWARM = 200;
 const CURSORS = { users: 50, rate: 60, seconds: 10 };
-/** Above every rank of the issues that are there, so that what is written comes first. */
-const TOP = 1e6;
-const PEERS = ["datascript@1.8.1", "yjs@13.6.33", "y-websocket@1.5.4", "ws@8", "tinybase@6.7.5"];
+/** Exact, and those of Triplit's own parts too, where its engine is. */
+const PEERS = [
+  "datascript@1.8.1",
+  "yjs@13.6.33",
+  "y-websocket@1.5.4",
+  "ws@8.23.0",
+  "tinybase@6.7.5",
+  "@triplit/client@1.0.50",
+  "@triplit/db@1.1.10",
+  "@triplit/server@1.1.8",
+  "@triplit/server-core@1.0.52",
+  "@instantdb/core@1.0.67",
+];
+/** What engines do by themselves, and how the table calls it. */
+const ALONE = [
+  ["filter", `filter, order, limit 50 over ${MANY} (Node)`],
+  ["whole", "the same with two hops (Node)"],
+  ["all", "two hops of all rows (Node)"],
+  ["write", "write to the own live query (Node)"],
+];
 
 const isJson = process.argv.includes("--json");
 const onlyAt = process.argv.indexOf("--only");
@@ -232,11 +248,21 @@ figures("cursors", async () => {
   console.log(`  node: ${(100 * used).toFixed(0)} % of a core; ${moved.toFixed(1)} moves a second of each`);
 });
 
-/** Where the peers are, or nothing where npm cannot install them. */
-function peers() {
+/** Whether npm has put a package there, of the very version. */
+function isThere(dir, pinned) {
+  const at = pinned.lastIndexOf("@");
+  const file = join(dir, "node_modules", pinned.slice(0, at), "package.json");
+  return existsSync(file) && JSON.parse(readFileSync(file, "utf8")).version === pinned.slice(at + 1);
+}
+
+let installed;
+/** Where the peers are, or nothing where npm cannot install them. It is asked once. */
+const peers = () => (installed ??= { dir: install() }).dir;
+
+function install() {
   const dir = process.env.PEERS ?? join(tmpdir(), "halcyon-figures-peers");
   if (process.argv.includes("--no-peers")) return undefined;
-  if (existsSync(join(dir, "node_modules/datascript"))) return dir;
+  if (PEERS.every((pinned) => isThere(dir, pinned))) return dir;
   mkdirSync(dir, { recursive: true });
   writeFileSync(join(dir, "package.json"), '{ "name": "peers", "private": true }\n');
   try {
@@ -271,13 +297,44 @@ figures("peers", async () => {
   }
 });
 
+figures("triplit", async () => {
+  const dir = peers();
+  if (!dir) return;
+  const theirs = await peer(dir, "triplit", SWARM);
+  figure("write in a client, seen in another (Node)", "Triplit", theirs.pair.slice(5));
+  const live = `the same, ${MANY} entities`;
+  figure(`${live} at the server, fifty at the reader (Node)`, "Triplit", theirs.top.slice(5));
+  figure(`${live} at the reader, first fifty (Node)`, "Triplit", theirs.live.slice(5));
+  figure(`one write to ${SWARM} clients (Node), the last one`, "Triplit", theirs.fan.slice(5));
+  figure(`first load of ${MANY} entities (Node)`, "Triplit", theirs.load);
+  for (const [what, name] of ALONE) figure(name, "Triplit", theirs[what]);
+});
+
+figures("instantdb", async () => {
+  const dir = peers();
+  if (!dir) return;
+  const theirs = await peer(dir, "instantdb", MANY);
+  for (const [what, name] of ALONE) figure(name, "InstantDB's engine", theirs[what]);
+  figure("the same, its fifty alone in the store (Node)", "InstantDB's engine", theirs.fifty);
+});
+
 /** The same queries by the wasm engine in Node and by DataScript, one after the other. */
 figures("datascript", async () => {
   const dir = peers();
   const { tenant, key } = await largeTenant();
   const halcyon = await load(dist);
   const options = { schema: schemaOf(halcyon), tenant, endpoints: [nodes.node(0)], auth: { key } };
-  const db = halcyon.createClient({ ...options, persistence: "memory", name: "beside datascript" });
+  const connect = (name) => halcyon.createClient({ ...options, persistence: "memory", name });
+  const loads = [];
+  for (let at = 0; at < 5; at += 1) {
+    const from = performance.now();
+    const client = connect(`loads ${at}`);
+    await until(client, client.issue, ({ data }) => data.length >= MANY);
+    loads.push(performance.now() - from);
+    await client.close();
+  }
+  figure(`first load of ${MANY} entities (Node)`, "Halcyon's wasm", loads);
+  const db = connect("beside datascript");
   const hops = { author: { include: { team: true } } };
   const everything = db.issue.include(hops);
   db.follow(everything).listen(() => undefined);
@@ -297,17 +354,33 @@ figures("datascript", async () => {
     filter: await times(15, (at) => least(1_000 + at)),
     whole: await times(15, (at) => least(2_000 + at).include(hops)),
     all: await times(3, (at) => db.issue.where({ rank: { gte: -1 - at } }).include(hops)),
+    write: await ownWrites(db, 50),
   };
   const theirs = dir ? await peer(dir, "datascript", MANY) : undefined;
-  for (const [what, name] of [
-    ["filter", `filter, order, limit 50 over ${MANY} (Node)`],
-    ["whole", "the same with two hops (Node)"],
-    ["all", "two hops of all rows (Node)"],
-  ]) {
-    figure(name, "Halcyon's wasm", ours[what], [theirs ? part(theirs[what], 0.5) / 3 : undefined]);
+  for (const [what, name] of ALONE) {
+    // Of a write there is a figure of its own to hold, in Chromium.
+    const must = theirs && what !== "write" ? [part(theirs[what], 0.5) / 3] : undefined;
+    figure(name, "Halcyon's wasm", ours[what], must);
     if (theirs) figure(name, "DataScript", theirs[what]);
   }
 });
+
+/** A write until it is the first of the own live query. */
+async function ownWrites(db, count) {
+  const top = db.issue.orderBy("rank", "desc").limit(50);
+  const stop = db.follow(top).listen(() => undefined);
+  await until(db, top, ({ isLoaded }) => isLoaded);
+  const all = [];
+  for (let at = 0; at < count; at += 1) {
+    const title = `own ${at}`;
+    const seen = until(db, top, ({ data }) => data[0]?.title === title);
+    db.issue.insert({ title, rank: 2 * TOP + at, created: at });
+    all.push(await seen);
+    await new Promise((resolve) => setTimeout(resolve, 10 + (at % 7)));
+  }
+  stop();
+  return all;
+}
 
 /** The table, as it stands in the README. */
 function table() {

@@ -17,6 +17,10 @@ export const schemaOf = ({ defineSchema, t }) =>
     { rooms: { doc: { presence: { cursor: t.json() } } } },
   );
 
+/** How many issues. */
+export const MANY = 20_000;
+/** Above every rank of the issues that are there, so that what is written comes first. */
+export const TOP = 1e6;
 export const TEAMS = 20;
 export const USERS = 500;
 
