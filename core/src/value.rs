@@ -407,7 +407,10 @@ pub(crate) mod tests {
 
         #[test]
         fn typed_json_loses_nothing(value in any_value()) {
-            prop_assert_eq!(Value::from_typed_json(&value.to_typed_json()), Ok(value));
+            // As text: not every parser reads a number as it was written.
+            let text = value.to_typed_json().to_string();
+            let read = serde_json::from_str(&text).unwrap();
+            prop_assert_eq!(Value::from_typed_json(&read), Ok(value), "{}", text);
         }
 
         #[test]
