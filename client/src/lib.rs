@@ -61,7 +61,7 @@ pub use halcyon_proto::{
     error::{ErrorCode, Refusal},
     v1,
 };
-pub use limits::PUSH_DEADLINE;
+pub use limits::{KEPT_BYTES_MAX, KEPT_SETS_MAX, PUSH_DEADLINE};
 #[cfg(feature = "native")]
 pub use live::LiveQuery;
 #[cfg(feature = "native")]

@@ -21,10 +21,10 @@ pub(crate) const OUTBOX_BYTES_MAX: usize = 64 << 20;
 pub(crate) const ROOM_WAIT: Duration = Duration::from_secs(30);
 
 /// Acknowledged sets that are kept until a second replica holds them: some seconds of a busy client.
-pub(crate) const KEPT_SETS_MAX: usize = 4_096;
+pub const KEPT_SETS_MAX: usize = 4_096;
 
 /// Bytes of those sets.
-pub(crate) const KEPT_BYTES_MAX: usize = 8 << 20;
+pub const KEPT_BYTES_MAX: usize = 8 << 20;
 
 /// Writes that wait for the outbox's disk: what one fsync takes in.
 pub(crate) const WRITES_WAITING_MAX: usize = 1_024;
@@ -124,8 +124,12 @@ pub(crate) const CLOSE_WAIT: Duration = Duration::from_secs(5);
 /// Connections kept open: the replicas of one tenant and the addresses given.
 pub(crate) const CHANNELS_MAX: usize = 32;
 
-/// So far apart the device's two clocks may say that a node was greeted, or it is greeted again.
+/// How far apart the device's two clocks may be on how long ago a node was greeted. A machine that slept, or whose clock was
+/// set, is further off, and greets it again: what a node's clock shows is to be known to a fraction of the drift it takes.
 pub(crate) const CLOCKS_APART_MAX: Duration = Duration::from_secs(1);
+
+/// Greetings of a node to learn its clock, where the machine sleeps during one.
+pub(crate) const GREETINGS_MAX: usize = 3;
 
 /// An operator's node that has not answered for this long is greeted before a call that must not be made twice.
 pub(crate) const GREETED_FOR: Duration = Duration::from_secs(1);

@@ -35,8 +35,8 @@ use tonic::{
 use crate::{
     error::ConnectError,
     limits::{
-        ANSWER_PATIENCE, CHANNELS_MAX, CLOCKS_APART_MAX, CONNECT_DEADLINE, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT,
-        PATH_BYTES_PER_SECOND_MIN, PRESENCE_DEADLINE, QUICK_DEADLINE,
+        ANSWER_PATIENCE, CHANNELS_MAX, CLOCKS_APART_MAX, CONNECT_DEADLINE, GREETINGS_MAX, KEEP_ALIVE_INTERVAL,
+        KEEP_ALIVE_TIMEOUT, PATH_BYTES_PER_SECOND_MIN, PRESENCE_DEADLINE, QUICK_DEADLINE,
     },
     session::NodeClock,
 };
@@ -86,19 +86,19 @@ pub(crate) struct Transport {
 #[derive(Debug, Clone, Copy)]
 struct Greeting {
     /// When it was asked.
-    asked: Instant,
+    asked: Moment,
     /// What its clock showed at that time or later, if it said so.
     clock: Option<NodeClock>,
 }
 
 /// A moment, by both of the device's clocks.
 #[derive(Debug, Clone, Copy)]
-struct Instant {
+struct Moment {
     monotonic: Duration,
     wall: WallTime,
 }
 
-impl Instant {
+impl Moment {
     fn now(env: &Env) -> Self {
         Self {
             monotonic: env.clock.monotonic(),
@@ -196,7 +196,7 @@ impl Transport {
     pub(crate) async fn hello(&self, address: &str) -> Result<v1::HelloResponse, CallError> {
         let request = self.request(hello_message(), Some(QUICK_DEADLINE));
         let mut client = self.sync(address);
-        let asked = Instant::now(&self.env);
+        let asked = Moment::now(&self.env);
         let answer = within(QUICK_DEADLINE, client.hello(request)).await?;
         if answer.version < WIRE.oldest || answer.version > WIRE.newest {
             let message = format!(
@@ -212,15 +212,21 @@ impl Transport {
     /// What the clock of the node at `address` shows now, at the most. A node that was never greeted, or nobody knows how long
     /// ago, is greeted.
     pub(crate) async fn clock_at(&self, address: &str) -> Result<Option<NodeClock>, CallError> {
-        let since = |greeting: Greeting| greeting.asked.until(Instant::now(&self.env));
-        if self.greeting(address).and_then(since).is_none() {
-            self.hello(address).await?;
+        // More than once where the machine slept while it was greeted.
+        for greeted in 0..=GREETINGS_MAX {
+            let greeting = self.greeting(address);
+            let since = greeting.and_then(|greeting| greeting.asked.until(Moment::now(&self.env)));
+            if let (Some(greeting), Some(since)) = (greeting, since) {
+                return Ok(greeting.clock.map(|clock| {
+                    let wall = WallTime(NTP64(clock.wall.0.0.saturating_add(NTP64::from(since).0)));
+                    NodeClock { wall, ..clock }
+                }));
+            }
+            if greeted < GREETINGS_MAX {
+                self.hello(address).await?;
+            }
         }
-        Ok(self.greeting(address).and_then(|greeting| {
-            let (since, clock) = (since(greeting)?, greeting.clock?);
-            let wall = WallTime(NTP64(clock.wall.0.0.saturating_add(NTP64::from(since).0)));
-            Some(NodeClock { wall, ..clock })
-        }))
+        Ok(None)
     }
 
     fn greeting(&self, address: &str) -> Option<Greeting> {
@@ -228,7 +234,7 @@ impl Transport {
         greetings.get(address).copied()
     }
 
-    fn on_greeted(&self, address: &str, asked: Instant, answer: &v1::HelloResponse) {
+    fn on_greeted(&self, address: &str, asked: Moment, answer: &v1::HelloResponse) {
         let clock = (answer.wall != 0).then(|| NodeClock {
             wall: WallTime(NTP64(answer.wall)),
             drift_max: answer.drift_max_ms.map_or(DRIFT_MAX_DEFAULT, Duration::from_millis),
@@ -400,6 +406,21 @@ mod tests {
         check(":7700", None);
         check("a b:1", None);
         check("host:99999", None);
+    }
+
+    #[test]
+    fn nobody_knows_how_long_ago_it_was_where_the_clocks_do_not_agree() {
+        let moment = |monotonic_ms, wall_ms| Moment {
+            monotonic: Duration::from_millis(monotonic_ms),
+            wall: WallTime(NTP64::from(Duration::from_millis(wall_ms))),
+        };
+        let asked = moment(1_000, 50_000);
+        let since = |now| asked.until(now).map(|since| since.as_millis());
+        assert_eq!(since(moment(61_000, 110_000)), Some(60_000));
+        assert_eq!(since(moment(61_000, 110_500)), Some(60_500), "the later of the two");
+        assert_eq!(since(moment(61_000, 3_710_000)), None, "it slept for an hour");
+        assert_eq!(since(moment(61_000, 50_500)), None, "its clock was set back");
+        assert_eq!(since(moment(61_000, 49_000)), None, "to before it asked");
     }
 
     #[track_caller]

@@ -3,8 +3,16 @@
 //! Unless only a disk that is gone, or went back, had the set that creates it: its client pushes it again, and where
 //! the deletion was collected meanwhile nobody knows of it any more (seed 62121).
 
-use super::{Evidence, Moment, Oracle, ledger::Told};
-use halcyon_core::change::Change;
+use halcyon_core::{
+    change::Change,
+    id::{EntityId, TenantId},
+};
+
+use super::{
+    Evidence, Moment, Oracle,
+    ledger::{Book, Told},
+};
+use crate::run::Stage;
 
 /// Of each tenant, so many deletions are looked at closely, the latest first; at the end all are.
 const LOOKED_AT: usize = 64;
@@ -59,4 +67,11 @@ impl Oracle for Deleted {
         }
         Ok(())
     }
+}
+
+/// Whether some replica may show an entity that was deleted, as is said above.
+pub(super) fn may_be_back(tenant: TenantId, subject: &EntityId, book: &Book, stage: &Stage) -> bool {
+    let running = stage.running().into_values();
+    let mut summaries = running.filter_map(|rooms| rooms.storage.summary(tenant).ok().flatten());
+    summaries.any(|summary| summary.collection_epoch > 0 && book.may_be_back(subject, &summary.vector))
 }

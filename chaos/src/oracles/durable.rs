@@ -2,14 +2,19 @@
 //!
 //! One disk alone may have held it, and be destroyed. Then the client has it: it keeps a set until it hears of a second
 //! replica, and pushes it again elsewhere once its node is removed. So it may be lacking only if the client's program has
-//! ended as well, or as long as nobody has removed the node, or if the second replica's disk went too (seed 41176096).
+//! ended as well, or kept more than it has room for, or as long as nobody has removed the node, or if the second replica's
+//! disk went too (seed 41176096).
 //! The bare page of `workload/web.rs` keeps nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use halcyon_client::{KEPT_BYTES_MAX, KEPT_SETS_MAX};
 use halcyon_core::id::{NodeId, Tag, TenantId};
 
-use super::{Event, Evidence, Moment, Oracle, ledger::Told};
+use super::{
+    Event, Evidence, Moment, Oracle,
+    ledger::{Book, Told},
+};
 use crate::{
     plan::cluster::{Client, Transport},
     run::Stage,
@@ -18,9 +23,17 @@ use crate::{
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Durable {
-    acknowledged: BTreeMap<(TenantId, Tag), Client>,
+    acknowledged: BTreeMap<(TenantId, Tag), Answered>,
     /// Clients whose program died since: what they kept for a second replica is gone.
     died: BTreeSet<(TenantId, Tag)>,
+}
+
+/// Who was told of a set.
+#[derive(Debug, Clone, Copy)]
+struct Answered {
+    client: Client,
+    number: u64,
+    bytes: usize,
 }
 
 impl Oracle for Durable {
@@ -33,17 +46,21 @@ impl Oracle for Durable {
             Event::Acknowledged {
                 client, tenant, tag, ..
             } => {
-                self.acknowledged.insert((*tenant, *tag), *client);
-                let known = evidence.ledger.book(*tenant).and_then(|book| book.set(*tag));
-                if known.is_none() {
+                let Some(set) = evidence.ledger.book(*tenant).and_then(|book| book.set(*tag)) else {
                     return Err(format!(
                         "{client} was told that its set is at {}, where nothing was committed",
                         Told(*tag)
                     ));
-                }
+                };
+                let answered = Answered {
+                    client: *client,
+                    number: set.number,
+                    bytes: set.encode().len(),
+                };
+                self.acknowledged.insert((*tenant, *tag), answered);
             }
             Event::ClientDown(client) => {
-                let of_client = self.acknowledged.iter().filter(|(_, of)| *of == client);
+                let of_client = self.acknowledged.iter().filter(|(_, of)| of.client == *client);
                 self.died.extend(of_client.map(|(at, _)| *at));
             }
             _ => {}
@@ -51,36 +68,76 @@ impl Oracle for Durable {
         Ok(())
     }
 
+    /// Where a node was removed that alone had a set, and one replica is left, its client needs a while to learn that it
+    /// has to push it again (seed 700905).
+    fn unsettled(&self, evidence: Evidence<'_>) -> Option<String> {
+        self.lacking(evidence)
+    }
+
     fn look(&mut self, moment: Moment, evidence: Evidence<'_>) -> Result<(), String> {
         if moment != Moment::End {
             return Ok(());
         }
-        for ((tenant, tag), client) in &self.acknowledged {
-            let Some(vector) = evidence.stage.vector_of(*tenant) else {
+        self.lacking(evidence).map_or(Ok(()), Err)
+    }
+}
+
+impl Durable {
+    /// The first set that is not there, and may not be lost.
+    fn lacking(&self, evidence: Evidence<'_>) -> Option<String> {
+        let (mut vectors, mut crowded_out) = (BTreeMap::new(), BTreeMap::new());
+        for (&(tenant, tag), &Answered { client, number, .. }) in &self.acknowledged {
+            let vector = vectors
+                .entry(tenant)
+                .or_insert_with(|| evidence.stage.vector_of(tenant));
+            let (Some(vector), Some(book)) = (vector, evidence.ledger.book(tenant)) else {
                 continue;
             };
-            let Some(book) = evidence.ledger.book(*tenant) else {
+            let Some(set) = book.set(tag) else { continue };
+            let mut tags = book.tags_of(set.client(), number);
+            if tags.any(|tag| vector.covers_tag(tag)) || self.may_be_lost((tenant, tag), client, book, evidence.stage) {
                 continue;
-            };
-            let Some(set) = book.set(*tag) else { continue };
-            let is_there = book.tags_of(set.client(), set.number).any(|tag| vector.covers_tag(tag));
-            let is_kept = is_awaited(tag.origin.node, evidence.stage);
-            let node = tag.origin.node;
-            let is_page = !keeps(*client, evidence.stage);
-            let is_forgotten = is_page || self.died.contains(&(*tenant, *tag));
-            // A node that is removed while it runs takes what nobody else hears of.
-            let went_with_disk = book.is_lost_twice(*tag) || book.is_doubtful(*tag) && (is_kept || is_forgotten);
-            let went_with_node = is_page && !is_member(node, evidence.stage);
-            let may_be_lost = went_with_disk || went_with_node;
-            if !is_there && !may_be_lost {
-                return Err(format!(
-                    "{client} was told that its set {} of {tenant} is durable at {}; no replica holds it",
-                    set.number,
-                    Told(*tag)
-                ));
             }
+            let crowded_out = crowded_out
+                .entry((tenant, client))
+                .or_insert_with(|| self.crowded_out(tenant, client));
+            if crowded_out.is_some_and(|last| number <= last) {
+                continue;
+            }
+            return Some(format!(
+                "{client} was told that its set {number} of {tenant} is durable at {}; no replica holds it",
+                Told(tag)
+            ));
         }
-        Ok(())
+        None
+    }
+
+    /// Up to which number a client may have let go of sets to make room for those that it was told of later (seed 700905).
+    fn crowded_out(&self, tenant: TenantId, client: Client) -> Option<u64> {
+        let of_client = self.acknowledged.iter();
+        let of_client = of_client.filter(|((of, _), answered)| *of == tenant && answered.client == client);
+        let by_number: BTreeMap<u64, usize> = of_client
+            .map(|(_, answered)| (answered.number, answered.bytes))
+            .collect();
+        let (mut sets, mut bytes) = (0, 0);
+        let mut latest_first = by_number.into_iter().rev();
+        let first_too_many = latest_first.find(|(_, of_set)| {
+            (sets, bytes) = (sets + 1, bytes + of_set);
+            // What was committed of a set may be half of what its client keeps: the rest had no effect.
+            sets > KEPT_SETS_MAX || bytes > KEPT_BYTES_MAX / 2
+        });
+        first_too_many.map(|(number, _)| number)
+    }
+
+    fn may_be_lost(&self, at: (TenantId, Tag), client: Client, book: &Book, stage: &Stage) -> bool {
+        let (_, tag) = at;
+        let is_kept = is_awaited(tag.origin.node, stage);
+        let is_page = !keeps(client, stage);
+        let is_forgotten = is_page || self.died.contains(&at);
+        // A node that is removed while it runs takes what nobody else hears of.
+        let went_with_disk = book.is_lost_twice(tag) || book.is_doubtful(tag) && (is_kept || is_forgotten);
+        let went_with_node = is_page && !is_member(tag.origin.node, stage);
+        went_with_disk || went_with_node
     }
 }
 

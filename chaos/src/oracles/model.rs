@@ -123,7 +123,7 @@ fn is_well(host: Host, stage: &Stage) -> bool {
 }
 
 /// Whether pages of its disk may be damaged that nobody has read yet.
-fn is_rotten(host: Host, stage: &Stage) -> bool {
+pub(super) fn is_rotten(host: Host, stage: &Stage) -> bool {
     let mut faults = stage.plan.faults.iter();
     faults.any(|fault| matches!(fault.kind, Kind::BitRot { host: of, .. } if of == host))
 }

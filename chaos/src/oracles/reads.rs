@@ -19,7 +19,7 @@ use halcyon_core::{
     version_vector::VersionVector,
 };
 
-use super::{Event, Evidence, Oracle, ledger::Book};
+use super::{Event, Evidence, Oracle, deleted::may_be_back};
 use crate::{
     model::{History, State},
     plan::cluster::Client,
@@ -233,12 +233,6 @@ fn held_everywhere(tenant: TenantId, stage: &Stage) -> Option<Vec<VersionVector>
         }
     }
     (epochs.len() == 1).then_some(held)
-}
-
-fn may_be_back(tenant: TenantId, subject: &EntityId, book: &Book, stage: &Stage) -> bool {
-    let running = stage.running().into_values();
-    let mut summaries = running.filter_map(|rooms| rooms.storage.summary(tenant).ok().flatten());
-    summaries.any(|summary| summary.collection_epoch > 0 && book.may_be_back(subject, &summary.vector))
 }
 
 #[cfg(test)]

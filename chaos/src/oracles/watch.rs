@@ -12,7 +12,7 @@ use halcyon_core::{
     version_vector::VersionVector,
 };
 
-use super::{Event, Evidence, Moment, Oracle, ledger::Told};
+use super::{Event, Evidence, Moment, Oracle, deleted::may_be_back, ledger::Told};
 use crate::{model::History, plan::cluster::Client};
 
 /// Stands for the commits of what was missed, whose own are not told.
@@ -150,7 +150,7 @@ impl Oracle for Watches {
                 // A repeated tag was reported when it came.
                 let _ = told.add(*tag, set.clone());
             }
-            let may_differ = |subject: &EntityId| book.may_be_back(subject, &vector);
+            let may_differ = |subject: &EntityId| may_be_back(tenant, subject, book, evidence.stage);
             if is_sure && let Some(first) = first_difference(&must, &told, may_differ) {
                 return Err(format!("what {client}'s watch told makes something else: {first}"));
             }

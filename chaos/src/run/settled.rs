@@ -66,7 +66,10 @@ fn replicas(stage: &Stage, tenant: Tenant, id: halcyon_core::id::TenantId) -> Re
         *state == ReplicaState::Active && stage.host_of(*node).is_some_and(|host| lost.contains(&host))
     });
     // Half of what a host had sent that is gone waits for its removal.
-    let waits = |tag: Tag| stage.host_of(tag.origin.node).is_some_and(|host| lost.contains(&host));
+    let waits = |tag: Tag| {
+        let node = tag.origin.node;
+        view.node(node).is_some() && stage.host_of(node).is_some_and(|host| lost.contains(&host))
+    };
     let is_whole = |one: &Summary| one.seen.iter().all(|tag| one.vector.covers_tag(tag) || waits(tag));
     let mut found: Vec<(Host, Summary)> = Vec::new();
     for (node, state) in &placed.replicas {

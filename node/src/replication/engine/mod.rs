@@ -247,14 +247,21 @@ impl Engine {
         let origin = tag.origin.node;
         let also = (origin != me && state.is_placed_on(origin)).then_some(origin);
         for peer in [Some(from), also].into_iter().flatten() {
-            state.offers.entry(peer).or_default().raise(tag);
+            if !self.around.removed.contains(&peer) {
+                state.offers.entry(peer).or_default().raise(tag);
+            }
         }
         self.attention.insert(tenant, now);
     }
 
     /// A peer said what it is.
     pub fn on_known(&mut self, peer: NodeId, tenant: TenantId, known: Known, now: Duration) {
-        let Some(state) = self.tenants.get_mut(&tenant) else {
+        // Who was removed while it was asked says nothing that counts.
+        let Some(state) = self
+            .tenants
+            .get_mut(&tenant)
+            .filter(|_| !self.around.removed.contains(&peer))
+        else {
             return;
         };
         if let Some(own) = &state.own
@@ -330,16 +337,18 @@ impl Engine {
                     // It passed on what it does not hold yet, or lost before it came here.
                     state.backoff.entry(from).or_default().fail(now);
                 }
-                state.pulled.insert(from, (vector.clone(), seen.clone()));
-                let known = state.known.entry(from).or_default();
-                known.vector.join(&vector);
-                known.seen.join(&seen);
+                if !self.around.removed.contains(&from) {
+                    state.pulled.insert(from, (vector.clone(), seen.clone()));
+                    let known = state.known.entry(from).or_default();
+                    known.vector.join(&vector);
+                    known.seen.join(&seen);
+                }
                 state.described = None;
             }
             Done::PullFailed(from) => {
                 state.backoff.entry(from).or_default().fail(now);
                 let asked = std::mem::take(&mut state.asked);
-                if !asked.is_empty() {
+                if !asked.is_empty() && !self.around.removed.contains(&from) {
                     state.offers.entry(from).or_default().join(&asked);
                 }
             }
