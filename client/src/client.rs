@@ -18,6 +18,7 @@ use halcyon_core::{
 };
 use halcyon_proto::{
     convert::{self, ConvertError, Location, ScanQuery, Triple},
+    error::{ErrorCode, Refusal},
     v1,
 };
 use prost::bytes::Bytes;
@@ -249,6 +250,28 @@ impl Client {
         shared.follow.notify_one();
         shared.save.notify_one();
         Ok(LiveQuery::new(shared.clone(), follower, notify))
+    }
+
+    /// What a node said when it refused the session of this client's live queries last: what they are offline for. `None`
+    /// while a node keeps it, and where none was reached.
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.life.shared.refused.borrow().clone()
+    }
+
+    /// Resolves when nodes refuse that session for what the client is: its key, its tenant, its version. It goes on trying,
+    /// because an operator may mend that.
+    pub async fn until_refused(&self) -> Refusal {
+        let mut refused = self.life.shared.refused.subscribe();
+        loop {
+            use ErrorCode::{Forbidden, NotFound, Unauthenticated, WireVersion};
+            if let Some(refusal) = &*refused.borrow_and_update()
+                && matches!(refusal.code, Unauthenticated | Forbidden | NotFound | WireVersion)
+            {
+                return refusal.clone();
+            }
+            // The sender lives as long as `self`.
+            let _ = refused.changed().await;
+        }
     }
 
     /// Answers a query once, from what is here: what live queries cover, and what is pending.

@@ -192,6 +192,10 @@ async fn keep_session(shared: &Shared) {
             continue;
         };
         let ended = stream(shared, &route.address, &mut failures).await;
+        shared.refused.send_replace(match &ended {
+            Ended::Failed(CallError::Refused(refusal)) => Some(refusal.clone()),
+            Ended::Failed(CallError::Lost(_)) | Ended::Quietly => None,
+        });
         disconnected(shared);
         let Ended::Failed(error) = ended else {
             pause(shared, &mut failures).await;
@@ -234,6 +238,7 @@ async fn stream(shared: &Shared, address: &str, failures: &mut u32) -> Ended {
         Ok(events) => events,
         Err(error) => return Ended::Failed(error),
     };
+    shared.refused.send_replace(None);
     let mut calls = FuturesUnordered::new();
     loop {
         begin_calls(shared, address, &mut calls);

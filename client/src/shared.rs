@@ -67,6 +67,8 @@ pub(crate) struct Shared {
     /// Sets were settled: there is room, and perhaps nothing left to wait for.
     pub(crate) settled: Notify,
     pub(crate) closed: watch::Sender<bool>,
+    /// What a node said when it refused the session last.
+    pub(crate) refused: watch::Sender<Option<Refusal>>,
     /// A query is followed, or there are calls to make for one.
     pub(crate) follow: Notify,
     /// There may be rows to save.
@@ -99,6 +101,7 @@ impl Shared {
             work: Notify::new(),
             settled: Notify::new(),
             closed: watch::Sender::new(false),
+            refused: watch::Sender::new(None),
             follow: Notify::new(),
             save: Notify::new(),
             left: Notify::new(),

@@ -253,7 +253,7 @@ pub fn refusal_failure(refusal: &Refusal) -> Failure {
         ErrorCode::NodeRemoved => "name a node that is still a member with --cluster",
         ErrorCode::NoQuorum => "halcyon status shows which nodes are missing; tenants' data is served meanwhile",
         ErrorCode::WireVersion => "use a release of halcyon that is nearer to the nodes'",
-        ErrorCode::Limit => "halcyon settings shows the limits",
+        ErrorCode::Limit => "halcyon settings shows the limits that an operator can move",
         ErrorCode::Busy | ErrorCode::Retry => "try again in a moment",
         _ => return failure,
     };

@@ -72,16 +72,21 @@ pub struct ExplainArgs {
 impl Source {
     fn read(&self) -> Result<String, Failure> {
         match (&self.query, &self.file) {
-            (Some(query), _) if query == "-" => {
-                read_text(std::io::stdin().lock()).map_err(|error| Failure::usage(format_args!("stdin: {error}")))
-            }
-            (Some(query), _) => Ok(query.clone()),
+            (Some(query), _) => given(query),
             (None, Some(file)) => std::fs::File::open(file)
                 .and_then(read_text)
                 .map_err(|error| file_failure("read", file, &error)),
             (None, None) => Err(Failure::usage("there is no query")),
         }
     }
+}
+
+/// A query of the command line; `-` stands for stdin.
+pub fn given(query: &str) -> Result<String, Failure> {
+    if query != "-" {
+        return Ok(query.to_owned());
+    }
+    read_text(std::io::stdin().lock()).map_err(|error| Failure::usage(format_args!("stdin: {error}")))
 }
 
 fn read_text(from: impl Read) -> std::io::Result<String> {

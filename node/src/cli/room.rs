@@ -80,7 +80,7 @@ async fn watch(args: RoomWatch, globals: &Globals) -> Result<(), Failure> {
     let presence = checked(&args.presence)?;
     let client = connect::client(globals, &args.tenant.tenant).await?;
     let entered = client.room(&args.room).enter(&args.user, &presence).await;
-    let mut room = entered.map_err(failure)?;
+    let mut room = entered.map_err(room_failure)?;
     output::note(format!("in room {} (Ctrl-C leaves it)", room.id()));
     let mut left = args.count.unwrap_or(u64::MAX);
     while left > 0 {
@@ -98,7 +98,7 @@ async fn watch(args: RoomWatch, globals: &Globals) -> Result<(), Failure> {
         }
         output::flush();
     }
-    let left = room.leave().await.map_err(failure);
+    let left = room.leave().await.map_err(room_failure);
     client.close().await;
     left
 }
@@ -112,15 +112,19 @@ async fn send(args: RoomSend, globals: &Globals) -> Result<(), Failure> {
         fields.push((key, value));
     }
     let client = connect::client(globals, &args.tenant.tenant).await?;
-    let room = client.room(&args.room).enter("halcyon", "{}").await.map_err(failure)?;
+    let room = client
+        .room(&args.room)
+        .enter("halcyon", "{}")
+        .await
+        .map_err(room_failure)?;
     if !fields.is_empty() {
         let fields: Vec<_> = fields.iter().map(|(key, value)| (*key, value.as_deref())).collect();
-        room.set_status(&fields).await.map_err(failure)?;
+        room.set_status(&fields).await.map_err(room_failure)?;
     }
     if let Some(payload) = payload {
-        room.send(&args.topic, &payload, &[]).await.map_err(failure)?;
+        room.send(&args.topic, &payload, &[]).await.map_err(room_failure)?;
     }
-    let left = room.leave().await.map_err(failure);
+    let left = room.leave().await.map_err(room_failure);
     client.close().await;
     left
 }
@@ -194,7 +198,8 @@ fn checked(text: &str) -> Result<String, Failure> {
     Ok(text.to_owned())
 }
 
-fn failure(error: RoomError) -> Failure {
+/// What a call about a room failed of.
+pub fn room_failure(error: RoomError) -> Failure {
     match &error {
         RoomError::Refused(refusal) => connect::refusal_failure(refusal),
         RoomError::Lost(_) => Failure::unreachable(error),

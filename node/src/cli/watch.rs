@@ -15,6 +15,7 @@ use super::{
     data::{TenantArg, plain, short},
     failure::Failure,
     output::{self, Tone},
+    query,
     watch_query::{self, Following},
 };
 
@@ -33,13 +34,15 @@ With --json each line is an event: missed (a part of what is behind the vector),
 anew (it was away for so long that deletions are forgotten: drop what was printed before, everything follows). The
 vector of the last caught-up or live event is where a later run goes on, without gap or repeat.
 
-With a QUERY it shows the answer and then what becomes of it: + a row that comes, - one that goes, ~ one that changes;
-with --json as events: status, answer (all rows: the first time, and where too much changed at once), delta (each change
-with its row, where it stood, `from`, and where it stands, `at`, from 0 on).")]
+With a QUERY it shows the answer and then what becomes of it: + a row that comes, - one that goes, ~ an entity that changes
+(a row of a table goes, and another comes). With --json as events: status (local, syncing, synced, stale or offline), answer
+(all rows: the first time, and where too much changed at once), delta (each change with its row, where it stood, `from`, and
+where it stands, `at`, from 0 on). `answered_by` says whether the client answers it, or the node does because it rests on
+too much to be sent.")]
 pub struct WatchArgs {
     #[command(flatten)]
     tenant: TenantArg,
-    /// Follow the answer to this query, text or JSON, instead of all changes
+    /// Follow the answer to this query, text or JSON, instead of all changes; `-` reads it from stdin
     #[arg(conflicts_with_all = ["all", "from"])]
     query: Option<String>,
     /// Draw the whole answer anew whenever it changes
@@ -59,8 +62,9 @@ pub struct WatchArgs {
 /// Follows changes.
 pub async fn run(args: WatchArgs, globals: &Globals) -> Result<(), Failure> {
     let from = args.from.as_deref().map(vector).transpose()?;
+    let query = args.query.as_deref().map(query::given).transpose()?;
     let client = connect::client(globals, &args.tenant.tenant).await?;
-    if let Some(query) = &args.query {
+    if let Some(query) = &query {
         let following = Following {
             query,
             table: args.table,

@@ -1,7 +1,7 @@
 //! `halcyon watch QUERY`: the answer to a query, and what becomes of it.
 
 use halcyon_client::{
-    Client,
+    Client, Refusal,
     engine::{FollowError, QueryError, QueryStatus, Update},
 };
 use halcyon_core::query::{
@@ -33,8 +33,9 @@ pub struct Following<'a> {
 struct Shown {
     mirror: Option<Mirror>,
     columns: Vec<String>,
-    /// How far it can be trusted, and whether a node answers the query.
+    /// How far it can be trusted, and whether a node answered the query, as was said last.
     state: Option<(QueryStatus, bool)>,
+    is_answered_by_node: bool,
     /// The first answer of a node was told.
     is_begun: bool,
     /// What the table shows.
@@ -50,12 +51,14 @@ pub async fn run(client: &Client, following: &Following<'_>, globals: &Globals) 
         let update = tokio::select! {
             biased;
             _ = tokio::signal::ctrl_c() => break,
+            refusal = client.until_refused() => return Err(connect::refusal_failure(&refusal)),
             update = live.next() => update,
         };
         let Some(update) = update else { break };
+        shown.is_answered_by_node = live.is_answered_by_node();
         match update {
             Update::Status(status) => {
-                shown.on_status((status, live.is_answered_by_node()), following, globals);
+                shown.on_status(status, client.refusal(), following, globals);
             }
             Update::Answer(mirror) => {
                 shown.on_answer(*mirror);
@@ -79,11 +82,17 @@ pub async fn run(client: &Client, following: &Following<'_>, globals: &Globals) 
 }
 
 impl Shown {
-    fn on_status(&mut self, state: (QueryStatus, bool), following: &Following<'_>, globals: &Globals) {
+    fn on_status(
+        &mut self,
+        status: QueryStatus,
+        refusal: Option<Refusal>,
+        following: &Following<'_>,
+        globals: &Globals,
+    ) {
+        let state = (status, self.is_answered_by_node);
         if self.state.replace(state) == Some(state) {
             return;
         }
-        let (status, is_answered_by_node) = state;
         // What is here before a node has answered is nothing to tell: this program keeps nothing between two runs.
         let is_first = !self.is_begun && matches!(status, QueryStatus::Synced | QueryStatus::Stale);
         self.is_begun |= is_first;
@@ -92,15 +101,26 @@ impl Shown {
         }
         let word = word(status);
         if globals.json {
-            let by = if is_answered_by_node { "node" } else { "client" };
-            output::json(&json!({ "event": "status", "status": word, "answered_by": by }));
-        } else if is_answered_by_node {
-            output::note(format!(
-                "{word}: it rests on so much that the node sends its rows alone (Ctrl-C ends)"
-            ));
-        } else if status != QueryStatus::Local {
-            output::note(format!("{word} (Ctrl-C ends)"));
+            output::json(&json!({ "event": "status", "status": word, "answered_by": self.answered_by() }));
+            return;
         }
+        let why = match status {
+            QueryStatus::Local => return,
+            QueryStatus::Offline => {
+                let why = refusal.map_or_else(|| "no node can be reached".to_owned(), |refusal| refusal.message);
+                format!(": {why}; it goes on trying")
+            }
+            QueryStatus::Stale => ": the node lags behind what was seen before".to_owned(),
+            QueryStatus::Synced if self.is_answered_by_node => {
+                ": it rests on so much that the node sends its rows alone".to_owned()
+            }
+            QueryStatus::Syncing | QueryStatus::Synced => String::new(),
+        };
+        output::note(format!("{word}{why} (Ctrl-C ends)"));
+    }
+
+    const fn answered_by(&self) -> &'static str {
+        if self.is_answered_by_node { "node" } else { "client" }
     }
 
     fn on_answer(&mut self, mirror: Mirror) {
@@ -115,7 +135,8 @@ impl Shown {
         let Some(mirror) = &self.mirror else { return };
         let answer = mirror.answer();
         if globals.json {
-            output::json(&json!({ "event": "answer", "rows": answer.rows.to_json(Datum::to_typed_json) }));
+            let rows = answer.rows.to_json(Datum::to_typed_json);
+            output::json(&json!({ "event": "answer", "answered_by": self.answered_by(), "rows": rows }));
         } else if following.table {
             if self.drawn.as_ref() != Some(&answer) {
                 output::clear_screen();

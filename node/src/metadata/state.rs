@@ -88,6 +88,13 @@ pub struct Tenant {
     pub settings: BTreeMap<String, String>,
 }
 
+impl Tenant {
+    /// Whether a key of this hash opens it.
+    pub fn has_key(&self, hash: &SecretHash) -> bool {
+        self.keys.values().any(|key| key.hash == *hash)
+    }
+}
+
 /// All of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {

@@ -49,19 +49,14 @@ impl Rooms {
             ));
         }
         let hash = credential.hash();
-        let has_key = |tenant: &Tenant| tenant.keys.values().any(|key| key.hash == hash);
         let mut tenant = self.tenant(tenant).await?;
         self.check_member(&tenant)?;
         // The key may be new, and this node behind.
-        if !has_key(&tenant) && self.refresh().await {
+        if !tenant.has_key(&hash) && self.refresh().await {
             tenant = self.known_tenant(&tenant.id.to_string())?;
         }
-        if !has_key(&tenant) {
-            let name = &tenant.name;
-            let text = format!(
-                "the access key is not one of tenant {name}, or was revoked; make one with `halcyon tenant key`"
-            );
-            return Err(refused(&text));
+        if !tenant.has_key(&hash) {
+            return Err(no_key_of(&tenant));
         }
         let origin = metadata.get("origin").and_then(|origin| origin.to_str().ok());
         match origin {
@@ -73,6 +68,15 @@ impl Rooms {
                 ),
             )),
             _ => Ok((tenant, hash)),
+        }
+    }
+
+    /// Whether a key that opened a stream is still one of the tenant's, as far as this node knows.
+    pub(super) fn check_key(&self, tenant: &Tenant, key: &SecretHash) -> Result<(), Refusal> {
+        match self.view.tenant(tenant.id) {
+            Some(now) if !now.has_key(key) => Err(no_key_of(&now)),
+            // Of a tenant that is gone its events say so themselves.
+            _ => Ok(()),
         }
     }
 
@@ -129,6 +133,13 @@ impl Rooms {
         let is_local = |host: &str| is_loopback(host) || is_loopback(&format!("{host}:80"));
         self.loopback && host.is_some_and(is_local)
     }
+}
+
+fn no_key_of(tenant: &Tenant) -> Refusal {
+    let name = &tenant.name;
+    let text =
+        format!("the access key is not one of tenant {name}, or was revoked; make one with `halcyon tenant key`");
+    Refusal::new(ErrorCode::Unauthenticated, text)
 }
 
 fn bearer(metadata: &MetadataMap) -> Result<Credential, Refusal> {

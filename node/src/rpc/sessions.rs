@@ -115,16 +115,22 @@ impl Rooms {
         self.sessions.require(session_id(id)?, owner).map_err(refusal)
     }
 
-    /// A sign of life: what is durable. Refused once the tenant or the key is served here no more.
-    fn beat(&self, owner: Owner) -> Result<v1::HeldResponse, Refusal> {
+    /// The tenant of a session. Refused once it, or the key, is served here no more.
+    fn served(&self, owner: Owner) -> Result<Arc<Tenant>, Refusal> {
         let gone = || refusal(End::NotServed);
         let tenant = self.view.tenant(owner.tenant).ok_or_else(gone)?;
         if !self.serves(&tenant) {
             return Err(self.wrong_region(&tenant));
         }
-        if !tenant.keys.values().any(|key| key.hash == owner.key) {
+        if !tenant.has_key(&owner.key) {
             return Err(gone());
         }
+        Ok(tenant)
+    }
+
+    /// A sign of life: what is durable.
+    fn beat(&self, owner: Owner) -> Result<v1::HeldResponse, Refusal> {
+        let tenant = self.served(owner)?;
         let held = self
             .tenants
             .check(tenant.id)
@@ -145,6 +151,8 @@ struct Opened {
     /// When the last sign of life went: what happens in rooms does not stand for it.
     beat_at: Duration,
     owner: Owner,
+    /// The index of the control plane at which the owner was looked at last.
+    looked_at: u64,
     session: SessionId,
     is_over: bool,
 }
@@ -172,6 +180,7 @@ impl Opened {
             rooms,
             first: Some(first),
             owner: connected.session.owner(),
+            looked_at: 0,
             session: connected.session.id(),
             events: connected.events,
             is_over: false,
@@ -180,13 +189,22 @@ impl Opened {
 
     fn beat(&mut self, number: u64) -> Result<v1::ConnectResponse, Status> {
         self.beat_at = self.rooms.env.clock.monotonic();
-        match self.rooms.beat(self.owner) {
-            Ok(held) => Ok(message(number, Event::Held(held))),
-            Err(refused) => {
-                self.rooms.sessions.end(self.session, End::NotServed);
-                Err(refused.into())
-            }
+        let held = self.rooms.beat(self.owner).map_err(|refused| self.end(refused))?;
+        Ok(message(number, Event::Held(held)))
+    }
+
+    fn end(&self, refused: Refusal) -> Status {
+        self.rooms.sessions.end(self.session, End::NotServed);
+        refused.into()
+    }
+
+    /// Whether the session is still served, if the control plane has changed anything since that was asked.
+    fn check_owner(&mut self) -> Result<(), Status> {
+        let index = self.rooms.view.index();
+        if std::mem::replace(&mut self.looked_at, index) != index {
+            self.rooms.served(self.owner).map_err(|refused| self.end(refused))?;
         }
+        Ok(())
     }
 
     /// The next message; the error that ends the stream; or its quiet end.
@@ -199,6 +217,9 @@ impl Opened {
         }
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Ok(first)));
+        }
+        if let Err(refused) = self.check_owner() {
+            return Poll::Ready(Some(Err(refused)));
         }
         let now = self.rooms.env.clock.monotonic();
         if now.saturating_sub(self.beat_at) >= HEARTBEAT {

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     limits::{FORWARD_TIMEOUT, OPEN_WAIT_FIRST, OPEN_WAIT_MAX, PUSH_SETS_MAX, SCAN_LIMIT_DEFAULT, WATCHES_MAX},
-    metadata::state::{ReplicaState, Tenant},
+    metadata::state::{ReplicaState, SecretHash, Tenant},
     peers::PeerClient,
     storage::types::{AdmitError, Admitted, LiveTriple, ScanQuery},
     tenant::{PushError, ReadError, WatchEvent},
@@ -153,9 +153,9 @@ impl sync_server::Sync for SyncService {
     type WatchStream = Watched;
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Watched>, Status> {
-        let tenant = self
+        let (tenant, key) = self
             .rooms
-            .authorize(request.metadata(), &request.get_ref().tenant)
+            .authorize_key(request.metadata(), &request.get_ref().tenant)
             .await?;
         if !self.rooms.serves(&tenant) {
             return Err(self.rooms.wrong_region(&tenant).into());
@@ -171,22 +171,23 @@ impl sync_server::Sync for SyncService {
         let events = events.take_until(Box::pin(self.rooms.stopped()));
         Ok(Response::new(Box::pin(watched(
             self.rooms.clone(),
-            tenant,
+            (tenant, key),
             events,
             permit,
         ))))
     }
 }
 
-/// Events as messages. The permit goes when the stream does.
+/// Events as messages, as long as the key is one of the tenant's. The permit goes when the stream does.
 fn watched(
     rooms: Rooms,
-    tenant: Arc<Tenant>,
+    (tenant, key): (Arc<Tenant>, SecretHash),
     events: impl Stream<Item = Result<WatchEvent, ReadError>> + Send + 'static,
     permit: OwnedSemaphorePermit,
 ) -> impl Stream<Item = Result<v1::WatchResponse, Status>> + Send {
     events.map(move |event| {
         let _held = &permit;
+        rooms.check_key(&tenant, &key)?;
         let event = event.map_err(|error| rooms.read_refusal(&tenant, error))?;
         Ok(v1::WatchResponse {
             event: Some(watch_message(event)),

@@ -115,7 +115,7 @@ fn a_query_that_is_watched_in_one_region_follows_what_is_written_in_another() {
     let first = watching.lines().iter().find(is_change).cloned().unwrap_or_default();
     assert_eq!(
         first,
-        format!(r#"{{"event":"answer","rows":[{one}]}}"#),
+        format!(r#"{{"event":"answer","answered_by":"client","rows":[{one}]}}"#),
         "the first is the whole"
     );
     cluster.run_keyed(1, "notes", &["set", "t2", "todo/rank=2"]).ok();

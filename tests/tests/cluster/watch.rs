@@ -12,7 +12,7 @@ use halcyon_core::{
 };
 use halcyon_tests::{
     cluster::{Cluster, REGIONS},
-    command::Running,
+    command::{self, Running},
     load::Door,
     wait,
 };
@@ -223,6 +223,43 @@ fn titles_in(line: &Value) -> Vec<String> {
     titles
         .filter_map(|change| change["subject"].as_str().map(str::to_owned))
         .collect()
+}
+
+#[test]
+fn a_revoked_key_watches_no_more() {
+    let mut cluster = Cluster::boot(&REGIONS[..1]);
+    cluster.tenant("notes", &REGIONS[..1]);
+    let spare = cluster.ask(&["tenant", "key", "create", "notes"])["key"].clone();
+    let spare = spare.as_str().expect("a new key is said").to_owned();
+    let changes = cluster.start_keyed(0, "notes", &["--json", "watch", "--all"], "changes");
+    let query = "todo order by rank desc limit 2";
+    let rows = cluster.start_keyed(0, "notes", &["--json", "watch", query], "rows");
+    let set = |id: &str| {
+        let variables = [("HALCYON_KEY", &*spare)];
+        let address = cluster.address(0);
+        let arguments = ["set", "--cluster", &address, "--tenant", "notes", id, "todo/rank=1"];
+        command::halcyon(&arguments, &variables).ok();
+    };
+    set("before");
+    for watching in [&changes, &rows] {
+        wait::until("what is written is told", wait::SOON, || {
+            watching
+                .lines()
+                .iter()
+                .any(|line| line.contains("before"))
+                .then_some(())
+        });
+    }
+    let keys = cluster.ask(&["tenant", "key", "list", "notes"]);
+    let first = keys[0]["id"].as_str().expect("a key has an id");
+    cluster.run(&["tenant", "key", "revoke", "notes", first]).ok();
+    set("behind");
+    for mut watching in [changes, rows] {
+        watching.ends_with(4, wait::SOON);
+        assert!(watching.notes().contains("was revoked"), "{}", watching.notes());
+        let told = watching.lines();
+        assert!(!told.iter().any(|line| line.contains("behind")), "{told:?}");
+    }
 }
 
 /// Starts the command where the one before was killed.

@@ -94,7 +94,10 @@ pub enum Refused {
     #[error("following the query takes more than {0} bindings; make it more selective")]
     TooLarge(usize),
     /// Its answer rests on too many entities.
-    #[error("the query's answer rests on more than {0} entities; make it more selective, or run it once instead")]
+    #[error(
+        "the query's answer rests on more than {0} entities; make it more selective, or run it once instead (a table with \
+         aggregates or a `limit` can be followed all the same, but for `collect`)"
+    )]
     TooManyEntities(usize),
     /// It cannot be answered.
     #[error(transparent)]

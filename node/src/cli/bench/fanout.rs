@@ -193,7 +193,7 @@ async fn same(
     let bare = Bare::start().await?;
     let mut theirs = Streams::open(&bare.address, (connections, count), To::Bare).await?;
     let query = query(&writer.items, 1, 0);
-    let mut ours = Streams::open(&place.address, (connections, count), To::Node(place, Some(&query))).await?;
+    let mut ours = Streams::open(place.address(), (connections, count), To::Node(place, Some(&query))).await?;
     let (mut our_times, mut their_times) = (Vec::new(), Vec::new());
     for at in 0..args.changes + WARM_UP {
         let began = writer.change().await?;
@@ -235,7 +235,7 @@ async fn crowd(
     let query = query(&writer.items, 1, 0);
     let open = async |count, query| {
         let connections = CROWD_CONNECTIONS.min(count);
-        Streams::open(&place.address, (connections, count), To::Node(place, query)).await
+        Streams::open(place.address(), (connections, count), To::Node(place, query)).await
     };
     let mut following = open(active, Some(&*query)).await?;
     let before = place.node_bytes();

@@ -25,12 +25,12 @@ const PATIENCE: Duration = Duration::from_mins(2);
 /// Entities of one group.
 pub const GROUP: u64 = 10;
 
-/// One node, and a tenant on it.
+/// Nodes, one or a few, and a tenant on them.
 #[derive(Debug)]
 pub struct Place {
     own: Option<Cluster>,
-    /// Where clients reach the node.
-    pub address: String,
+    /// Where clients reach the nodes; at least one.
+    addresses: Vec<String>,
     /// The tenant.
     pub tenant: String,
     /// Its key.
@@ -40,33 +40,53 @@ pub struct Place {
 impl Place {
     /// The first node of `--cluster`, or one of its own.
     pub async fn open(dir: &Path, globals: &Globals, tenant: &str) -> Result<Self, Failure> {
-        if let Some(address) = globals.cluster.first() {
+        Self::open_in(&REGIONS[..1], dir, globals, tenant).await
+    }
+
+    /// The nodes of `--cluster`, or one of its own in each of these regions.
+    pub async fn open_in(regions: &[&str], dir: &Path, globals: &Globals, tenant: &str) -> Result<Self, Failure> {
+        if !globals.cluster.is_empty() {
             return Ok(Self {
                 own: None,
-                address: address.clone(),
+                addresses: globals.cluster.clone(),
                 tenant: tenant.to_owned(),
                 key: connect::key(globals, tenant)?,
             });
         }
-        let cluster = Cluster::start(dir, &REGIONS[..1]).await?;
-        let key = cluster.tenant(&REGIONS[..1]).await?;
+        let cluster = Cluster::start(dir, regions).await?;
+        let key = cluster.tenant(regions).await?;
         Ok(Self {
-            address: cluster.nodes[0].client_address.clone(),
+            addresses: cluster.nodes.iter().map(|node| node.client_address.clone()).collect(),
             own: Some(cluster),
             tenant: cluster::TENANT.to_owned(),
             key,
         })
     }
 
-    /// A client with everything in memory.
+    /// Where clients reach the first node.
+    pub fn address(&self) -> &str {
+        &self.addresses[0]
+    }
+
+    /// How many nodes it has addresses of.
+    pub const fn nodes(&self) -> usize {
+        self.addresses.len()
+    }
+
+    /// A client of the first node, with everything in memory.
     pub async fn client(&self) -> Result<Client, Failure> {
-        cluster::pinned_client(&self.address, &self.tenant, &self.key).await
+        self.client_at(0).await
+    }
+
+    /// A client of this node.
+    pub async fn client_at(&self, at: usize) -> Result<Client, Failure> {
+        cluster::pinned_client(&self.addresses[at], &self.tenant, &self.key).await
     }
 
     /// A client in a world of the caller's choice.
     pub async fn client_in(&self, env: Env, outbox: Outbox) -> Result<Client, Failure> {
         let options = ClientOptions {
-            addresses: vec![self.address.clone()],
+            addresses: vec![self.address().to_owned()],
             tenant: self.tenant.clone(),
             key: self.key.clone(),
             forward: true,
@@ -76,9 +96,14 @@ impl Place {
         Client::connect(env, options).await.map_err(Failure::failed)
     }
 
-    /// Resident memory of the node, if it is this measurement's own.
+    /// Resident memory of the first node, if it is this measurement's own.
     pub fn node_bytes(&self) -> Option<u64> {
         Some(self.own.as_ref()?.nodes[0].resident_bytes())
+    }
+
+    /// Processor time that the nodes have used, if they are this measurement's own.
+    pub fn cpu_time(&self) -> Option<Duration> {
+        Some(self.own.as_ref()?.nodes.iter().map(cluster::Node::cpu_time).sum())
     }
 }
 

@@ -34,6 +34,7 @@ pub mod push;
 pub mod query;
 pub mod replicate;
 pub mod resume;
+pub mod rooms;
 pub mod streams;
 pub mod writers;
 
@@ -117,6 +118,15 @@ Examples:
     /// A first load of 100,000 triples; and the bytes to come back after 10 of 20,000 entities changed
     #[command(after_help = "Example:\n  halcyon bench resume --entities 20000 --changed 10")]
     Resume(resume::ResumeArgs),
+    /// Cursors of 50 users in one room at 60 Hz, in one region and over two: their age when shown, and what they cost
+    #[command(after_help = "\
+Examples:
+  halcyon bench rooms
+  halcyon bench rooms --users 200 --rate 20 --seconds 30
+  halcyon bench rooms --cluster 127.0.0.1:7700,127.0.0.1:7701 --tenant demo
+
+The users are clients of the library in this process, so on one machine they and the nodes share its cores.")]
+    Rooms(rooms::RoomsArgs),
     /// The bare server that `fanout` starts for itself
     #[command(hide = true, after_help = "Example:\n  halcyon bench bare")]
     Bare,
@@ -211,6 +221,7 @@ async fn measure(what: &What, dir: &Path, globals: &Globals) -> Result<Vec<Figur
         What::Live(args) => live::run(args, dir, globals).await,
         What::Fanout(args) => fanout::run(args, dir, globals).await,
         What::Resume(args) => resume::run(args, dir, globals).await,
+        What::Rooms(args) => rooms::run(args, dir, globals).await,
         What::Bare => bare::serve().await.map(|()| Vec::new()),
     }
 }
@@ -286,6 +297,7 @@ const fn name(what: &What) -> &'static str {
         What::Live(_) => "live",
         What::Fanout(_) => "fanout",
         What::Resume(_) => "resume",
+        What::Rooms(_) => "rooms",
         What::Bare => "bare",
     }
 }
