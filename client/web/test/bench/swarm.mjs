@@ -3,7 +3,7 @@
 //   node swarm.mjs dist settings-as-json
 
 import { load, until } from "./node-client.mjs";
-import { schemaOf } from "./schema.js";
+import { schemaOf, TOP } from "./schema.js";
 
 const [dist, given] = process.argv.slice(2);
 const { clients, first, node, tenant, key } = JSON.parse(given);
@@ -31,7 +31,7 @@ const tasks = {
     await Promise.all(
       dbs.map(async (db) => {
         const query = db.issue
-          .where({ rank: { gte: 1e6 } })
+          .where({ rank: { gte: TOP } })
           .orderBy("rank", "desc")
           .limit(50);
         const followed = db.follow(query);

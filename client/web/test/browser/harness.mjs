@@ -14,7 +14,7 @@ export const binary = resolve(process.env.HALCYON ?? join(here, "../../../../tar
 /** A machine that does many things at once is slow, not wrong. */
 export const WAIT_MS = 60_000;
 
-const FLAGS = [
+export const FLAGS = [
   "--headless",
   "--no-sandbox",
   "--disable-gpu",

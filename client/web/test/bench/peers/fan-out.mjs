@@ -13,7 +13,10 @@ export async function served(dir, which) {
   const child = fork(process.argv[1], [dir, which, "0", "server"], {
     stdio: ["ignore", "ignore", "inherit", "ipc"],
   });
-  const port = await new Promise((resolve) => child.once("message", resolve));
+  const port = await new Promise((resolve, reject) => {
+    child.once("message", resolve);
+    child.once("exit", (code) => reject(new Error(`the server of ${which} ended with ${code}`)));
+  });
   return { port, stop: () => child.kill() };
 }
 
