@@ -251,7 +251,11 @@ fn a_revoked_key_watches_no_more() {
         });
     }
     let keys = cluster.ask(&["tenant", "key", "list", "notes"]);
-    let first = keys[0]["id"].as_str().expect("a key has an id");
+    let mut keys = keys.as_array().into_iter().flatten();
+    let first = keys
+        .find(|key| key["label"] == "first")
+        .expect("a tenant is made with a key");
+    let first = first["id"].as_str().expect("a key has an id");
     cluster.run(&["tenant", "key", "revoke", "notes", first]).ok();
     set("behind");
     for mut watching in [changes, rows] {
