@@ -67,7 +67,9 @@ fn is_older_than_sources(binary: &Path, crates: &[&str]) -> bool {
     let files = tidy::files(&tidy::repository()).unwrap_or_default();
     let mut sources = files.iter().filter(|file| {
         let (top, rest) = file.path.split_once('/').unwrap_or_default();
-        crates.contains(&top) && !rest.starts_with("tests/") && !rest.starts_with("benches/")
+        let is_compiled_in = !["tests/", "benches/", "web/"].iter().any(|dir| rest.starts_with(dir))
+            && Path::new(rest).extension().is_none_or(|extension| extension != "md");
+        crates.contains(&top) && is_compiled_in
     });
     sources.any(|file| modified(&tidy::repository().join(&file.path)) > Some(built))
 }

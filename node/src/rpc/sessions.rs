@@ -122,9 +122,7 @@ impl Rooms {
         if !self.serves(&tenant) {
             return Err(self.wrong_region(&tenant));
         }
-        if !tenant.has_key(&owner.key) {
-            return Err(gone());
-        }
+        self.check_key(&tenant, &owner.key)?;
         Ok(tenant)
     }
 

@@ -260,7 +260,7 @@ fn a_revoked_key_watches_no_more() {
     set("behind");
     for mut watching in [changes, rows] {
         watching.ends_with(4, wait::SOON);
-        assert!(watching.notes().contains("key"), "{}", watching.notes());
+        assert!(watching.notes().contains("was revoked"), "{}", watching.notes());
         let told = watching.lines();
         assert!(!told.iter().any(|line| line.contains("behind")), "{told:?}");
     }

@@ -139,8 +139,11 @@ async fn measure(args: &RoomsArgs, place: &Place, nodes: usize, sync: &mut Sync<
     let of_sync = tokio::select! {
         biased;
         ended = users.join_next() => {
-            let failure = Failure::failed("a user has left before the end");
-            return Err(ended.and_then(|user| user.map_err(Failure::failed).and_then(|user| user).err()).unwrap_or(failure));
+            return Err(match ended {
+                Some(Ok(Err(failure))) => failure,
+                Some(Err(panicked)) => Failure::failed(panicked),
+                Some(Ok(Ok(_))) | None => Failure::failed("a user has left before the end"),
+            });
         }
         figures = counted => figures?,
     };

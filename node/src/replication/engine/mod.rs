@@ -247,21 +247,16 @@ impl Engine {
         let origin = tag.origin.node;
         let also = (origin != me && state.is_placed_on(origin)).then_some(origin);
         for peer in [Some(from), also].into_iter().flatten() {
-            if !self.around.removed.contains(&peer) {
-                state.offers.entry(peer).or_default().raise(tag);
-            }
+            state.offers.entry(peer).or_default().raise(tag);
         }
         self.attention.insert(tenant, now);
     }
 
     /// A peer said what it is.
     pub fn on_known(&mut self, peer: NodeId, tenant: TenantId, known: Known, now: Duration) {
-        // Who was removed while it was asked says nothing that counts.
-        let Some(state) = self
-            .tenants
-            .get_mut(&tenant)
-            .filter(|_| !self.around.removed.contains(&peer))
-        else {
+        // As an acknowledgement, that of who was a replica when it was asked counts for nothing.
+        let state = self.tenants.get_mut(&tenant);
+        let Some(state) = state.filter(|state| state.is_placed_on(peer)) else {
             return;
         };
         if let Some(own) = &state.own
@@ -337,7 +332,7 @@ impl Engine {
                     // It passed on what it does not hold yet, or lost before it came here.
                     state.backoff.entry(from).or_default().fail(now);
                 }
-                if !self.around.removed.contains(&from) {
+                if state.is_placed_on(from) {
                     state.pulled.insert(from, (vector.clone(), seen.clone()));
                     let known = state.known.entry(from).or_default();
                     known.vector.join(&vector);
@@ -348,7 +343,7 @@ impl Engine {
             Done::PullFailed(from) => {
                 state.backoff.entry(from).or_default().fail(now);
                 let asked = std::mem::take(&mut state.asked);
-                if !asked.is_empty() && !self.around.removed.contains(&from) {
+                if !asked.is_empty() {
                     state.offers.entry(from).or_default().join(&asked);
                 }
             }

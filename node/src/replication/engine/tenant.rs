@@ -251,9 +251,12 @@ impl TenantState {
         }
     }
 
-    /// Whether the peer holds something, or says that it may, that is lacking here and may be taken from it.
+    /// Whether the peer holds something, or says that it may, that is lacking here and may be taken from it. Who was a replica
+    /// when it made an offer may be none any more.
     pub fn lacks(&self, peer: NodeId) -> bool {
-        let Some(own) = &self.own else { return false };
+        let Some(own) = self.own.as_ref().filter(|_| self.is_placed_on(peer)) else {
+            return false;
+        };
         let is_offered = self.offers.get(&peer).is_some_and(|offer| !own.vector.covers(offer));
         let Some(known) = self.known.get(&peer) else {
             return is_offered;

@@ -279,38 +279,38 @@ fn a_removed_nodes_half_is_closed_after_a_while_with_all_others() {
 
 /// Seed 700905.
 #[test]
-fn a_node_that_is_removed_while_it_is_asked_is_not_asked_again_and_its_half_is_closed() {
+fn who_is_no_replica_any_more_when_it_answers_is_not_asked_again_and_nobodys_second() {
     let mut half = own(&[(1, 4)], true);
     half.seen.raise(tag(2, 3));
     let tenant = fixtures::tenant_id();
-    let asked = || {
-        let mut engine = engine(&ALL_ACTIVE, Some(half.clone()));
-        engine.on_gap(TWO, tenant, tag(2, 3), AT);
-        assert_eq!(actions(&mut engine, AT), [Action::Pull(TWO)]);
-        let left = [(1, Active), (3, Active)];
-        engine.on_nodes(fixtures::regions(&[1, 3]), BTreeSet::from([TWO]), AT);
-        engine.on_placement(tenant, Some(Arc::new(fixtures::tenant(&left))), false, AT);
-        engine
-    };
-    let (held, seen) = (vector(&[(2, 2), (3, 8)]), vector(&[(2, 3)]));
     let pulled = Done::Pulled {
         from: TWO,
-        vector: held,
-        seen,
+        vector: vector(&[(2, 2), (3, 8)]),
+        seen: vector(&[(2, 3)]),
     };
     for done in [Done::PullFailed(TWO), pulled] {
-        let mut engine = asked();
-        assert_eq!(then(&mut engine, done, AT), []);
-        // What it had under way comes later.
-        engine.on_gap(TWO, tenant, tag(2, 4), AT);
-        engine.on_known(TWO, tenant, known(&[(2, 4), (3, 9)]), AT);
-        assert_eq!(
-            engine.held(tenant),
-            VersionVector::EMPTY,
-            "it is nobody's second replica"
-        );
-        assert_eq!(actions(&mut engine, AT), []);
-        assert_eq!(actions(&mut engine, AT + CLOSE_WAIT), [Action::Close(vec![THREE])]);
+        for (removed, closes) in [
+            (BTreeSet::new(), vec![]),
+            (BTreeSet::from([TWO]), vec![Action::Close(vec![THREE])]),
+        ] {
+            let mut engine = engine(&ALL_ACTIVE, Some(half.clone()));
+            engine.on_gap(TWO, tenant, tag(2, 3), AT);
+            assert_eq!(actions(&mut engine, AT), [Action::Pull(TWO)]);
+            engine.on_nodes(fixtures::regions(&[1, 2, 3]), removed, AT);
+            let left = fixtures::tenant(&[(1, Active), (3, Active)]);
+            engine.on_placement(tenant, Some(Arc::new(left)), false, AT);
+            assert_eq!(then(&mut engine, done.clone(), AT), []);
+            // What it had under way comes later.
+            engine.on_gap(TWO, tenant, tag(2, 4), AT);
+            engine.on_known(TWO, tenant, known(&[(2, 4), (3, 9)]), AT);
+            assert_eq!(
+                engine.held(tenant),
+                VersionVector::EMPTY,
+                "it is nobody's second replica"
+            );
+            assert_eq!(actions(&mut engine, AT), []);
+            assert_eq!(actions(&mut engine, AT + CLOSE_WAIT), closes);
+        }
     }
 }
 
