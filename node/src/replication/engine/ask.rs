@@ -7,7 +7,7 @@ use halcyon_core::{
     version_vector::VersionVector,
 };
 
-use super::{Digest, Engine, Surroundings, TenantState};
+use super::{Digest, Engine, Known, Surroundings, TenantState};
 use crate::{
     metadata::state::{ReplicaState, Tenant},
     replication::limits::DOUBTS_MAX,
@@ -93,9 +93,8 @@ impl Engine {
     /// Of every origin, how far a replica is known to have it durable that is neither this one nor the origin's own: that
     /// one held it first, and is no second.
     pub fn held(&self, tenant: TenantId) -> VersionVector {
-        let known = self.tenants.get(&tenant).into_iter().flat_map(|state| &state.known);
         let mut held = VersionVector::EMPTY;
-        for (&peer, known) in known {
+        for (peer, known) in self.replicas(tenant) {
             known
                 .vector
                 .iter()
@@ -108,10 +107,22 @@ impl Engine {
     /// Whether a replica of another region has it durable.
     pub fn is_in_another_region(&self, tenant: TenantId, tag: Tag) -> bool {
         let home = self.around.regions.get(&self.around.me);
-        let is_elsewhere = |peer: &NodeId| self.around.regions.get(peer).is_some_and(|region| Some(region) != home);
-        let known = self.tenants.get(&tenant).into_iter().flat_map(|state| &state.known);
-        known
-            .filter(|(peer, _)| is_elsewhere(peer))
-            .any(|(_, known)| known.vector.covers_tag(tag))
+        let is_elsewhere = |peer: NodeId| {
+            self.around
+                .regions
+                .get(&peer)
+                .is_some_and(|region| Some(region) != home)
+        };
+        self.replicas(tenant)
+            .any(|(peer, known)| is_elsewhere(peer) && known.vector.covers_tag(tag))
+    }
+
+    /// The other replicas, as they are known. Who is none any more may still hand over what it holds, and keeps nothing.
+    fn replicas(&self, tenant: TenantId) -> impl Iterator<Item = (NodeId, &Known)> {
+        let state = self.tenants.get(&tenant);
+        state.into_iter().flat_map(|state| {
+            let known = state.known.iter().map(|(peer, known)| (*peer, known));
+            known.filter(|(peer, _)| state.is_placed_on(*peer))
+        })
     }
 }

@@ -133,8 +133,6 @@ impl Engine {
         self.around.regions = regions;
         self.around.removed = removed;
         for (&tenant, state) in &mut self.tenants {
-            // Who is gone for good is asked for nothing more.
-            state.offers.retain(|node, _| self.around.regions.contains_key(node));
             replan(&self.around, state);
             self.attention.insert(tenant, now);
         }
@@ -254,9 +252,7 @@ impl Engine {
 
     /// A peer said what it is.
     pub fn on_known(&mut self, peer: NodeId, tenant: TenantId, known: Known, now: Duration) {
-        // As an acknowledgement, that of who was a replica when it was asked counts for nothing.
-        let state = self.tenants.get_mut(&tenant);
-        let Some(state) = state.filter(|state| state.is_placed_on(peer)) else {
+        let Some(state) = self.tenants.get_mut(&tenant) else {
             return;
         };
         if let Some(own) = &state.own
@@ -332,12 +328,10 @@ impl Engine {
                     // It passed on what it does not hold yet, or lost before it came here.
                     state.backoff.entry(from).or_default().fail(now);
                 }
-                if state.is_placed_on(from) {
-                    state.pulled.insert(from, (vector.clone(), seen.clone()));
-                    let known = state.known.entry(from).or_default();
-                    known.vector.join(&vector);
-                    known.seen.join(&seen);
-                }
+                state.pulled.insert(from, (vector.clone(), seen.clone()));
+                let known = state.known.entry(from).or_default();
+                known.vector.join(&vector);
+                known.seen.join(&seen);
                 state.described = None;
             }
             Done::PullFailed(from) => {

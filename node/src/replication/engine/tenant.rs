@@ -243,6 +243,7 @@ impl TenantState {
         let Some(tenant) = self.placement.clone() else {
             return Step::Rest;
         };
+        self.forget(&around.removed);
         match self.role(around.me) {
             Some(ReplicaState::Joining | ReplicaState::Active) => self.step_staying(&tenant, around, now),
             Some(ReplicaState::Leaving) => self.step_leaving(&tenant, around, now),
@@ -251,12 +252,18 @@ impl TenantState {
         }
     }
 
-    /// Whether the peer holds something, or says that it may, that is lacking here and may be taken from it. Who was a replica
-    /// when it made an offer may be none any more.
+    /// Who was removed while it was asked is asked for nothing more, whatever it still answers.
+    fn forget(&mut self, removed: &BTreeSet<NodeId>) {
+        for node in removed {
+            self.offers.remove(node);
+            self.known.remove(node);
+            self.pulled.remove(node);
+        }
+    }
+
+    /// Whether the peer holds something, or says that it may, that is lacking here and may be taken from it.
     pub fn lacks(&self, peer: NodeId) -> bool {
-        let Some(own) = self.own.as_ref().filter(|_| self.is_placed_on(peer)) else {
-            return false;
-        };
+        let Some(own) = &self.own else { return false };
         let is_offered = self.offers.get(&peer).is_some_and(|offer| !own.vector.covers(offer));
         let Some(known) = self.known.get(&peer) else {
             return is_offered;

@@ -85,6 +85,7 @@ fn then(engine: &mut Engine, done: Done, now: Duration) -> Vec<Action> {
 }
 
 const ALL_ACTIVE: [(u64, ReplicaState); 3] = [(1, Active), (2, Active), (3, Active)];
+const WITHOUT_TWO: [(u64, ReplicaState); 2] = [(1, Active), (3, Active)];
 
 #[test]
 fn an_equal_digest_tells_what_the_peer_holds() {
@@ -279,7 +280,7 @@ fn a_removed_nodes_half_is_closed_after_a_while_with_all_others() {
 
 /// Seed 700905.
 #[test]
-fn who_is_no_replica_any_more_when_it_answers_is_not_asked_again_and_nobodys_second() {
+fn a_node_that_is_removed_while_it_is_asked_is_not_asked_again_and_its_half_is_closed() {
     let mut half = own(&[(1, 4)], true);
     half.seen.raise(tag(2, 3));
     let tenant = fixtures::tenant_id();
@@ -289,29 +290,31 @@ fn who_is_no_replica_any_more_when_it_answers_is_not_asked_again_and_nobodys_sec
         seen: vector(&[(2, 3)]),
     };
     for done in [Done::PullFailed(TWO), pulled] {
-        for (removed, closes) in [
-            (BTreeSet::new(), vec![]),
-            (BTreeSet::from([TWO]), vec![Action::Close(vec![THREE])]),
-        ] {
-            let mut engine = engine(&ALL_ACTIVE, Some(half.clone()));
-            engine.on_gap(TWO, tenant, tag(2, 3), AT);
-            assert_eq!(actions(&mut engine, AT), [Action::Pull(TWO)]);
-            engine.on_nodes(fixtures::regions(&[1, 2, 3]), removed, AT);
-            let left = fixtures::tenant(&[(1, Active), (3, Active)]);
-            engine.on_placement(tenant, Some(Arc::new(left)), false, AT);
-            assert_eq!(then(&mut engine, done.clone(), AT), []);
-            // What it had under way comes later.
-            engine.on_gap(TWO, tenant, tag(2, 4), AT);
-            engine.on_known(TWO, tenant, known(&[(2, 4), (3, 9)]), AT);
-            assert_eq!(
-                engine.held(tenant),
-                VersionVector::EMPTY,
-                "it is nobody's second replica"
-            );
-            assert_eq!(actions(&mut engine, AT), []);
-            assert_eq!(actions(&mut engine, AT + CLOSE_WAIT), closes);
-        }
+        let mut engine = engine(&ALL_ACTIVE, Some(half.clone()));
+        engine.on_gap(TWO, tenant, tag(2, 3), AT);
+        assert_eq!(actions(&mut engine, AT), [Action::Pull(TWO)]);
+        engine.on_nodes(fixtures::regions(&[1, 3]), BTreeSet::from([TWO]), AT);
+        engine.on_placement(tenant, Some(Arc::new(fixtures::tenant(&WITHOUT_TWO))), false, AT);
+        assert_eq!(then(&mut engine, done, AT), []);
+        // What it had under way comes later.
+        engine.on_gap(TWO, tenant, tag(2, 4), AT);
+        engine.on_known(TWO, tenant, known(&[(2, 4), (3, 9)]), AT);
+        assert_eq!(actions(&mut engine, AT), []);
+        assert_eq!(actions(&mut engine, AT + CLOSE_WAIT), [Action::Close(vec![THREE])]);
     }
+}
+
+#[test]
+fn who_is_no_replica_any_more_hands_over_what_it_holds_and_is_nobodys_second() {
+    let tenant = fixtures::tenant_id();
+    let mut engine = engine(&ALL_ACTIVE, Some(own(&[(1, 4), (3, 9)], true)));
+    engine.on_known(TWO, tenant, known(&[(1, 4), (3, 9)]), AT);
+    assert_eq!(engine.held(tenant), vector(&[(1, 4), (3, 9)]));
+    engine.on_placement(tenant, Some(Arc::new(fixtures::tenant(&WITHOUT_TWO))), false, AT);
+    assert_eq!(engine.held(tenant), VersionVector::EMPTY);
+    engine.on_known(TWO, tenant, known(&[(1, 4), (2, 6), (3, 9)]), AT);
+    assert_eq!(engine.held(tenant), VersionVector::EMPTY);
+    assert_eq!(actions(&mut engine, AT), [Action::Pull(TWO)]);
 }
 
 #[test]
