@@ -3,8 +3,9 @@
 //   node build.mjs            everything
 //   node build.mjs --js       TypeScript alone, with the engine that dist/ has
 //
-// The engine is built by the Rust that rustup has, if it has the target wasm32-unknown-unknown (`rustup target add`
-// brings it); else by Debian's Rust, which builds its standard library itself (rustc-web, cargo-web, rust-web-src, lld).
+// The engine is built by the Rust that rustup has, with a standard library of its own where rustup has its source
+// (`rustup component add rust-src`), else with rustup's (`rustup target add wasm32-unknown-unknown`); or by Debian's Rust
+// with a standard library of its own (rustc-web, cargo-web, rust-web-src, lld).
 
 import { build } from "esbuild";
 import { execFileSync, spawnSync } from "node:child_process";
@@ -44,51 +45,76 @@ function output(command, args, options = {}) {
   return run.status === 0 ? run.stdout.trim() : undefined;
 }
 
-/** How to call cargo for wasm32 here, or why it cannot be. */
-function toolchain() {
+/**
+ * A standard library of the module's own, which takes flags that are not stable: it sorts in small forms, where rustup's has
+ * two dozen large ones, and a panic says nothing, because nobody could hear it, so that its words need not be fetched.
+ */
+const OWN_STD = {
+  env: {
+    RUSTC_BOOTSTRAP: "1",
+    CARGO_PROFILE_RELEASE_PANIC: "immediate-abort",
+    RUSTFLAGS: `${FLAGS} -Zlocation-detail=none`,
+  },
+  args: ["panic-immediate-abort", "build-std=std", "build-std-features=optimize_for_size"].flatMap((flag) => [
+    "-Z",
+    flag,
+  ]),
+};
+
+/** How cargo can be called for wasm32 here: what makes the smallest module first. */
+function toolchains() {
+  const found = [];
+  const name = output("rustc", ["--version"]);
   const sysroot = output("rustc", ["--print", "sysroot"]);
-  if (sysroot && existsSync(join(sysroot, "lib/rustlib", TARGET))) {
-    const env = { RUSTFLAGS: FLAGS };
-    return { cargo: "cargo", env, args: [], name: output("rustc", ["--version"]) };
+  const has = (path) => sysroot !== undefined && existsSync(join(sysroot, "lib/rustlib", path));
+  // Debian's, without rustup, has its source there, too, and needs to be told of its linker.
+  if (sysroot !== "/usr" && has("src/rust/library/Cargo.lock")) {
+    found.push({ cargo: "cargo", ...OWN_STD, name: `${name}, with its own std` });
   }
+  if (has(TARGET)) found.push({ cargo: "cargo", env: { RUSTFLAGS: FLAGS }, args: [], name });
   const debian = output("/usr/bin/rustc", ["--version"]);
   const minor = Number(/rustc 1\.(\d+)/.exec(debian ?? "")?.[1] ?? 0);
   const linker = output("sh", ["-c", "command -v wasm-ld || ls /usr/bin/wasm-ld-* | tail -n 1"]);
   if (minor >= 95 && existsSync("/usr/lib/rustlib/src/rust") && linker) {
     const env = {
+      ...OWN_STD.env,
       CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER: linker,
       RUSTC: "/usr/bin/rustc",
-      RUSTC_BOOTSTRAP: "1",
       PATH: `/usr/bin:${process.env.PATH}`,
-      // A panic says nothing here, because nobody could hear it: its words need not be fetched.
-      CARGO_PROFILE_RELEASE_PANIC: "immediate-abort",
-      RUSTFLAGS: `${FLAGS} -Zlocation-detail=none`,
     };
-    // Its sorts come in their small forms: there are two dozen of them.
-    const own = ["panic-immediate-abort", "build-std=std", "build-std-features=optimize_for_size"];
-    const args = own.flatMap((flag) => ["-Z", flag]);
-    return { cargo: "/usr/bin/cargo", env, args, name: `${debian} of Debian, with its own std` };
+    found.push({
+      cargo: "/usr/bin/cargo",
+      env,
+      args: OWN_STD.args,
+      name: `${debian} of Debian, with its own std`,
+    });
   }
-  console.error(
-    "There is no Rust here that builds for wasm32. Do one of:\n" +
-      "  rustup target add wasm32-unknown-unknown\n" +
-      "  apt-get update && apt-get install -y rustc-web cargo-web rust-web-src lld      (Debian; Rust 1.95 or later)",
-  );
-  process.exit(1);
+  return found;
 }
 
 function buildEngine() {
-  const { cargo, env, args, name } = toolchain();
-  console.log(`engine: ${name}`);
   const target = process.env.HALCYON_WASM_TARGET ?? join(top, "target/web");
-  const all = ["build", "--release", "--locked", "--target", TARGET, ...args, "-p", "halcyon-wasm"];
-  execFileSync(cargo, all, {
-    cwd: top,
-    stdio: "inherit",
-    env: { ...process.env, ...SMALL, ...env, CARGO_TARGET_DIR: target },
+  const built = toolchains().some(({ cargo, env, args, name }) => {
+    console.log(`engine: ${name}`);
+    const all = ["build", "--release", "--locked", "--target", TARGET, ...args, "-p", "halcyon-wasm"];
+    const options = {
+      cwd: top,
+      stdio: "inherit",
+      env: { ...process.env, ...SMALL, ...env, CARGO_TARGET_DIR: target },
+    };
+    return spawnSync(cargo, all, options).status === 0;
   });
-  const built = readFileSync(join(target, TARGET, "release/halcyon_wasm.wasm"));
-  writeFileSync(join(dist, "halcyon.wasm"), pack(built));
+  if (!built) {
+    console.error(
+      "No Rust here has built it for wasm32. Do one of these, or see above:\n" +
+        "  rustup component add rust-src\n" +
+        "  rustup target add wasm32-unknown-unknown          (the module is a tenth larger)\n" +
+        "  apt-get update && apt-get install -y rustc-web cargo-web rust-web-src lld      (Debian; Rust 1.95 or later)",
+    );
+    process.exit(1);
+  }
+  const module = readFileSync(join(target, TARGET, "release/halcyon_wasm.wasm"));
+  writeFileSync(join(dist, "halcyon.wasm"), pack(module));
 }
 
 async function buildScripts() {

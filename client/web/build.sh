@@ -20,8 +20,17 @@ lacks() {
 }
 
 has_wasm_rust() {
-  [ -d "$(rustc --print sysroot 2>/dev/null)/lib/rustlib/wasm32-unknown-unknown" ] ||
+  local library
+  library=$(rustc --print sysroot 2>/dev/null)/lib/rustlib
+  [ -d "$library/src/rust/library" ] || [ -d "$library/wasm32-unknown-unknown" ] ||
     { [ -x /usr/bin/cargo ] && [ -d /usr/lib/rustlib/src/rust ] && command -v wasm-ld >/dev/null 2>&1; }
+}
+
+# The source, of which the module gets a standard library of its own, and a finished one for a Rust that cannot do that.
+rustup_wasm_rust() {
+  command -v rustup >/dev/null 2>&1 || return 1
+  rustup component add rust-src >&2 || true
+  rustup target add wasm32-unknown-unknown >&2
 }
 
 # Debian's Rust builds its own standard library; only root can install it.
@@ -43,8 +52,8 @@ if ! [ node_modules/.package-lock.json -nt package-lock.json ]; then
 fi
 
 echo "2/4  Rust for WebAssembly"
-has_wasm_rust || rustup target add wasm32-unknown-unknown >&2 || apt_wasm_rust || true
-has_wasm_rust || lacks "needs Rust for wasm32: rustup target add wasm32-unknown-unknown"
+rustup_wasm_rust || has_wasm_rust || apt_wasm_rust || true
+has_wasm_rust || lacks "needs Rust for wasm32: rustup component add rust-src"
 
 echo "3/4  the engine and the package (some minutes the first time)"
 node build.mjs >&2 || fail "the package did not build"
