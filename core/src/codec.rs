@@ -93,6 +93,14 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
+    /// The bytes before the next one of this kind, which is passed over.
+    pub fn until(&mut self, field: &'static str, end: u8) -> Result<&'a [u8], DecodeError> {
+        let at = self.rest.iter().position(|byte| *byte == end);
+        let taken = self.take(field, at.ok_or(DecodeError::TooShort(field))?)?;
+        self.byte(field)?;
+        Ok(taken)
+    }
+
     /// The next bytes, as many as the result holds.
     pub fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], DecodeError> {
         let (taken, rest) = self.rest.split_first_chunk::<N>().ok_or(DecodeError::TooShort(field))?;

@@ -3,7 +3,7 @@
 //! `a < b` exactly when `a.encode() < b.encode()`, so a range of an index is a range of values. Values of different
 //! types order by type code. No encoding is a prefix of another, so a key may go on behind a value.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::{borrow::Cow, cmp::Ordering, sync::Arc};
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -151,7 +151,7 @@ impl Value {
             },
             DATE => Self::Date((u64::from_be_bytes(reader.array("a date")?) ^ 1 << 63).cast_signed()),
             REF => Self::Ref(EntityId::new(text(&terminated(reader)?)?)?),
-            BYTES => Self::Bytes(terminated(reader)?.into()),
+            BYTES => Self::Bytes((&*terminated(reader)?).into()),
             JSON => Self::Json(text(&terminated(reader)?)?.into()),
             version => {
                 return Err(DecodeError::UnknownVersion {
@@ -338,23 +338,26 @@ fn put_terminated(out: &mut Vec<u8>, code: u8, bytes: &[u8]) {
     out.extend_from_slice(&[0, 0]);
 }
 
-fn terminated(reader: &mut Reader<'_>) -> Result<Vec<u8>, DecodeError> {
-    let mut bytes = Vec::new();
+/// Borrowed unless there is a zero byte inside.
+fn terminated<'b>(reader: &mut Reader<'b>) -> Result<Cow<'b, [u8]>, DecodeError> {
+    let mut bytes = Cow::Borrowed(reader.until("a value", 0)?);
     loop {
-        match reader.byte("a value")? {
-            0 => match reader.byte("a value")? {
-                0 => return Ok(bytes),
-                0xff => bytes.push(0),
-                _ => return Err(DecodeError::invalid("a value", "a zero byte that is not escaped")),
-            },
-            byte => bytes.push(byte),
-        }
         if bytes.len() > VALUE_BYTES_MAX {
             return Err(DecodeError::OverLimit {
                 field: "a value",
                 size: bytes.len(),
                 max: VALUE_BYTES_MAX,
             });
+        }
+        match reader.byte("a value")? {
+            0 => return Ok(bytes),
+            0xff => {
+                let rest = reader.until("a value", 0)?;
+                let bytes = bytes.to_mut();
+                bytes.push(0);
+                bytes.extend_from_slice(rest);
+            }
+            _ => return Err(DecodeError::invalid("a value", "a zero byte that is not escaped")),
         }
     }
 }

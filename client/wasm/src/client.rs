@@ -25,7 +25,7 @@ use serde_json::{Value as JsonValue, json};
 
 use crate::{
     disk::{self, DiskError, Left, Unsaved},
-    news::{self, Shown},
+    news::Shown,
     room::Rooms,
     wire::{self, WireError},
     write::{self, WriteError},
@@ -169,9 +169,8 @@ impl Client {
             let Some(number) = self.numbers.get(&follower) else {
                 continue;
             };
-            let shown = self.shown.get_mut(number);
-            if let Some(told) = shown.and_then(|shown| shown.tell(updates)) {
-                news::frame(*number, &told, &mut out);
+            if let Some(shown) = self.shown.get_mut(number) {
+                shown.tell(*number, updates, &mut out);
             }
         }
         out

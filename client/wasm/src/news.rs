@@ -18,7 +18,7 @@
 
 use std::sync::Arc;
 
-use halcyon_client::engine::{FollowerId, QueryError, QueryStatus, Update};
+use halcyon_client::engine::{FollowerId, QueryError, Update};
 use halcyon_core::{
     collections::BTreeMap,
     query::{
@@ -42,15 +42,14 @@ const STATUS: [&str; 5] = ["local", "syncing", "synced", "stale", "offline"];
 /// Why writing JSON does not fail.
 const WRITES: &str = "memory takes what is written";
 
+/// Bytes of a frame before its JSON.
+const FRAME_HEAD: usize = 9;
+
+/// What an item of a long answer is taken for, at first.
+const ITEM_BYTES: usize = 256;
+
 /// The status is what it was.
 const UNCHANGED: u8 = u8::MAX;
-
-/// What is told of one step.
-#[derive(Debug)]
-pub(crate) struct Told {
-    news: Text,
-    status: Option<QueryStatus>,
-}
 
 /// JSON as it is written. A tree of it would take longer than all else: answers are long.
 #[derive(Debug, Default)]
@@ -78,47 +77,56 @@ impl Shown {
         Self { follower, keys }
     }
 
-    /// The updates of one step as news; none if they tell nothing.
-    pub(crate) fn tell(&mut self, updates: Vec<Update>) -> Option<Told> {
-        let (mut rows, mut edits, mut shared) = (None, Text::default(), Shared::default());
+    /// Appends a frame: what the updates of one step tell. Nothing if they tell nothing.
+    pub(crate) fn tell(&mut self, id: u32, updates: Vec<Update>, out: &mut Vec<u8>) {
+        let (mut edits, mut shared) = (Text::default(), Shared::default());
         let (mut status, mut failed) = (None, None);
+        let start = out.len();
+        let body = start + FRAME_HEAD;
+        // What is long is written where it stays.
+        let mut news = Text(std::mem::take(out));
+        news.0.resize(body, 0);
         for update in updates {
             match update {
                 Update::Answer(mirror) => {
                     edits.0.clear();
                     shared = Shared::default();
                     self.keys = mirror.keys().cloned().collect();
-                    let mut text = Text::default();
-                    text.list(mirror.items(), |text, (_, item)| text.item(item, &mut shared));
-                    rows = Some(text);
+                    news.0.truncate(body);
+                    news.0.reserve(ITEM_BYTES * self.keys.len());
+                    news.member(body, b"rows");
+                    news.list(mirror.items(), |text, (_, item)| text.item(item, &mut shared));
                 }
                 Update::Delta(delta) => self.edit(delta, &mut edits, &mut shared),
                 Update::Status(now) => status = Some(now),
                 Update::Failed(error) => failed = Some(error),
             }
         }
-        let mut news = Text::default();
-        news.member(b"rows", rows.as_ref().map(|rows| &*rows.0));
         if let Some(status) = status {
-            let name = format!("\"{}\"", STATUS[status as usize]);
-            news.member(b"status", Some(name.as_bytes()));
+            news.member(body, b"status");
+            news.string(STATUS[status as usize]);
         }
         if let Some(error) = failed {
-            news.member(b"error", Some(error_json(&error).as_bytes()));
+            news.member(body, b"error");
+            news.0.extend_from_slice(error_json(&error).as_bytes());
         }
-        if !edits.0.is_empty() {
-            edits.0.push(b']');
-            news.member(b"edits", Some(&edits.0));
+        for (name, Text(list)) in [(&b"edits"[..], edits), (b"shared", shared.objects)] {
+            if !list.is_empty() {
+                news.member(body, name);
+                news.0.extend_from_slice(&list);
+                news.0.push(b']');
+            }
         }
-        if !shared.objects.0.is_empty() {
-            shared.objects.0.push(b']');
-            news.member(b"shared", Some(&shared.objects.0));
+        if news.0.len() == body {
+            news.0.truncate(start);
+        } else {
+            news.0.push(b'}');
+            let length = u32::try_from(news.0.len() - body).unwrap_or(u32::MAX);
+            news.0[start..start + 4].copy_from_slice(&id.to_be_bytes());
+            news.0[start + 4..start + 8].copy_from_slice(&length.to_be_bytes());
+            news.0[start + 8] = status.map_or(UNCHANGED, |status| status as u8);
         }
-        if news.0.is_empty() {
-            return None;
-        }
-        news.0.push(b'}');
-        Some(Told { news, status })
+        *out = news.0;
     }
 
     fn edit(&mut self, delta: AnswerDelta, edits: &mut Text, shared: &mut Shared) {
@@ -172,14 +180,12 @@ impl Shown {
 }
 
 impl Text {
-    /// A member of the object that is news.
-    fn member(&mut self, name: &[u8], value: Option<&[u8]>) {
-        let Some(value) = value else { return };
-        self.0.push(if self.0.is_empty() { b'{' } else { b',' });
+    /// Begins a member of the object that begins there.
+    fn member(&mut self, object: usize, name: &[u8]) {
+        self.0.push(if self.0.len() == object { b'{' } else { b',' });
         self.0.push(b'"');
         self.0.extend_from_slice(name);
         self.0.extend_from_slice(b"\":");
-        self.0.extend_from_slice(value);
     }
 
     /// One of the list of edits, which nobody has closed yet.
@@ -205,8 +211,8 @@ impl Text {
         self.0.push(b']');
     }
 
-    fn number(&mut self, number: usize) {
-        self.0.extend_from_slice(number.to_string().as_bytes());
+    fn number(&mut self, number: impl Into<serde_json::Number>) {
+        serde_json::to_writer(&mut self.0, &number.into()).expect(WRITES);
     }
 
     fn item(&mut self, item: &Item, shared: &mut Shared) {
@@ -258,6 +264,11 @@ impl Text {
                 self.string(entity.as_str());
                 self.0.push(b'}');
             }
+            Value::Date(millis) => {
+                self.0.extend_from_slice(b"{\"$date\":");
+                self.number(*millis);
+                self.0.push(b'}');
+            }
             Value::Boolean(is_true) => self.0.extend_from_slice(if *is_true { b"true" } else { b"false" }),
             other => serde_json::to_writer(&mut self.0, &other.to_typed_json()).expect(WRITES),
         }
@@ -291,16 +302,6 @@ impl Shared {
         self.numbers.insert(place, number);
         number
     }
-}
-
-/// Appends a frame.
-pub(crate) fn frame(id: u32, told: &Told, out: &mut Vec<u8>) {
-    let Text(text) = &told.news;
-    let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
-    out.extend_from_slice(&id.to_be_bytes());
-    out.extend_from_slice(&length.to_be_bytes());
-    out.push(told.status.map_or(UNCHANGED, |status| status as u8));
-    out.extend_from_slice(text);
 }
 
 fn error_json(error: &QueryError) -> String {

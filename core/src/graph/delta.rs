@@ -41,8 +41,12 @@ impl Delta {
 
     /// Goes on with what a later change did. [`Self::net`] then makes one delta of all.
     pub fn extend(&mut self, later: Self) {
-        self.added.extend(later.added);
-        self.removed.extend(later.removed);
+        if self.is_empty() {
+            *self = later;
+        } else {
+            self.added.extend(later.added);
+            self.removed.extend(later.removed);
+        }
     }
 
     /// Takes out what came and went.

@@ -28,6 +28,8 @@ const STEP_BATCH: usize = 1_024;
 #[derive(Debug)]
 pub(super) struct Fields<'p> {
     fields: Vec<FieldRun<'p>>,
+    /// The values of one field, for one after the other.
+    values: Vec<Term>,
 }
 
 #[derive(Debug)]
@@ -57,18 +59,19 @@ impl Include<'_> {
         entity: EntityNumber,
         cx: &mut Context<'_, T>,
         relations: &[Relation],
+        values: &mut Vec<Term>,
     ) -> Result<Vec<Arc<Object>>, EvalError> {
         let seed = [(column, Term::entity(entity))];
         let Some(through) = &self.through else {
             return self.select.included(&seed, cx, relations);
         };
-        let values = values(entity, through, cx)?;
-        if let Some(found) = self.known.get(&values) {
+        read_values(entity, through, cx, values)?;
+        if let Some(found) = self.known.get(&**values) {
             return Ok(found.clone());
         }
         let found = self.select.included(&seed, cx, relations)?;
         if self.known.len() < KNOWN_MAX {
-            self.known.insert(values, found.clone());
+            self.known.insert(values.clone(), found.clone());
         }
         Ok(found)
     }
@@ -102,6 +105,7 @@ impl<'p> Fields<'p> {
         };
         Self {
             fields: fields.iter().map(run).collect(),
+            values: Vec::new(),
         }
     }
 
@@ -114,15 +118,16 @@ impl<'p> Fields<'p> {
         relations: &[Relation],
     ) -> Result<Object, EvalError> {
         let mut members = Vec::with_capacity(self.fields.len());
+        let values = &mut self.values;
         for field in &mut self.fields {
             let (name, member) = match field {
                 FieldRun::One(name, predicates) => {
-                    let values = values(entity, predicates, cx)?;
-                    let least = values.into_iter().min_by(|a, b| cx.compare(*a, *b));
+                    read_values(entity, predicates, cx, values)?;
+                    let least = values.iter().copied().min_by(|a, b| cx.compare(*a, *b));
                     (name, Member::Datum(cx.datum(least.unwrap_or(Term::NULL))))
                 }
                 FieldRun::All(name, predicates) => {
-                    let values = values(entity, predicates, cx)?;
+                    read_values(entity, predicates, cx, values)?;
                     (name, Member::Datum(Datum::List(ascending(values, cx))))
                 }
                 FieldRun::Everything => {
@@ -130,11 +135,11 @@ impl<'p> Fields<'p> {
                     continue;
                 }
                 FieldRun::Many(name, include) => {
-                    let found = include.of(column, entity, cx, relations)?;
+                    let found = include.of(column, entity, cx, relations, values)?;
                     (name, Member::Objects(found))
                 }
                 FieldRun::First(name, include) => {
-                    let first = include.of(column, entity, cx, relations)?.into_iter().next();
+                    let first = include.of(column, entity, cx, relations, values)?.into_iter().next();
                     (name, first.map_or(Member::Datum(Datum::Null), Member::Object))
                 }
             };
@@ -177,27 +182,28 @@ fn through(select: &Select, around: Var) -> Option<&PredicateTerm> {
     found
 }
 
-/// The different values of some predicates.
-fn values<T: Triples + ?Sized>(
+/// Fills in the different values of some predicates.
+fn read_values<T: Triples + ?Sized>(
     entity: EntityNumber,
     predicates: &[PredicateNumber],
     cx: &mut Context<'_, T>,
-) -> Result<Vec<Term>, EvalError> {
-    let mut values = Vec::new();
+    values: &mut Vec<Term>,
+) -> Result<(), EvalError> {
+    values.clear();
     for predicate in predicates {
-        cx.store.values(entity, *predicate, &mut values);
+        cx.store.values(entity, *predicate, values);
     }
     cx.spend(1 + values.len())?;
     if predicates.len() > 1 {
         values.sort_unstable();
         values.dedup();
     }
-    Ok(values)
+    Ok(())
 }
 
-fn ascending<T: Triples + ?Sized>(mut terms: Vec<Term>, cx: &Context<'_, T>) -> Vec<Value> {
+fn ascending<T: Triples + ?Sized>(terms: &mut [Term], cx: &Context<'_, T>) -> Vec<Value> {
     terms.sort_by(|a, b| cx.compare(*a, *b));
-    terms.into_iter().map(|term| cx.value(term)).collect()
+    terms.iter().map(|term| cx.value(*term)).collect()
 }
 
 fn everything<T: Triples + ?Sized>(
@@ -212,7 +218,10 @@ fn everything<T: Triples + ?Sized>(
     for cell in fields.chunk_by(|a, b| a.0 == b.0) {
         let datum = match cell {
             [(_, one)] => cx.datum(*one),
-            many => Datum::List(ascending(many.iter().map(|(_, term)| *term).collect(), cx)),
+            many => {
+                let mut values: Vec<Term> = many.iter().map(|(_, term)| *term).collect();
+                Datum::List(ascending(&mut values, cx))
+            }
         };
         let name = cx.store.predicate(cell[0].0);
         members.push((name.as_str().into(), Member::Datum(datum)));

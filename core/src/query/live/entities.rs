@@ -168,9 +168,10 @@ impl Entities {
         let (mut gone, mut come) = (Vec::new(), Vec::new());
         // Those that may have changed where they stand.
         let mut stay = Vec::new();
+        let mut places = Places::new(&self.order, store);
         for term in keys {
             let before = self.places.remove(term);
-            let mut after = found.contains(term).then(|| self.key(*term, store));
+            let mut after = found.contains(term).then(|| places.key(*term));
             if self.ahead.is_some() {
                 after = after.filter(|key| self.window.has_place(key));
             }
@@ -220,8 +221,9 @@ impl Entities {
     /// Notes where entities stand.
     fn place<T: Triples + ?Sized>(&mut self, found: Vec<Term>, store: &T) -> Vec<Key> {
         let mut keys = Vec::with_capacity(found.len());
+        let mut places = Places::new(&self.order, store);
         for term in found {
-            let key = self.key(term, store);
+            let key = places.key(term);
             self.places.insert(term, key.clone());
             keys.push(key);
         }
@@ -265,39 +267,79 @@ impl Entities {
         let objects = self.objects.objects(&entities, store, ground)?.into_iter();
         Ok(objects.map(Arc::new).collect())
     }
+}
 
-    /// Where an entity stands: a datum for each key of the order, then its id.
-    fn key<T: Triples + ?Sized>(&self, entity: Term, store: &T) -> Key {
+/// Reads from one state of a store where entities stand.
+struct Places<'q, 's, T: ?Sized> {
+    order: &'q [OrderKey],
+    /// By key of the order: the steps of its path, forward or in reverse.
+    paths: Vec<Vec<(Vec<PredicateNumber>, bool)>>,
+    store: &'s T,
+    here: Vec<Term>,
+    next: Vec<Term>,
+}
+
+impl<'q, 's, T: Triples + ?Sized> Places<'q, 's, T> {
+    fn new(order: &'q [OrderKey], store: &'s T) -> Self {
+        let step = |step: &Step| (numbers(&step.predicate, store), step.reverse);
+        let path = |key: &OrderKey| match &key.by {
+            OrderBy::Id | OrderBy::Column(_) => Vec::new(),
+            OrderBy::Path(steps) => steps.iter().map(step).collect(),
+        };
+        Self {
+            order,
+            paths: order.iter().map(path).collect(),
+            store,
+            here: Vec::new(),
+            next: Vec::new(),
+        }
+    }
+
+    /// A datum for each key of the order, then the entity's id.
+    fn key(&mut self, entity: Term) -> Key {
+        let Self {
+            order,
+            paths,
+            store,
+            here,
+            next,
+        } = self;
         let own = || Datum::Value(store.value(entity));
-        let data = self.order.iter().map(|key| match &key.by {
+        let data = order.iter().zip(&*paths).map(|(key, path)| match &key.by {
             OrderBy::Id | OrderBy::Column(_) => own(),
-            OrderBy::Path(steps) => reached(entity, steps, key.descending, store).into(),
+            OrderBy::Path(_) => reached(entity, path, key.descending, *store, (&mut *here, &mut *next)).into(),
         });
-        Key::new(&self.order, data.chain([own()]))
+        Key::new(order, data.chain([own()]))
     }
 }
 
 /// The least value that a path leads to, or the greatest.
-fn reached<T: Triples + ?Sized>(entity: Term, steps: &[Step], greatest: bool, store: &T) -> Option<Value> {
-    let mut here = vec![entity];
-    for step in steps {
-        let mut next = Vec::new();
-        for predicate in numbers(&step.predicate, store) {
-            for term in &here {
-                if step.reverse {
-                    if term.as_entity().is_some() {
-                        subjects(*term, predicate, store, &mut next);
-                    }
-                } else if let Some(entity) = term.as_entity() {
-                    store.values(entity, predicate, &mut next);
+fn reached<T: Triples + ?Sized>(
+    entity: Term,
+    path: &[(Vec<PredicateNumber>, bool)],
+    greatest: bool,
+    store: &T,
+    (here, next): (&mut Vec<Term>, &mut Vec<Term>),
+) -> Option<Value> {
+    here.clear();
+    here.push(entity);
+    for (predicates, reverse) in path {
+        next.clear();
+        for predicate in predicates {
+            for term in &*here {
+                let Some(entity) = term.as_entity() else { continue };
+                if *reverse {
+                    subjects(*term, *predicate, store, next);
+                } else {
+                    store.values(entity, *predicate, next);
                 }
             }
         }
         next.sort_unstable();
         next.dedup();
-        here = next;
+        std::mem::swap(here, next);
     }
-    let ends = here.into_iter();
+    let ends = here.iter().copied();
     let end = if greatest {
         ends.max_by(|a, b| store.compare(*a, *b))
     } else {
