@@ -10,6 +10,7 @@
 mod ask;
 mod digest;
 mod judge;
+mod leaving;
 mod lost;
 mod plan;
 mod standing;

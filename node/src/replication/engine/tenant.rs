@@ -11,17 +11,14 @@ use std::{
 
 use halcyon_core::{
     fingerprint::Fingerprint,
-    id::{NodeId, OriginId, RegionName, Seq, Tag, TenantId},
-    mutant::{self, Mutant},
+    id::{NodeId, OriginId, RegionName, Tag, TenantId},
     version_vector::VersionVector,
 };
 
 use super::{lost::Sought, plan::GossipPlan};
 use crate::{
     metadata::state::{ReplicaState, Tenant},
-    replication::limits::{
-        BACKOFF_MAX, BACKOFF_MIN, CLOSE_WAIT, DESCRIBED_FRESH, LEAVE_POLL, LEAVE_POLL_SILENT, REPORT_AGAIN,
-    },
+    replication::limits::{BACKOFF_MAX, BACKOFF_MIN, CLOSE_WAIT, DESCRIBED_FRESH, REPORT_AGAIN},
     storage::types::Summary,
 };
 
@@ -288,54 +285,6 @@ impl TenantState {
             .find(|&tag| !known.vector.covers_tag(tag))
     }
 
-    fn step_deleted(&mut self, now: Duration) -> Step {
-        if self.own.is_some() {
-            return Step::Do(Action::Erase { if_covered_by: None });
-        }
-        self.report(Report::Erased, now)
-    }
-
-    fn step_leaving(&mut self, tenant: &Tenant, around: &Surroundings, now: Duration) -> Step {
-        let placement_epoch = tenant.placement_epoch;
-        let Some(own) = &self.own else {
-            return self.report(Report::Gone { placement_epoch }, now);
-        };
-        if own.admitting {
-            return Step::Do(Action::SetAdmitting(false));
-        }
-        if own.collection_epoch < tenant.collection_epoch && !self.refill {
-            let collection_epoch = tenant.collection_epoch;
-            return Step::Do(Action::Collect { collection_epoch });
-        }
-        let active = self.others(around.me, &[ReplicaState::Active]);
-        if active.is_empty() {
-            return Step::Rest;
-        }
-        if mutant::active(Mutant::ErasedEarly) {
-            return Step::Do(Action::Erase { if_covered_by: None });
-        }
-        let is_silent = |node: &NodeId| around.unreachable.contains(node);
-        let poll = if active.iter().any(is_silent) {
-            LEAVE_POLL_SILENT
-        } else {
-            LEAVE_POLL
-        };
-        if self.described.is_none_or(|at| now >= at + poll) {
-            return Step::Do(Action::Describe(active));
-        }
-        let own = self.own.as_ref().expect("looked at above");
-        let fresh: Vec<_> = active.iter().filter_map(|node| self.fresh(*node, now)).collect();
-        if fresh.len() == active.len() {
-            let all = meet(&fresh);
-            if all.covers(&own.vector) && all.covers(&own.seen) {
-                return Step::Do(Action::Erase {
-                    if_covered_by: Some(all),
-                });
-            }
-        }
-        Step::Wait(self.described.unwrap_or(now) + poll)
-    }
-
     fn step_staying(&mut self, tenant: &Tenant, around: &Surroundings, now: Duration) -> Step {
         let collection_epoch = tenant.collection_epoch;
         let active = self.others(around.me, &[ReplicaState::Active]);
@@ -365,28 +314,6 @@ impl TenantState {
         match self.step_closing(around, now) {
             Step::Rest => self.step_seeking(around.me, now),
             step => step,
-        }
-    }
-
-    /// Another replica of the new epoch takes over what only this one holds; then this one starts from nothing.
-    fn step_refill(&mut self, collection_epoch: u64, active: &[NodeId], now: Duration) -> Step {
-        let own = self.own.as_ref().expect("checked by the caller");
-        if own.admitting {
-            return Step::Do(Action::SetAdmitting(false));
-        }
-        if self.described.is_none_or(|at| now >= at + LEAVE_POLL) {
-            return Step::Do(Action::Describe(active.to_vec()));
-        }
-        let taker = active.iter().filter_map(|node| self.fresh(*node, now)).find(|known| {
-            known.collection_epoch >= collection_epoch
-                && known.vector.covers(&own.vector)
-                && known.vector.covers(&own.seen)
-        });
-        match taker {
-            Some(known) => Step::Do(Action::Erase {
-                if_covered_by: Some(known.vector.clone()),
-            }),
-            None => Step::Wait(self.described.unwrap_or(now) + LEAVE_POLL),
         }
     }
 
@@ -454,7 +381,7 @@ impl TenantState {
         Step::Do(Action::Close(self.others(around.me, &all)))
     }
 
-    fn report(&mut self, report: Report, now: Duration) -> Step {
+    pub(super) fn report(&mut self, report: Report, now: Duration) -> Step {
         match self.reported {
             Some(at) if now < at + REPORT_AGAIN => Step::Wait(at + REPORT_AGAIN),
             _ => {
@@ -480,21 +407,6 @@ impl TenantState {
         let heard = *self.heard.get(&node)?;
         self.known.get(&node).filter(|_| now <= heard + DESCRIBED_FRESH)
     }
-}
-
-/// What every one of them covers.
-fn meet(all: &[&Known]) -> VersionVector {
-    let Some((first, rest)) = all.split_first() else {
-        return VersionVector::EMPTY;
-    };
-    let least = |tag: Tag| Tag {
-        origin: tag.origin,
-        seq: rest
-            .iter()
-            .map(|known| known.vector.get(tag.origin))
-            .fold(tag.seq, Seq::min),
-    };
-    first.vector.iter().map(least).filter(|tag| tag.seq > Seq(0)).collect()
 }
 
 /// A tenant's action.
