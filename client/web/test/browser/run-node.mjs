@@ -80,8 +80,10 @@ export function nodeTests({ test, browser, open, until, nodes, key }) {
       for (let at = 0; at < MANY; at += 1)
         tx.todo.insert({ title: `many ${at}: ${"x".repeat(100)}`, at: 1e9 });
     }).confirmed;
-    await writer.close();
     const all = writer.todo.orderBy("title");
+    // Who comes from elsewhere is told of what the node has got round to: now it has.
+    assert.ok((await writer.query(all, { synced: true })).length >= MANY);
+    await writer.close();
     const top = writer.todo.orderBy("at", "desc").limit(50).include({ owner: true });
     const loaded = await preload(options(0), [all, top]);
     assert.ok(loaded.db.follow(all).result.data.length >= MANY);
