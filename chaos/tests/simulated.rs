@@ -235,6 +235,12 @@ fn what_is_half_there_or_damaged_or_about_to_be_pushed_again_is_no_fault() {
     clean(&["run", "--seed", "700988"]);
 }
 
+/// A client's set rests on an entity that a lost host alone had, which nobody has removed: the others say that they lag.
+#[test]
+fn what_rests_on_a_lost_host_waits_for_its_removal() {
+    clean(&["run", "--seed", "700985"]);
+}
+
 /// Found by this seed: a node was removed while another asked it for what it lacked. The other asked it again for ever, and
 /// never closed the half that it had.
 #[test]

@@ -74,6 +74,25 @@ impl Oracle for Durable {
         self.lacking(evidence)
     }
 
+    /// Who has seen an entity there, and writes to it, is told by the others that they lag: for all that they know it may
+    /// come back (seed 700985). A client pushes what it created elsewhere, too, but for pages, and programs that ended.
+    fn may_rest_on_lost(&self, tenant: TenantId, evidence: Evidence<'_>) -> bool {
+        let Evidence { stage, ledger } = evidence;
+        let (Some(vector), Some(book)) = (stage.vector_of(tenant), ledger.book(tenant)) else {
+            return false;
+        };
+        self.acknowledged.iter().any(|(at, answered)| {
+            let (of, tag) = *at;
+            let is_forgotten = !keeps(answered.client, stage) || self.died.contains(at);
+            if of != tenant || !is_forgotten || !book.is_doubtful(tag) || !is_awaited(tag.origin.node, stage) {
+                return false;
+            }
+            let set = book.set(tag);
+            let mut tags = set.into_iter().flat_map(|set| book.tags_of(set.client(), set.number));
+            !tags.any(|tag| vector.covers_tag(tag))
+        })
+    }
+
     fn look(&mut self, moment: Moment, evidence: Evidence<'_>) -> Result<(), String> {
         if moment != Moment::End {
             return Ok(());

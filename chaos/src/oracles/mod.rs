@@ -36,6 +36,8 @@ pub use ledger::Ledger;
 pub(crate) use linear::PRESENT;
 pub use vote::{LeaderId, Placed, Vote};
 
+use halcyon_core::id::TenantId;
+
 use crate::run::Stage;
 
 /// How thorough a look is.
@@ -71,6 +73,11 @@ pub trait Oracle {
     /// What is still on its way, in words. The end is not looked at before nothing is.
     fn unsettled(&self, _evidence: Evidence<'_>) -> Option<String> {
         None
+    }
+
+    /// Whether a set of a tenant's client may rest on what a lost host alone had, which nobody has removed.
+    fn may_rest_on_lost(&self, _tenant: TenantId, _evidence: Evidence<'_>) -> bool {
+        false
     }
 
     /// A look at the nodes.
@@ -145,6 +152,13 @@ impl Court {
         self.oracles
             .iter()
             .find_map(|oracle| oracle.unsettled(Evidence { stage, ledger }))
+    }
+
+    /// Whether a set of a tenant's client may rest on what a lost host alone had, which nobody has removed.
+    pub fn may_rest_on_lost(&self, tenant: TenantId, stage: &Stage) -> bool {
+        let ledger = &self.ledger;
+        let mut oracles = self.oracles.iter();
+        oracles.any(|oracle| oracle.may_rest_on_lost(tenant, Evidence { stage, ledger }))
     }
 
     /// Lets all look. Returns broken rules.

@@ -30,7 +30,11 @@ pub(super) fn check(stage: &Stage) -> Result<(), String> {
         replicas(stage, tenant, access.id)?;
     }
     for (client, plan) in (1..).map(Client).zip(&stage.plan.clients) {
-        if !stage.has_finished(client) && can_be_answered(stage, plan.tenant) {
+        if stage.has_finished(client) || !can_be_answered(stage, plan.tenant) {
+            continue;
+        }
+        let access = stage.access(plan.tenant);
+        if !access.is_some_and(|access| stage.may_rest_on_lost(access.id)) {
             return Err(format!("{client} has not finished"));
         }
     }

@@ -305,6 +305,11 @@ impl Stage {
         self.court.borrow().unsettled(self)
     }
 
+    /// Whether a set of a tenant's client may rest on what a lost host alone had, which nobody has removed.
+    pub(super) fn may_rest_on_lost(&self, tenant: TenantId) -> bool {
+        self.court.borrow().may_rest_on_lost(tenant, self)
+    }
+
     /// Lets the oracles look at the nodes.
     pub(super) fn look(&self, moment: Moment) {
         let found = self.court.borrow_mut().look(self, moment);
