@@ -77,12 +77,22 @@ impl<'a, T: Triples + ?Sized> Solver<'a, T> {
         derived: &Derivation,
     ) -> Result<Vec<Term>, Lost> {
         let store = self.store;
+        let is_asked = triggers.all.iter().any(|trigger| trigger.is_presence);
+        // A batch may hold a whole import: each triple looks up its own field in it, and not through all of it.
+        let by_field = |side: &[Triple]| {
+            let mut sorted = if is_asked { side.to_vec() } else { Vec::new() };
+            sorted.sort_unstable_by_key(field_of);
+            sorted
+        };
+        let (added, removed) = (by_field(&delta.added), by_field(&delta.removed));
         self.look(triggers, (delta, derived), |trigger, triple| {
             let has = |side: &[Triple]| {
-                let is_same = |other: &Triple| (other.subject, other.predicate) == (triple.subject, triple.predicate);
-                side.iter().any(|other| is_same(other) && trigger.takes(other, store))
+                let field = field_of(triple);
+                let from = side.partition_point(|other| field_of(other) < field);
+                let mut same = side[from..].iter().take_while(|other| field_of(other) == field);
+                same.any(|other| trigger.takes(other, store))
             };
-            !(trigger.is_presence && has(&delta.added) && has(&delta.removed))
+            !(trigger.is_presence && has(&added) && has(&removed))
         })
     }
 
@@ -360,4 +370,9 @@ impl<'a, T: Triples + ?Sized> Solver<'a, T> {
         }
         holds
     }
+}
+
+/// The entity and the field that a triple is of.
+const fn field_of(triple: &Triple) -> (EntityNumber, PredicateNumber) {
+    (triple.subject, triple.predicate)
 }
