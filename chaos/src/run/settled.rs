@@ -34,11 +34,11 @@ pub(super) fn check(stage: &Stage) -> Result<(), String> {
             continue;
         }
         let access = stage.access(plan.tenant);
-        if !access.is_some_and(|access| stage.may_rest_on_lost(access.id)) {
+        if !access.is_some_and(|access| stage.court().may_rest_on_lost(access.id, stage)) {
             return Err(format!("{client} has not finished"));
         }
     }
-    stage.unsettled().map_or(Ok(()), Err)
+    stage.court().unsettled(stage).map_or(Ok(()), Err)
 }
 
 /// One leader that all follow, and the same log everywhere.

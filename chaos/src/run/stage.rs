@@ -3,7 +3,7 @@
 //! All of it lives on the simulation's one thread. No borrow is held across an `await`.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, Ref, RefCell},
     collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     time::Duration,
@@ -300,14 +300,9 @@ impl Stage {
         }
     }
 
-    /// What the oracles still wait for.
-    pub(super) fn unsettled(&self) -> Option<String> {
-        self.court.borrow().unsettled(self)
-    }
-
-    /// Whether a set of a tenant's client may rest on what a lost host alone had, which nobody has removed.
-    pub(super) fn may_rest_on_lost(&self, tenant: TenantId) -> bool {
-        self.court.borrow().may_rest_on_lost(tenant, self)
+    /// The oracles, to be asked.
+    pub(super) fn court(&self) -> Ref<'_, Court> {
+        self.court.borrow()
     }
 
     /// Lets the oracles look at the nodes.
