@@ -77,7 +77,8 @@ impl<'a, T: Triples + ?Sized> Solver<'a, T> {
         derived: &Derivation,
     ) -> Result<Vec<Term>, Lost> {
         let store = self.store;
-        let is_asked = triggers.all.iter().any(|trigger| trigger.is_presence);
+        let is_on_both_sides = !delta.added.is_empty() && !delta.removed.is_empty();
+        let is_asked = is_on_both_sides && triggers.all.iter().any(|trigger| trigger.is_presence);
         // A batch may hold a whole import: each triple looks up its own field in it, and not through all of it.
         let by_field = |side: &[Triple]| {
             let mut sorted = if is_asked { side.to_vec() } else { Vec::new() };
