@@ -115,6 +115,26 @@ fn what_rests_on_more_than_a_client_is_sent_its_node_answers() {
     cluster.settle("app");
 }
 
+/// The node cannot keep up with what is written while it keeps an answer, and reads the rest as one change: a million triples.
+/// Each was looked up in all of them, for hours.
+#[test]
+fn an_answer_that_is_left_behind_by_an_import_catches_up() {
+    let mut cluster = Cluster::boot(&["eu-west"]);
+    cluster.tenant("items", &["eu-west"]);
+    let live = [
+        "bench",
+        "live",
+        "--tenant",
+        "items",
+        "--samples",
+        "20",
+        "--entities",
+        "1000,200000",
+    ];
+    let mut measuring = cluster.start_keyed(0, "items", &live, "measuring");
+    measuring.ends_with(0, wait::SOON);
+}
+
 fn boot() -> Cluster {
     let regions = ["eu-west", "us-east"];
     let mut cluster = Cluster::boot(&regions);
