@@ -132,7 +132,7 @@ fn an_answer_that_is_left_behind_by_an_import_catches_up() {
         "1000,200000",
     ];
     let mut measuring = cluster.start_keyed(0, "items", &live, "measuring");
-    measuring.ends_with(0, wait::SOON);
+    measuring.ends_with(0, wait::LONG);
 }
 
 fn boot() -> Cluster {
