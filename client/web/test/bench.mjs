@@ -14,12 +14,15 @@ import { promisify } from "node:util";
 import { binary, browser, freePorts, later, run, test, WAIT_MS } from "./browser/harness.mjs";
 import { processes } from "./browser/cluster.mjs";
 import { serve } from "./browser/server.mjs";
+import { bare } from "./bench/bare.mjs";
 import { load, until } from "./bench/node-client.mjs";
 import { issueAt, MANY, schemaOf, teamAt, TEAMS, TOP, userAt, USERS } from "./bench/schema.js";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const dist = join(here, "../dist");
 const SWARM = 200;
+/** About what fifty rows weigh on their way from the worker to the page. */
+const FIFTY_ROWS_BYTES = 8_000;
 const CURSORS = { users: 50, rate: 60, seconds: 10 };
 /** Exact, and those of Triplit's own parts too, where its engine is. */
 const PEERS = [
@@ -123,6 +126,25 @@ figures("seen", async () => {
   const all = await seenBy(writer, reader, 300, TOP + 1_000);
   figure("write in browser A, seen in B's live query", "Halcyon", all, [5, 15]);
   await Promise.all([writer, reader].map((page) => page.context().close()));
+});
+
+/** What the browser, the system and the disk take of it: bare workers, and a bare server that keeps what is posted to it. */
+figures("floor", async () => {
+  const server = await bare();
+  const [writer, reader] = [await open(await browser()), await open(await browser())];
+  await reader.evaluate((server) => window.bench.watchBare(server), server.origin);
+  const write = (count) =>
+    writer.evaluate(([server, count]) => window.bench.writeBare(server, count), [server.origin, count]);
+  await write(20);
+  const written = await write(300);
+  await reader.waitForFunction(() => 299 in window.seen);
+  const seen = await reader.evaluate(() => window.seen);
+  const all = Object.entries(written).map(([number, at]) => seen[number] - at);
+  figure("the same, bare fetches and a bare server with a disk", "Chromium, Node", all);
+  const echoes = await reader.evaluate((length) => window.bench.echoes(length, 30), FIFTY_ROWS_BYTES);
+  figure("fifty rows' text from a bare worker to the page", "Chromium", echoes);
+  await Promise.all([writer, reader].map((page) => page.context().close()));
+  await server.stop();
 });
 
 figures("load", async () => {

@@ -298,21 +298,15 @@ export class Connector {
     };
     let timer = setTimeout(look, SILENCE_MS);
     try {
-      for await (const message of stream(
-        route.base,
-        "Sessions/Connect",
-        this.#engine.connect(),
-        this.#caller,
-        both,
-      )) {
+      await stream(route.base, "Sessions/Connect", this.#engine.connect(), this.#caller, both, (message) => {
         heardAt = Date.now();
         const asks = this.#engine.onEvent(message);
         if (asks.opened) this.#opened();
         this.#listener.onChange();
         if (asks.room) this.#listener.onRooms();
-        if (asks.reopen) return;
-        this.ask();
-      }
+        if (!asks.reopen) this.ask();
+        return !asks.reopen;
+      });
     } catch (error) {
       // Whoever ended it had a reason; only a node's word on it, or silence, says that the node failed.
       if (attempt.signal.aborted && !isSilent) return;

@@ -333,10 +333,11 @@ export class Host {
       page.send({ type: "written", id, place, error });
       if (write.settled) page.send(write.settled);
     });
-    this.#step();
-    // On its way to a node and to the disk at once. Were it lost here now, the node's would be the one that is kept.
+    // On its way to a node, to the pages and to the disk at once. Were it lost here now, the node's would be the one that is
+    // kept. The node first: that way is the longest.
     this.#engine.durable(place);
     void this.#connector.push();
+    this.#step();
     void this.#keep();
   }
 

@@ -72,21 +72,22 @@ function split(bytes: Uint8Array): { readonly frames: readonly Frame[]; readonly
   return { frames, end: at };
 }
 
-async function* frames(stream: ReadableStream<Uint8Array>): AsyncGenerator<Frame> {
-  const reader = stream.getReader();
+/** Gives each frame of a body to `take` as it comes, until there are no more or `take` has had enough. */
+async function readFrames(body: ReadableStream<Uint8Array>, take: (frame: Frame) => boolean): Promise<void> {
+  const reader = body.getReader();
   // Of a frame that is not whole yet: its parts, and how many bytes are wanted before it is worth a look.
   let parts: Uint8Array[] = [];
   let [held, wanted] = [0, FRAME_HEADER];
   try {
     for (;;) {
-      const { done, value } = await reader.read();
+      const { done, value } = await reader.read().catch(failed);
       if (done) return;
       parts.push(value);
       held += value.length;
       if (held < wanted) continue;
       const bytes = joined(parts, held);
       const { frames, end } = split(bytes);
-      yield* frames;
+      for (const frame of frames) if (!take(frame)) return;
       const rest = bytes.subarray(end);
       parts = rest.length > 0 ? [rest] : [];
       held = rest.length;
@@ -97,6 +98,11 @@ async function* frames(stream: ReadableStream<Uint8Array>): AsyncGenerator<Frame
     // Whoever stops listening early wants the connection closed.
     await reader.cancel().catch(() => undefined);
   }
+}
+
+/** A connection that failed. */
+function failed(error: unknown): never {
+  throw new CallError(error instanceof Error ? error.message : String(error));
 }
 
 function joined(parts: readonly Uint8Array[], length: number): Uint8Array {
@@ -120,19 +126,14 @@ async function open(
   const headers: Record<string, string> = { "content-type": "application/grpc-web+proto", "x-grpc-web": "1" };
   if (caller) headers.authorization = `Bearer ${caller.key}`;
   if (caller?.user !== undefined) headers["halcyon-user"] = caller.user;
-  let response: Response;
-  try {
-    response = await fetch(`${base}/halcyon.v1.${path}`, {
-      method: "POST",
-      headers,
-      body: frame(body),
-      signal,
-      cache: "no-store",
-      credentials: "omit",
-    });
-  } catch (error) {
-    throw new CallError(error instanceof Error ? error.message : String(error));
-  }
+  const response = await fetch(`${base}/halcyon.v1.${path}`, {
+    method: "POST",
+    headers,
+    body: frame(body),
+    signal,
+    cache: "no-store",
+    credentials: "omit",
+  }).catch(failed);
   const type = response.headers.get("content-type") ?? "";
   // A captive portal answers everything, with a page of its own.
   if (!type.startsWith("application/grpc-web"))
@@ -141,27 +142,28 @@ async function open(
   return response;
 }
 
-/** The messages of a server stream; throws a {@link CallError} where it ends badly. */
-export async function* stream(
+/**
+ * Gives each message of a server stream to `take`, until the stream ends or `take` has had enough. Throws a
+ * {@link CallError} where it ends badly. No generator: each would be some turns of the event loop's queue for a message.
+ */
+export async function stream(
   base: string,
   path: string,
   body: Uint8Array,
   caller: Caller | undefined,
   signal: AbortSignal,
-): AsyncGenerator<Uint8Array> {
+  take: (message: Uint8Array) => boolean,
+): Promise<void> {
   const response = await open(base, path, body, caller, signal);
+  let status = (name: string) => response.headers.get(name);
+  let isEnough = false;
   if (!response.body) return;
-  try {
-    for await (const { isTrailer, body: message } of frames(response.body)) {
-      if (isTrailer) return checkStatus(trailers(message));
-      yield message;
-    }
-  } catch (error) {
-    throw error instanceof CallError
-      ? error
-      : new CallError(error instanceof Error ? error.message : String(error));
-  }
-  checkStatus((name) => response.headers.get(name));
+  await readFrames(response.body, ({ isTrailer, body }) => {
+    if (isTrailer) status = trailers(body);
+    else isEnough = !take(body);
+    return !isTrailer && !isEnough;
+  });
+  if (!isEnough) checkStatus(status);
 }
 
 /** One call with one answer, within a deadline, unless it is called off. */
@@ -176,9 +178,7 @@ export async function call(
   const deadline = AbortSignal.timeout(deadlineMs);
   const either = signal ? AbortSignal.any([deadline, signal]) : deadline;
   const response = await open(base, path, body, caller, either);
-  const bytes = await response.arrayBuffer().catch((error: unknown) => {
-    throw new CallError(error instanceof Error ? error.message : String(error));
-  });
+  const bytes = await response.arrayBuffer().catch(failed);
   const { frames } = split(new Uint8Array(bytes));
   const trailer = frames.find(({ isTrailer }) => isTrailer);
   checkStatus(trailer ? trailers(trailer.body) : (name) => response.headers.get(name));

@@ -61,17 +61,21 @@ async function record() {
   const told = [];
   engine.follow(1, everything.text);
   const signal = AbortSignal.timeout(LOAD_MS);
-  for await (const event of stream(nodes.node(0), "Sessions/Connect", engine.connect(), caller, signal)) {
+  let isSynced = false;
+  const look = () => (isSynced ||= engine.takeNews().some(({ status }) => status === "synced"));
+  const ask = async ({ path, body, subscription }) => {
+    const answer = await call(nodes.node(0), path, body, caller, CALL_MS);
+    told.push({ answer, subscription });
+    engine.onSubscribed(subscription, answer);
+    look();
+  };
+  await stream(nodes.node(0), "Sessions/Connect", engine.connect(), caller, signal, (event) => {
     told.push({ event });
     engine.onEvent(event);
-    for (let wanted; (wanted = engine.nextCall());) {
-      const answer = await call(nodes.node(0), wanted.path, wanted.body, caller, CALL_MS);
-      told.push({ answer, subscription: wanted.subscription });
-      engine.onSubscribed(wanted.subscription, answer);
-    }
-    if (engine.takeNews().some(({ status }) => status === "synced"))
-      return { told, records: packRecords(engine.takeRecords()) };
-  }
+    for (let wanted; (wanted = engine.nextCall());) void ask(wanted);
+    return !look();
+  });
+  if (isSynced) return { told, records: packRecords(engine.takeRecords()) };
   throw new Error("the session ended before the query was synced");
 }
 

@@ -34,6 +34,22 @@ function until(query, is, since = performance.now()) {
   });
 }
 
+/** A worker that does nothing of its own. */
+const bare = () => {
+  const { port } = new SharedWorker("/bench/bare.js", { type: "module", name: "bare" });
+  port.start();
+  const heard = (is) =>
+    new Promise((resolve) => {
+      const on = ({ data }) => {
+        if (!is(data)) return;
+        port.removeEventListener("message", on);
+        resolve(data);
+      };
+      port.addEventListener("message", on);
+    });
+  return { port, heard };
+};
+
 const keep = (query) => stops.push(db.follow(query).listen(() => undefined));
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const isLoaded = ({ isLoaded }) => isLoaded;
@@ -103,6 +119,43 @@ window.bench = {
       await pause(20 + (at % 17));
     }
     return written;
+  },
+  /** The same by a bare worker and a bare server. */
+  watchBare: async (server) => {
+    const { port, heard } = bare();
+    window.seen = {};
+    port.addEventListener("message", ({ data }) => {
+      if (data.seen !== undefined) window.seen[data.seen] = now();
+    });
+    const listening = heard((data) => data.listening);
+    port.postMessage({ listen: server });
+    await listening;
+  },
+  writeBare: async (server, count) => {
+    const { port, heard } = bare();
+    const written = {};
+    for (let number = 0; number < count; number += 1) {
+      const answered = heard((data) => data.written === number);
+      written[number] = now();
+      port.postMessage({ post: server, number });
+      await answered;
+      await pause(20 + (number % 17));
+    }
+    return written;
+  },
+  /** Asks a bare worker for so much text. */
+  echoes: async (length, count) => {
+    const { port, heard } = bare();
+    const all = [];
+    for (let at = 0; at < count; at += 1) {
+      const since = performance.now();
+      const answered = heard((data) => data.length === length);
+      port.postMessage({ echo: length });
+      await answered;
+      all.push(performance.now() - since);
+      await pause(50);
+    }
+    return all;
   },
   /** A write until it is in the page's own first fifty. */
   ownWrites: async (count, rank) => {

@@ -65,15 +65,15 @@ pub fn evaluate<T: Triples + ?Sized>(
     })
 }
 
-/// The same over what its rules derive.
-pub(in crate::query) fn evaluate_over<T: Triples + ?Sized>(
+/// The entities of an answer in their order, over what its rules derive.
+pub(in crate::query) fn entities_over<T: Triples + ?Sized>(
     plan: &Plan,
     store: &T,
     ground: Ground<'_>,
-) -> Result<Answer, EvalError> {
+) -> Result<Vec<Term>, EvalError> {
     let mut cx = Context::new(store, ground.budget, None, plan.steps);
-    let answer = SelectRun::new(&plan.select, &cx).answer(&[], &mut cx, ground.relations)?;
-    store.failure().map_or(Ok(answer), |failure| Err(failure.into()))
+    let found = SelectRun::new(&plan.select, &cx).entities(&mut cx, ground.relations)?;
+    store.failure().map_or(Ok(found), |failure| Err(failure.into()))
 }
 
 /// What the rules of a query derive.

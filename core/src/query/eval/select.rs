@@ -99,6 +99,16 @@ impl<'p> SelectRun<'p> {
         Ok(Answer { rows, next })
     }
 
+    /// The entities of the answer, without their objects.
+    pub(super) fn entities<T: Triples + ?Sized>(
+        &mut self,
+        cx: &mut Context<'_, T>,
+        relations: &[Relation],
+    ) -> Result<Vec<Term>, EvalError> {
+        let tuples = self.tuples(&[], cx, relations)?.into_iter();
+        Ok(tuples.filter_map(|tuple| tuple.last().copied()).collect())
+    }
+
     /// The objects that the answer to a seed has. One that several seeds lead to is built once.
     pub(super) fn included<T: Triples + ?Sized>(
         &mut self,

@@ -13,8 +13,8 @@ use super::{
 use crate::collections::{BTreeMap, BTreeSet};
 use crate::{
     query::{
-        answer::{Datum, Object, Rows},
-        eval::evaluate_over,
+        answer::{Datum, Object},
+        eval::entities_over,
         logic::{Body, OrderBy, OrderKey, PredicateTerm, Shape, Step},
         plan::plan,
         triples::{EntityNumber, Objects, PredicateNumber, Scan, Term},
@@ -92,11 +92,7 @@ impl Ahead {
             query.select.after = Some(after.cursor());
         }
         let plan = plan(Arc::new(query), store);
-        let Rows::Entities(objects) = evaluate_over(&plan, store, ground)?.rows else {
-            unreachable!("a query for entities gives objects");
-        };
-        let term = |object: Object| store.term(&Value::Ref(object.id));
-        let found: Vec<Term> = objects.into_iter().filter_map(term).collect();
+        let found = entities_over(&plan, store, ground)?;
         let is_all = found.len() < count;
         Ok((found, is_all))
     }
@@ -125,7 +121,8 @@ impl Entities {
             window: Window::of(query),
         };
         let (found, is_all) = match &entities.ahead {
-            Some(ahead) => ahead.read(None, ahead.full(), store, ground)?,
+            // What stands behind those that show is read once something goes: most who ask do not stay for long.
+            Some(ahead) => ahead.read(None, ahead.limit.max(1), store, ground)?,
             None => (entities.members.find(None, store, ground)?.terms, true),
         };
         entities.members.narrow();
@@ -220,13 +217,9 @@ impl Entities {
 
     /// Notes where entities stand.
     fn place<T: Triples + ?Sized>(&mut self, found: Vec<Term>, store: &T) -> Vec<Key> {
-        let mut keys = Vec::with_capacity(found.len());
         let mut places = Places::new(&self.order, store);
-        for term in found {
-            let key = places.key(term);
-            self.places.insert(term, key.clone());
-            keys.push(key);
-        }
+        let keys: Vec<Key> = found.iter().map(|term| places.key(*term)).collect();
+        self.places.extend(found.into_iter().zip(keys.iter().cloned()));
         keys
     }
 

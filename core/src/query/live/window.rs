@@ -90,15 +90,15 @@ impl PartialEq for Key {
 impl Key {
     /// Of data, as many of the first as the order has going its way, the rest ascending.
     pub(super) fn new(order: &[OrderKey], data: impl IntoIterator<Item = Datum>) -> Self {
-        let mut parts = Vec::with_capacity(order.len() + 1);
-        parts.extend(data.into_iter().enumerate().map(|(at, datum)| {
+        // An iterator that knows its length is allocated for once.
+        let parts = data.into_iter().enumerate().map(|(at, datum)| {
             if order.get(at).is_some_and(|key| key.descending) {
                 Part::Down(Reverse(datum))
             } else {
                 Part::Up(datum)
             }
-        }));
-        Self(parts.into())
+        });
+        Self(parts.collect())
     }
 
     /// Of a table's row.
