@@ -128,9 +128,10 @@ figures("seen", async () => {
   await Promise.all([writer, reader].map((page) => page.context().close()));
 });
 
-/** What the browser, the system and the disk take of it: bare workers, and a bare server that keeps what is posted to it. */
+/** What browser, system and disk take of it: bare workers, and a bare server that keeps what is posted to it. */
 figures("floor", async () => {
   const server = await bare();
+  later(server.stop);
   const [writer, reader] = [await open(await browser()), await open(await browser())];
   await reader.evaluate((server) => window.bench.watchBare(server), server.origin);
   const write = (count) =>
@@ -140,11 +141,10 @@ figures("floor", async () => {
   await reader.waitForFunction(() => 299 in window.seen);
   const seen = await reader.evaluate(() => window.seen);
   const all = Object.entries(written).map(([number, at]) => seen[number] - at);
-  figure("the same, bare fetches and a bare server with a disk", "Chromium, Node", all);
+  figure("a write in A, seen in B, by bare fetches and a bare server with a disk", "Chromium, Node", all);
   const echoes = await reader.evaluate((length) => window.bench.echoes(length, 30), FIFTY_ROWS_BYTES);
   figure("fifty rows' text from a bare worker to the page", "Chromium", echoes);
   await Promise.all([writer, reader].map((page) => page.context().close()));
-  await server.stop();
 });
 
 figures("load", async () => {

@@ -304,8 +304,9 @@ export class Connector {
         if (asks.opened) this.#opened();
         this.#listener.onChange();
         if (asks.room) this.#listener.onRooms();
-        if (!asks.reopen) this.ask();
-        return !asks.reopen;
+        if (asks.reopen) return false;
+        this.ask();
+        return true;
       });
     } catch (error) {
       // Whoever ended it had a reason; only a node's word on it, or silence, says that the node failed.

@@ -333,8 +333,8 @@ export class Host {
       page.send({ type: "written", id, place, error });
       if (write.settled) page.send(write.settled);
     });
-    // On its way to a node, to the pages and to the disk at once. Were it lost here now, the node's would be the one that is
-    // kept. The node first: that way is the longest.
+    // To a node, to the pages and to the disk at once; to the node first, for that way is the longest. Were it lost here
+    // now, the node's would be the one that is kept.
     this.#engine.durable(place);
     void this.#connector.push();
     this.#step();

@@ -72,7 +72,7 @@ function split(bytes: Uint8Array): { readonly frames: readonly Frame[]; readonly
   return { frames, end: at };
 }
 
-/** Gives each frame of a body to `take` as it comes, until there are no more or `take` has had enough. */
+/** Gives each frame of a body to `take` as it comes, which says whether it wants more. */
 async function readFrames(body: ReadableStream<Uint8Array>, take: (frame: Frame) => boolean): Promise<void> {
   const reader = body.getReader();
   // Of a frame that is not whole yet: its parts, and how many bytes are wanted before it is worth a look.
@@ -80,7 +80,7 @@ async function readFrames(body: ReadableStream<Uint8Array>, take: (frame: Frame)
   let [held, wanted] = [0, FRAME_HEADER];
   try {
     for (;;) {
-      const { done, value } = await reader.read().catch(failed);
+      const { done, value } = await reader.read().catch(fail);
       if (done) return;
       parts.push(value);
       held += value.length;
@@ -100,8 +100,8 @@ async function readFrames(body: ReadableStream<Uint8Array>, take: (frame: Frame)
   }
 }
 
-/** A connection that failed. */
-function failed(error: unknown): never {
+/** Throws what a connection failed with, as a {@link CallError}. */
+function fail(error: unknown): never {
   throw new CallError(error instanceof Error ? error.message : String(error));
 }
 
@@ -133,7 +133,7 @@ async function open(
     signal,
     cache: "no-store",
     credentials: "omit",
-  }).catch(failed);
+  }).catch(fail);
   const type = response.headers.get("content-type") ?? "";
   // A captive portal answers everything, with a page of its own.
   if (!type.startsWith("application/grpc-web"))
@@ -143,8 +143,8 @@ async function open(
 }
 
 /**
- * Gives each message of a server stream to `take`, until the stream ends or `take` has had enough. Throws a
- * {@link CallError} where it ends badly. No generator: each would be some turns of the event loop's queue for a message.
+ * Gives each message of a server stream to `take`, which says whether it wants more. Throws a {@link CallError} where the
+ * stream ends badly. A callback and no generator: through two of those each message would wait for several microtasks.
  */
 export async function stream(
   base: string,
@@ -155,15 +155,15 @@ export async function stream(
   take: (message: Uint8Array) => boolean,
 ): Promise<void> {
   const response = await open(base, path, body, caller, signal);
-  let status = (name: string) => response.headers.get(name);
-  let isEnough = false;
   if (!response.body) return;
-  await readFrames(response.body, ({ isTrailer, body }) => {
-    if (isTrailer) status = trailers(body);
-    else isEnough = !take(body);
-    return !isTrailer && !isEnough;
+  let status = (name: string) => response.headers.get(name);
+  let wantsMore = true;
+  await readFrames(response.body, (next) => {
+    if (next.isTrailer) status = trailers(next.body);
+    else wantsMore = take(next.body);
+    return wantsMore && !next.isTrailer;
   });
-  if (!isEnough) checkStatus(status);
+  if (wantsMore) checkStatus(status);
 }
 
 /** One call with one answer, within a deadline, unless it is called off. */
@@ -178,7 +178,7 @@ export async function call(
   const deadline = AbortSignal.timeout(deadlineMs);
   const either = signal ? AbortSignal.any([deadline, signal]) : deadline;
   const response = await open(base, path, body, caller, either);
-  const bytes = await response.arrayBuffer().catch(failed);
+  const bytes = await response.arrayBuffer().catch(fail);
   const { frames } = split(new Uint8Array(bytes));
   const trailer = frames.find(({ isTrailer }) => isTrailer);
   checkStatus(trailer ? trailers(trailer.body) : (name) => response.headers.get(name));

@@ -26,7 +26,11 @@ globalThis.onconnect = ({ ports: [port] }) => {
       const { body } = await fetch(`${listen}/listen`, { method: "POST", headers: HEADERS });
       port.postMessage({ listening: true });
       const text = new TextDecoder();
-      for await (const chunk of body) port.postMessage({ seen: JSON.parse(text.decode(chunk)).number });
+      let held = "";
+      for await (const chunk of body) {
+        for (held += text.decode(chunk); held.length >= BODY_BYTES; held = held.slice(BODY_BYTES))
+          port.postMessage({ seen: JSON.parse(held.slice(0, BODY_BYTES)).number });
+      }
     }
   };
 };

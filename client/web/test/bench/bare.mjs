@@ -1,5 +1,5 @@
-// The least that stands between a browser and a disk: a server that puts on its disk what is posted to it, one write after
-// the other, and passes it on to whoever listens.
+// The least that stands between two browsers: a server that puts on its disk what is posted to it, and then passes it on
+// to whoever listens.
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { open } from "node:fs/promises";

@@ -60,20 +60,29 @@ async function record() {
   const caller = { key: nodes.key, user: undefined };
   const told = [];
   engine.follow(1, everything.text);
-  const signal = AbortSignal.timeout(LOAD_MS);
+  const ends = new AbortController();
+  const signal = AbortSignal.any([ends.signal, AbortSignal.timeout(LOAD_MS)]);
   let isSynced = false;
-  const look = () => (isSynced ||= engine.takeNews().some(({ status }) => status === "synced"));
+  const look = () => {
+    isSynced ||= engine.takeNews().some(({ status }) => status === "synced");
+    if (isSynced) ends.abort();
+  };
   const ask = async ({ path, body, subscription }) => {
-    const answer = await call(nodes.node(0), path, body, caller, CALL_MS);
+    const answer = await call(nodes.node(0), path, body, caller, CALL_MS, signal);
     told.push({ answer, subscription });
     engine.onSubscribed(subscription, answer);
     look();
   };
-  await stream(nodes.node(0), "Sessions/Connect", engine.connect(), caller, signal, (event) => {
+  const take = (event) => {
     told.push({ event });
     engine.onEvent(event);
-    for (let wanted; (wanted = engine.nextCall());) void ask(wanted);
-    return !look();
+    for (let wanted; (wanted = engine.nextCall());) ask(wanted).catch((error) => ends.abort(error));
+    look();
+    return !isSynced;
+  };
+  const connect = engine.connect();
+  await stream(nodes.node(0), "Sessions/Connect", connect, caller, signal, take).catch((error) => {
+    if (!isSynced) throw ends.signal.reason ?? error;
   });
   if (isSynced) return { told, records: packRecords(engine.takeRecords()) };
   throw new Error("the session ended before the query was synced");

@@ -65,7 +65,7 @@ pub fn evaluate<T: Triples + ?Sized>(
     })
 }
 
-/// The entities of an answer in their order, over what its rules derive.
+/// The entities that an entity query finds, in their order, over what its rules derive.
 pub(in crate::query) fn entities_over<T: Triples + ?Sized>(
     plan: &Plan,
     store: &T,

@@ -99,12 +99,16 @@ impl<'p> SelectRun<'p> {
         Ok(Answer { rows, next })
     }
 
-    /// The entities of the answer, without their objects.
+    /// The entities that an entity query finds, without their objects.
     pub(super) fn entities<T: Triples + ?Sized>(
         &mut self,
         cx: &mut Context<'_, T>,
         relations: &[Relation],
     ) -> Result<Vec<Term>, EvalError> {
+        assert!(
+            matches!(self.plan.shape, Shape::Entities { .. }),
+            "a table has no entities"
+        );
         let tuples = self.tuples(&[], cx, relations)?.into_iter();
         Ok(tuples.filter_map(|tuple| tuple.last().copied()).collect())
     }

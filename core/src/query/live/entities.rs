@@ -1,8 +1,9 @@
 //! Entities: where each stands in the order, and the objects of those that show.
 //!
-//! With a limit, and an order that an index may give, only a stretch of the order is held: what shows, and some behind
-//! it ([`Ahead`]). What goes is made up for from there, and only when that is used up is the query asked for more. So
-//! neither memory nor the cost of a change depends on how many entities there are.
+//! With a limit, and an order that an index may give, only a stretch of the order is held ([`Ahead`]): at first what
+//! shows; once too few are left, what shows and some behind it. What goes is made up for from there, and only when that
+//! is used up is the query asked for more. So neither memory nor the cost of a change depends on how many entities there
+//! are.
 
 use std::sync::Arc;
 
@@ -22,8 +23,12 @@ use crate::{
     value::Value,
 };
 
-/// Entities that are held behind those that show, at the least: so many may go before the query is asked for more.
+/// Entities that are read behind those that show, at the least, once some must be read: so many may go before the query
+/// is asked again.
 const SPARE_MIN: usize = 64;
+
+/// And at the most, however many show.
+const SPARE_MAX: usize = 4_096;
 
 /// Bytes of an entity's place, beside the parts of its key.
 const PLACE_BYTES: usize = 96;
@@ -49,7 +54,8 @@ struct Ahead {
     /// The query without fields: entities in their order.
     query: Query,
     limit: usize,
-    /// How many are held behind those that show, when they are read. Twice as many are too many.
+    /// How many are read behind those that show once these are too few; none when the query is opened. Twice as many are
+    /// too many.
     spare: usize,
 }
 
@@ -70,7 +76,7 @@ impl Ahead {
         is_indexed.then(|| Self {
             query: ordered,
             limit,
-            spare: if cfg!(test) { 1 } else { limit.max(SPARE_MIN) },
+            spare: if cfg!(test) { 1 } else { limit.clamp(SPARE_MIN, SPARE_MAX) },
         })
     }
 
@@ -121,7 +127,8 @@ impl Entities {
             window: Window::of(query),
         };
         let (found, is_all) = match &entities.ahead {
-            // What stands behind those that show is read once something goes: most who ask do not stay for long.
+            // What stands behind those that show is read once something goes: most who ask do not stay for long. One at
+            // the least, because the bound is a place.
             Some(ahead) => ahead.read(None, ahead.limit.max(1), store, ground)?,
             None => (entities.members.find(None, store, ground)?.terms, true),
         };
@@ -171,6 +178,10 @@ impl Entities {
             let mut after = found.contains(term).then(|| places.key(*term));
             if self.ahead.is_some() {
                 after = after.filter(|key| self.window.has_place(key));
+            }
+            if before == after {
+                // As the index has it.
+                after.clone_from(&before);
             }
             if let Some(after) = &after {
                 self.places.insert(*term, after.clone());

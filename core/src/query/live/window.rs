@@ -81,7 +81,8 @@ pub(super) struct Window {
 }
 
 impl PartialEq for Key {
-    /// Those of an index and of what shows are mostly the same ones: the standard library's shortcut is for sized types alone.
+    /// Those of an index and of what shows are mostly the same ones. The standard library's shortcut is for sized types
+    /// alone.
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
     }
