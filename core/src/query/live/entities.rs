@@ -76,7 +76,11 @@ impl Ahead {
         is_indexed.then(|| Self {
             query: ordered,
             limit,
-            spare: if cfg!(test) { 1 } else { limit.clamp(SPARE_MIN, SPARE_MAX) },
+            spare: if cfg!(test) {
+                1
+            } else {
+                limit.clamp(SPARE_MIN, SPARE_MAX)
+            },
         })
     }
 
