@@ -9,7 +9,7 @@
 
 import { build } from "esbuild";
 import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { brotliCompressSync, gzipSync } from "node:zlib";
@@ -142,6 +142,12 @@ async function buildScripts() {
   execFileSync(process.execPath, [join(here, "node_modules/typescript/bin/tsc"), ...types], {
     stdio: "inherit",
   });
+  for (const name of readdirSync(dist, { recursive: true })) {
+    if (!name.endsWith(".d.ts")) continue;
+    const file = join(dist, name);
+    // Node's own resolution, of which TypeScript has one too, asks for whole names.
+    writeFileSync(file, readFileSync(file, "utf8").replaceAll(/((?:from |import\()"\.[^"]*)"/g, '$1.js"'));
+  }
 }
 
 function report() {

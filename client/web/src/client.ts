@@ -43,7 +43,10 @@ export interface Write<T> {
   readonly value: T;
   /** On this device's disk; rejects where that takes nothing more. The write goes on from memory then. */
   readonly kept: Promise<void>;
-  /** On a node's disk; rejects with a {@link HalcyonError} if it was refused. */
+  /**
+   * On a node's disk; rejects with a {@link HalcyonError} if it was refused, cleared, or the client closed before. It waits
+   * as long as no node takes it: offline, or with a key that is refused (`connection` says so).
+   */
   readonly confirmed: Promise<void>;
   readonly status: WriteStatus;
   /** Once it is confirmed: what of it had lost, to a deletion, an entity long gone, or a later write of the field. */
@@ -83,6 +86,11 @@ class PendingWrite<T> implements Write<T> {
     this.#keep(error);
   }
 
+  /** Nobody will say any more what becomes of it. */
+  onClosed(error: HalcyonError): void {
+    this.#settle(error);
+  }
+
   onSettled(error: HalcyonError | undefined, superseded: readonly Superseded[]): void {
     this.status = error ? "refused" : superseded.length > 0 ? "superseded" : "confirmed";
     this.superseded = superseded;
@@ -110,7 +118,10 @@ export interface HalcyonClient<S extends Entities, R extends RoomShapes = RoomSh
   tx<T>(write: (tx: Tx<S>) => T): Write<T>;
   /** The live result of a query. It is followed while anybody listens. */
   follow<E extends Name<S>, R>(query: Query<S, E, R>): Followed<R>;
-  /** The rows as this device has them; with `synced`, when a node has confirmed that they are up to date. */
+  /**
+   * The rows as this device has them; with `synced`, when a node has confirmed that they are up to date. Rejects where that
+   * cannot come: the query, or with `synced` this client, is refused, or it is closed.
+   */
   query<E extends Name<S>, R>(
     query: Query<S, E, R>,
     options?: { readonly synced?: boolean },
@@ -142,8 +153,13 @@ const NOT_CONNECTED: Connection = {
   error: undefined,
 };
 
+/** With these a key is of no use here, until another signs in. */
+const KEY_REFUSED: readonly string[] = ["UNAUTHENTICATED", "FORBIDDEN"];
+
 /** A result nobody listens to is kept for so long: a component that mounts again finds it. */
 const LINGER_MS = 1_000;
+/** With more results than that, none is: a session follows 256 queries. */
+const LINGERING_MAX = 64;
 
 class Client<S extends Entities, R extends RoomShapes> implements HalcyonClient<S, R> {
   readonly #options: ClientOptions<S, R>;
@@ -152,6 +168,8 @@ class Client<S extends Entities, R extends RoomShapes> implements HalcyonClient<
   readonly #byId = new Map<number, Live>();
   readonly #writes = new Map<number, PendingWrite<unknown>>();
   readonly #clears = new Map<number, () => void>();
+  /** Who waits for an answer. */
+  readonly #asking = new Set<() => void>();
   readonly #listeners = new Set<() => void>();
   readonly #rooms = new Map<string, RoomClient>();
   readonly #preloaded: Map<string, string>;
@@ -200,7 +218,7 @@ class Client<S extends Entities, R extends RoomShapes> implements HalcyonClient<
         const stop = followed.listen(listener);
         return () => {
           stop();
-          this.#lingers(query.text, followed);
+          this.#left(query.text, followed);
         };
       },
     };
@@ -213,14 +231,19 @@ class Client<S extends Entities, R extends RoomShapes> implements HalcyonClient<
     const followed = this.follow(query);
     return new Promise((resolve, reject) => {
       const look = (): void => {
-        const { data, error, isLoaded, status } = followed.result;
-        if (!error && (!isLoaded || (options?.synced && status !== "synced"))) return;
+        const { data, isLoaded, status } = followed.result;
+        const isThere = isLoaded && (!options?.synced || status === "synced");
+        const error =
+          followed.result.error ?? (isThere ? undefined : this.#hopeless(options?.synced === true));
+        if (!error && !isThere) return;
+        this.#asking.delete(look);
         queueMicrotask(() => {
           stop();
         });
         if (error) reject(error);
         else resolve(data);
       };
+      this.#asking.add(look);
       const stop = followed.listen(look);
       look();
     });
@@ -258,22 +281,50 @@ class Client<S extends Entities, R extends RoomShapes> implements HalcyonClient<
 
   signIn(auth: { readonly key: string; readonly user?: string }): void {
     this.#user = auth.user ?? "";
+    // What the key before was refused for does not hold of this one.
+    this.connection = { ...this.connection, state: "connecting", error: undefined };
     this.#link.send({ type: "auth", key: auth.key, user: auth.user });
   }
 
   clear(): Promise<void> {
+    this.#checkOpen();
     const id = this.#newId();
+    const writes = [...this.#writes.keys()];
     return new Promise((resolve) => {
-      this.#clears.set(id, resolve);
+      this.#clears.set(id, () => {
+        this.#cleared(writes);
+        resolve();
+      });
       this.#link.send({ type: "clear", id });
     });
+  }
+
+  /** Writes that were cleared before a node had answered for them. */
+  #cleared(writes: Iterable<number>): void {
+    const error = new HalcyonError("CLEARED", "local data were cleared before a node had the write");
+    for (const id of [...writes]) {
+      this.#writes.get(id)?.onSettled(error, []);
+      this.#writes.delete(id);
+    }
   }
 
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    for (const look of this.#asking) look();
     await Promise.allSettled([...this.#writes.values()].map((write) => write.kept));
     await this.#link.close();
+    const error = new HalcyonError("CLOSED", "the client was closed before a node had the write");
+    for (const write of this.#writes.values()) write.onClosed(error);
+    this.#writes.clear();
+  }
+
+  /** Why what is asked for now will not come. */
+  #hopeless(isOfNode: boolean): HalcyonError | undefined {
+    if (this.#isClosed) return new HalcyonError("CLOSED", "the client is closed");
+    const { state, error } = this.connection;
+    const isRefused = state === "refused" && error !== undefined && KEY_REFUSED.includes(error.code);
+    return isOfNode && isRefused ? HalcyonError.from(error) : undefined;
   }
 
   #checkOpen(): void {
@@ -306,6 +357,12 @@ class Client<S extends Entities, R extends RoomShapes> implements HalcyonClient<
     setTimeout(() => {
       this.#letGo(text, live);
     }, LINGER_MS);
+  }
+
+  /** Nobody listens to it any more. */
+  #left(text: string, live: Live): void {
+    if (this.#lives.size > LINGERING_MAX) this.#letGo(text, live);
+    else this.#lingers(text, live);
   }
 
   #letGo(text: string, live: Live): void {
@@ -358,8 +415,10 @@ class Client<S extends Entities, R extends RoomShapes> implements HalcyonClient<
         // The engine has what was preloaded: its word counts from the first.
         if (message.tookPreloaded) for (const live of this.#byId.values()) live.release();
         break;
-      case "pong":
       case "restarted":
+        if (message.isCleared) this.#cleared(this.#writes.keys());
+        break;
+      case "pong":
         break;
     }
   }
@@ -379,6 +438,7 @@ class Client<S extends Entities, R extends RoomShapes> implements HalcyonClient<
 
   #onConnection(connection: Connection): void {
     this.connection = connection;
+    for (const look of this.#asking) look();
     for (const listener of this.#listeners) listener();
   }
 }

@@ -12,6 +12,7 @@ export type LocalErrorCode =
   | "NEWER_STORAGE"
   | "ENGINE_FAILED"
   | "CLOSED"
+  | "CLEARED"
   | "UNREACHABLE"
   | "NOT_THERE_YET"
   | "INVALID_ROOM";

@@ -75,6 +75,7 @@ export class Link {
   /** The places of writes that are on disk, and of which no node has been heard. */
   readonly #expected = new Map<number, number>();
   readonly #rooms = new Map<string, Enter>();
+  #isAllowed = true;
 
   constructor(
     way: Way,
@@ -106,7 +107,10 @@ export class Link {
   }
 
   #on(message: ToPage): void {
-    if (message.type === "restarted") this.#sayAgain();
+    if (message.type === "restarted") {
+      if (message.isCleared) this.#forgetWrites();
+      this.#sayAgain();
+    }
     if (message.type === "written" && !message.error) {
       this.#unwritten.delete(message.id);
       this.#expected.set(message.id, message.place);
@@ -158,6 +162,13 @@ export class Link {
       case "write":
         this.#unwritten.set(message.id, message.changes);
         break;
+      case "clear":
+        // What is written from here on is not cleared.
+        this.#forgetWrites();
+        break;
+      case "network":
+        this.#isAllowed = message.allowed;
+        break;
       case "enter":
         this.#rooms.set(message.room, message);
         break;
@@ -178,8 +189,14 @@ export class Link {
     }
   }
 
+  #forgetWrites(): void {
+    this.#unwritten.clear();
+    this.#expected.clear();
+  }
+
   #sayAgain(): void {
     this.#port.postMessage(this.#hello);
+    if (!this.#isAllowed) this.#port.postMessage({ type: "network", allowed: false });
     for (const [id, query] of this.#subscriptions) this.#port.postMessage({ type: "subscribe", id, query });
     for (const [id, place] of this.#expected) this.#port.postMessage({ type: "expect", id, place });
     for (const [id, changes] of this.#unwritten) this.#port.postMessage({ type: "write", id, changes });

@@ -123,8 +123,8 @@ export type ToPage =
   /** `tookPreloaded`: the engine began with what this page brought along. */
   | { readonly type: "opened"; readonly tookPreloaded: boolean }
   | { readonly type: "pong" }
-  /** Another engine leads now and knows nobody: say everything again. */
-  | { readonly type: "restarted" }
+  /** Another engine leads now and knows nobody: say everything again. `isCleared`: but no write that another page cleared. */
+  | { readonly type: "restarted"; readonly isCleared?: boolean }
   | { readonly type: "failed"; readonly error: ErrorShape }
   /** Local data is not kept; everything else goes on. */
   | { readonly type: "degraded"; readonly error: ErrorShape }

@@ -104,6 +104,9 @@ function memberConditions(
 function idTests(prefix: Prefix, value: unknown): Json[] {
   const path = prefix.link === "" ? "id" : prefix.link.slice(0, -1);
   if (typeof value === "string") return [[path, "=", { $ref: value }]];
+  // Nothing has two ids.
+  if (isBag(value) && Array.isArray(value.in) && value.in.length === 0)
+    return ["a", "b"].map((id) => [path, "=", { $ref: id }]);
   if (isBag(value) && Array.isArray(value.in))
     return [[path, "in", value.in.map((id) => ({ $ref: String(id) }))]];
   return fail("`id` takes an id or { in: [ids] }");
@@ -136,6 +139,9 @@ function fieldConditions(
     .map(([test, operand]) => {
       if (test === "exists") return operand === true ? [path, "exists"] : { not: [path, "exists"] };
       const sign = SIGNS[test] ?? fail(`"${test}" is not a test`);
+      if (test === "in" && (operand as readonly unknown[]).length === 0)
+        // It is among no values.
+        return { and: [[path, "exists"], { not: [path, "exists"] }] };
       if (test === "in") return [path, sign, (operand as readonly unknown[]).map(literal)];
       return [path, sign, literal(operand)];
     });

@@ -120,6 +120,7 @@ export function defineSchema<const S extends Entities, const R extends RoomShape
   const fail = (message: string): never => {
     throw new HalcyonError("INVALID_SCHEMA", message);
   };
+  const inverses = new Map<string, string>();
   for (const [type, entity] of Object.entries(entities)) {
     if (!NAME.test(type)) fail(`"${type}" is not a name: letters, digits, _ or -, at most 64`);
     if (Object.keys(entity.fields).length === 0) fail(`"${type}" has no field`);
@@ -132,6 +133,11 @@ export function defineSchema<const S extends Entities, const R extends RoomShape
       if (field.inverse !== "" && target && field.inverse in target.fields) {
         fail(`"${field.target}.${field.inverse}" is a field and the inverse of "${type}.${name}"`);
       }
+      const inverse = `${field.target}.${field.inverse}`;
+      const other = inverses.get(inverse);
+      if (field.inverse !== "" && other !== undefined)
+        fail(`"${inverse}" is the inverse of "${other}" and of "${type}.${name}"`);
+      inverses.set(inverse, `${type}.${name}`);
     }
   }
   const rooms = more?.rooms ?? ({} as R);

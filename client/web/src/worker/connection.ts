@@ -76,6 +76,8 @@ export class Connector {
   readonly #listener: Listener;
   /** When nodes failed last. */
   readonly #failedAt = new Map<string, number>();
+  /** Where the tenant's nodes were when one last told: one of them may know where to go when no endpoint does. */
+  #known: readonly string[] = [];
   #caller: Caller;
   #state: ConnectionState = "connecting";
   #wasSynced: boolean;
@@ -250,12 +252,12 @@ export class Connector {
     await sleep(isRefused ? BLOCKED_MS : Math.max(this.#backoff(), refusal?.retryAfterMs ?? 0), signal);
   }
 
-  /** The nearest node that serves the tenant: the first to answer of those that an endpoint names. */
+  /** The nearest node that serves the tenant: the first to answer of those that an endpoint, or a node of before, names. */
   async #find(signal: AbortSignal): Promise<Route> {
-    const { endpoints } = this.#settings;
+    const asked = new Set([...this.#settings.endpoints.map(baseOf), ...this.#known]);
+    if (asked.size === 0) throw new CallError("no endpoint is given: name a node to start from");
     const located = await Promise.any(
-      endpoints.map(async (endpoint) => {
-        const base = baseOf(endpoint);
+      [...asked].map(async (base) => {
         const body = this.#engine.locate();
         const answer = await call(base, "Sync/Locate", body, this.#caller, QUICK_MS, signal);
         return { base, replicas: this.#engine.onLocated(answer) };
@@ -267,12 +269,17 @@ export class Connector {
     });
     signal.throwIfAborted();
     const scheme = located.base.startsWith("https:") ? "https://" : "http://";
-    const serving = located.replicas.filter((replica) => replica.serving);
+    const serving = located.replicas
+      .filter((replica) => replica.serving)
+      .map(({ node, address }) => ({
+        node,
+        base: baseOf(address.includes("://") ? address : scheme + address),
+      }));
+    this.#known = serving.map(({ base }) => base);
     return Promise.any(
-      serving.map(async ({ node, address }) => {
+      serving.map(async ({ node, base }) => {
         const failedAt = this.#failedAt.get(node);
         if (failedAt !== undefined && Date.now() - failedAt < DETOUR_FOR_MS) await sleep(DETOUR_MS, signal);
-        const base = baseOf(address.includes("://") ? address : scheme + address);
         const asked = instant();
         const hello = await call(base, "Sync/Hello", this.#engine.hello(), undefined, QUICK_MS, signal);
         return { base, asked, ...this.#engine.onHello(hello) };

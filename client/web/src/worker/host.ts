@@ -88,6 +88,8 @@ export class Host {
   readonly #pages = new Set<Page>();
   readonly #subscriptions = new Map<number, Subscription>();
   readonly #writes = new Map<number, Write>();
+  /** Why there is no disk, where there was to be one. */
+  readonly #lacksDisk: ErrorShape | undefined;
   /** What the disk did not take: it goes before what comes later. */
   #unkept: readonly DiskRecord[] = [];
   /** Who waits for the disk. */
@@ -116,6 +118,7 @@ export class Host {
     this.#engine = engine;
     this.#disk = disk;
     this.#degraded = degraded;
+    this.#lacksDisk = degraded;
     this.#onEnd = onEnd;
     this.#rooms = new Rooms(engine, () => this.#connector);
     this.#connector = new Connector(engine, settings, hadData, {
@@ -333,9 +336,9 @@ export class Host {
       page.send({ type: "written", id, place, error });
       if (write.settled) page.send(write.settled);
     });
-    // To a node, to the pages and to the disk at once; to the node first, for that way is the longest. Were it lost here
-    // now, the node's would be the one that is kept.
+    // It shows, and goes to a node and to the disk at once. Were it lost here now, the node's would be the one that is kept.
     this.#engine.durable(place);
+    this.#show();
     void this.#connector.push();
     this.#step();
     void this.#keep();
@@ -367,17 +370,23 @@ export class Host {
   /** Shows what changed at once; the disk follows. */
   #step(): void {
     if (this.#isEnded) return;
+    this.#show();
+    this.#tell();
+    this.#keepTimer ??= setTimeout(() => {
+      this.#keepTimer = undefined;
+      void this.#keep();
+    }, SAVE_PAUSE_MS);
+  }
+
+  /** Tells the pages what is new in what they follow. */
+  #show(): void {
+    if (this.#isEnded) return;
     for (const { id, status, text } of this.#engine.takeNews()) {
       const subscription = this.#subscriptions.get(id);
       if (!subscription) continue;
       subscription.status = status ?? subscription.status;
       subscription.page.send({ type: "news", id: subscription.id, text });
     }
-    this.#tell();
-    this.#keepTimer ??= setTimeout(() => {
-      this.#keepTimer = undefined;
-      void this.#keep();
-    }, SAVE_PAUSE_MS);
   }
 
   /** Keeps all that is not kept, step after step: what comes while one is written goes together with the next. */
@@ -404,6 +413,7 @@ export class Host {
   }
 
   async #keepOnce(records: readonly DiskRecord[]): Promise<ErrorShape | undefined> {
+    if (this.#lacksDisk) return this.#lacksDisk;
     try {
       await this.#disk.keep(records);
       this.#unkept = [];
@@ -434,7 +444,8 @@ export class Host {
     }
     await this.#disk.close();
     this.#onEnd();
-    this.#send({ type: "restarted" });
+    // Who cleared knows which of its writes that took.
+    for (const other of this.#pages) other.send({ type: "restarted", isCleared: other !== page });
   }
 
   /** The engine is in no state to go on: another one starts from the disk. */

@@ -11,6 +11,8 @@ import { sleep } from "./wait";
 
 /** Between two tries of a call that did not get through. */
 const RETRY_MS = 250;
+/** So much may wait to be said in a room. A node takes sixty a second. */
+const SAID_MAX = 256;
 /** Refusals that pass by themselves. */
 const PASSING = ["WRONG_REGION", "BUSY", "RETRY", "NOT_FOUND", "NO_QUORUM", "INTERNAL"];
 
@@ -31,6 +33,15 @@ interface Room {
   session: AbortController;
   isSending: boolean;
   isChanged: boolean;
+  /** What is said here, one call after the other: what overtakes another is later for everybody else. */
+  said: Said[];
+  isSaying: boolean;
+}
+
+interface Said {
+  readonly page: Page;
+  readonly kind: "SetRoomStatus" | "SendRoomMessage";
+  readonly about: object;
 }
 
 type About = Exclude<Extract<ToWorker, { readonly room: string }>, { readonly type: "enter" }>;
@@ -73,6 +84,8 @@ export class Rooms {
         session: new AbortController(),
         isSending: false,
         isChanged: false,
+        said: [],
+        isSaying: false,
       };
       this.#rooms.set(name, room);
     }
@@ -103,7 +116,11 @@ export class Rooms {
         this.#setPresence(room, message.presence);
         break;
       case "room-status":
-        void this.#call(page, room, "SetRoomStatus", { room: room.name, status: message.status });
+        this.#saySoon(room, {
+          page,
+          kind: "SetRoomStatus",
+          about: { room: room.name, status: message.status },
+        });
         break;
       case "say":
         this.#say(page, room, message);
@@ -242,25 +259,37 @@ export class Rooms {
     const names = new Set(this.#names.values());
     const elsewhere = to.filter((name) => !names.has(name));
     if (to.length > 0 && elsewhere.length === 0) return;
-    void this.#call(page, room, "SendRoomMessage", { room: room.name, topic, payload, to: elsewhere });
+    const about = { room: room.name, topic, payload, to: elsewhere };
+    this.#saySoon(room, { page, kind: "SendRoomMessage", about });
   }
 
-  async #call(
-    page: Page,
-    room: Room,
-    kind: "SetRoomStatus" | "SendRoomMessage",
-    about: object,
-  ): Promise<void> {
-    try {
-      await this.#connector().room(kind, about);
-    } catch (error) {
-      const shape: ErrorShape = this.#refusalOf(error) ?? {
-        code: "UNREACHABLE",
-        message: error instanceof Error ? error.message : String(error),
-      };
-      const { name, connection } = room;
-      page.send({ type: "room-state", room: name, connection, error: shape });
+  #saySoon(room: Room, said: Said): void {
+    if (room.said.length < SAID_MAX) {
+      room.said.push(said);
+      void this.#sayAll(room);
+      return;
     }
+    const error = { code: "BUSY", message: `more than ${SAID_MAX} messages wait to be sent in this room` };
+    said.page.send({ type: "room-state", room: room.name, connection: room.connection, error });
+  }
+
+  async #sayAll(room: Room): Promise<void> {
+    if (room.isSaying) return;
+    room.isSaying = true;
+    for (let said = room.said.shift(); said; said = room.said.shift()) {
+      const { page, kind, about } = said;
+      try {
+        await this.#connector().room(kind, about);
+      } catch (error) {
+        const shape: ErrorShape = this.#refusalOf(error) ?? {
+          code: "UNREACHABLE",
+          message: error instanceof Error ? error.message : String(error),
+        };
+        const { name, connection } = room;
+        page.send({ type: "room-state", room: name, connection, error: shape });
+      }
+    }
+    room.isSaying = false;
   }
 
   #connected(room: Room, connection: string | undefined, error?: ErrorShape): void {

@@ -19,10 +19,10 @@ const pages = await serve();
 later(pages.stop);
 await nodes.halcyon("tenant", "set", "app", "allowed_origins", pages.origin);
 
-async function open(context, { tenant = "app", key = nodes.key, ...more } = {}) {
+async function open(context, { tenant = "app", key = nodes.key, ends = [0, 1, 2], ...more } = {}) {
   const page = await context.newPage();
   const query = new URLSearchParams({ tenant, key, ...more });
-  for (const at of [0, 1, 2]) query.append("node", nodes.node(at));
+  for (const at of ends) query.append("node", nodes.node(at));
   await page.goto(`${pages.origin}/?${query}`);
   await page.waitForFunction(() => "test" in window);
   return page;
@@ -94,6 +94,26 @@ test("a node is killed under a tab: it moves to another region, and nothing is l
   await nodes.start(at);
   const agreed = JSON.parse(await nodes.halcyon("--json", "verify", "--tenant", "app", "--wait", "60s"));
   assert.equal(agreed.replicas.length, 3);
+});
+
+test("one endpoint is enough to find the tenant's other nodes, also when it and the nearest node are gone", async () => {
+  const words = ["tenant", "create", "pair", "--regions", "us-east,ap-south"];
+  const { key } = JSON.parse(await nodes.halcyon("--json", ...words));
+  await nodes.halcyon("tenant", "set", "pair", "allowed_origins", pages.origin);
+  const page = await open(await browser(), { tenant: "pair", key, ends: [0] });
+  await synced(page);
+  await page.evaluate(() => window.test.confirmed("before"));
+  const { address } = await page.evaluate(() => window.test.status());
+  const near = [1, 2].find((at) => nodes.node(at) === address);
+  assert.notEqual(near, undefined, address);
+  await nodes.kill(0);
+  await nodes.kill(near);
+  await page.evaluate(() => window.test.confirmed("with one node left"));
+  assert.equal((await page.evaluate(() => window.test.status())).address, nodes.node(3 - near));
+  await page.context().close();
+  await nodes.start(0);
+  await nodes.start(near);
+  await nodes.halcyon("--json", "verify", "--tenant", "pair", "--wait", "60s");
 });
 
 test(`${MANY} entities: the first fifty, and all of them, and a write among them`, async () => {

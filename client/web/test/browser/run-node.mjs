@@ -11,15 +11,23 @@ const MANY = 300;
 const NOWHERE = 5;
 
 /** As the pages have it: one schema, one text for each query. */
-const schema = defineSchema({
-  user: t.entity({ name: t.string() }),
-  todo: t.entity({
-    title: t.string(),
-    done: t.boolean().default(false),
-    at: t.number().default(0),
-    owner: t.ref("user", { inverse: "todos" }),
-  }),
-});
+const schema = defineSchema(
+  {
+    user: t.entity({ name: t.string() }),
+    todo: t.entity({
+      title: t.string(),
+      done: t.boolean().default(false),
+      at: t.number().default(0),
+      owner: t.ref("user", { inverse: "todos" }),
+    }),
+  },
+  { rooms: { doc: { status: { step: t.number() }, events: { ping: { at: t.number() } } } } },
+);
+
+async function eventually(is, what) {
+  for (const from = Date.now(); !is(); await new Promise((resolve) => setTimeout(resolve, 20)))
+    assert.ok(Date.now() - from < 20_000, what);
+}
 
 /** Bytes that come in while something runs. */
 async function received(run) {
@@ -72,6 +80,46 @@ export function nodeTests({ test, browser, open, until, nodes, key }) {
     assert.deepEqual(titles(await again.query(mine(again))), ["node a", "node b"]);
     await again.close();
     await rm(directory, { recursive: true });
+  });
+
+  test("a key that no node knows is an error to who asks a node, until another signs in", async () => {
+    const db = createClient({ ...options(0), auth: { key: "hk_wrong" } });
+    const asked = db.query(db.todo, { synced: true });
+    await assert.rejects(asked, { code: "UNAUTHENTICATED" });
+    const write = db.todo.insert({ title: "signed in later" });
+    db.signIn({ key });
+    await write.confirmed;
+    assert.ok(titles(await db.query(db.todo, { synced: true })).includes("signed in later"));
+    await db.close();
+    await assert.rejects(preload({ ...options(0), auth: { key: "hk_wrong" } }, [db.todo]), {
+      code: "UNAUTHENTICATED",
+    });
+  });
+
+  test("one query after another may be asked, more than a session follows at once", async () => {
+    const db = createClient(options(0));
+    for (let at = 0; at < 300; at += 1)
+      assert.deepEqual(await db.query(db.todo.where({ at: -1 - at }), { synced: true }), []);
+    await db.close();
+  });
+
+  test("what one client says in a room comes in its order, and the last status holds", async () => {
+    const [ann, bob] = [createClient(options(0)), createClient(options(2))];
+    const [hers, his] = [ann, bob].map((db) => db.room("doc", "order"));
+    const heard = [];
+    const stops = [hers.listen(() => undefined), his.listen(() => undefined)];
+    stops.push(his.on("ping", ({ data }) => heard.push(data.at)));
+    await eventually(() => hers.state.peers.length === 1 && his.state.peers.length === 1, "both are there");
+    const all = Array.from({ length: 20 }, (_, at) => at);
+    for (const at of all) {
+      hers.setStatus({ step: at });
+      hers.send("ping", { at });
+    }
+    await eventually(() => heard.length === all.length, "all is heard");
+    assert.deepEqual(heard, all);
+    await eventually(() => his.state.status.step === 19, "the last status");
+    for (const stop of stops) stop();
+    await Promise.all([ann.close(), bob.close()]);
   });
 
   test("what a server preloaded shows at once, also with nobody to ask, and is not loaded again", async () => {

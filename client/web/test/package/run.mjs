@@ -83,6 +83,26 @@ test("npm packs it, and Node imports it from an empty project", () => {
   install(project, tarball);
   const code = `import { defineSchema, t } from "@halcyon/client"; defineSchema({ a: t.entity({ b: t.string() }) });`;
   execFileSync(process.execPath, ["--input-type=module", "-e", code], { cwd: project, stdio: "inherit" });
+  // Its types are found as Node finds modules, too.
+  writeFileSync(
+    join(project, "types.mts"),
+    `import { createClient, defineSchema, t } from "@halcyon/client/node";
+const schema = defineSchema({ a: t.entity({ b: t.string() }) });
+const db = createClient({ schema, tenant: "a", endpoints: [], auth: { key: "" } });
+db.a.insert({ b: "c" });
+// @ts-expect-error it is a string
+db.a.insert({ b: 1 });
+`,
+  );
+  const types = ["--strict", "--noEmit", "--skipLibCheck", "--module", "nodenext", "--target", "es2022"];
+  execFileSync(
+    join(web, "node_modules/.bin/tsc"),
+    [...types, "--typeRoots", join(web, "node_modules/@types"), "types.mts"],
+    {
+      cwd: project,
+      stdio: "inherit",
+    },
+  );
 });
 
 test("the README's first app, built by Vite in an empty project, runs", async () => {

@@ -52,6 +52,69 @@ test("files keep what waits for a node, and one process has them at a time", asy
   await again.close();
 });
 
+test("where local data cannot be kept, a write says so and goes on", async () => {
+  const directory = await place();
+  const db = open({ directory });
+  await db.todos.insert({ text: "kept" }).kept;
+  const other = open({ directory });
+  const write = other.todos.insert({ text: "in memory" });
+  await assert.rejects(write.kept, { code: "STORAGE_FAILED" });
+  assert.deepEqual(texts(await other.query(other.todos)), ["in memory"]);
+  await Promise.all([db.close(), other.close()]);
+});
+
+test("what is cleared is gone, is called so, and does not come back; what is written then stays", async () => {
+  const directory = await place();
+  const db = open({ directory });
+  db.setOnline(false);
+  const before = db.todos.insert({ text: "before" });
+  await before.kept;
+  const last = db.todos.insert({ text: "last" });
+  const cleared = db.clear();
+  const after = db.todos.insert({ text: "after" });
+  await cleared;
+  for (const write of [before, last]) {
+    await assert.rejects(write.confirmed, { code: "CLEARED" });
+    assert.equal(write.status, "refused");
+  }
+  await after.kept;
+  assert.deepEqual(texts(await db.query(db.todos)), ["after"]);
+  await until(() => db.connection.waiting === 1, "one write alone");
+  await db.close();
+});
+
+test("a client that is closed leaves nobody waiting", async () => {
+  const db = open();
+  const write = db.todos.insert({ text: "a" });
+  const asked = assert.rejects(db.query(db.todos, { synced: true }), { code: "CLOSED" });
+  await db.close();
+  await assert.rejects(write.confirmed, { code: "CLOSED" });
+  assert.equal(write.status, "kept");
+  await asked;
+});
+
+test("among no values there is none", async () => {
+  const db = open();
+  await db.todos.insert({ id: "a", text: "a" }).kept;
+  await db.todos.insert({ id: "b", text: "b" }).kept;
+  assert.deepEqual(texts(await db.query(db.todos.where({ text: { in: [] } }))), []);
+  assert.deepEqual(texts(await db.query(db.todos.where({ id: { in: [] } }))), []);
+  assert.deepEqual(texts(await db.query(db.todos.where({ not: { text: { in: [] } } }))).sort(), ["a", "b"]);
+  await db.close();
+});
+
+test("two references do not share the name of their inverse", () => {
+  const ref = () => t.ref("users", { inverse: "issues" });
+  const entities = {
+    users: t.entity({ name: t.string() }),
+    issues: t.entity({ author: ref(), owner: ref() }),
+  };
+  assert.throws(() => defineSchema(entities), {
+    code: "INVALID_SCHEMA",
+    message: /issues.author.*issues.owner/,
+  });
+});
+
 test("rows behind a row are the next page, also where the order's field was never written", async () => {
   const db = open();
   for (const [text, done] of [["a"], ["b", false], ["c", true], ["d"], ["e", true]]) {
