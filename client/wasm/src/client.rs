@@ -48,6 +48,8 @@ pub struct Client {
     /// By the numbers of those who asked.
     shown: BTreeMap<u32, Shown>,
     numbers: BTreeMap<FollowerId, u32>,
+    /// Of whom there is something to tell.
+    woken: VecDeque<FollowerId>,
     /// Stamped and shown, on their way to the disk.
     on_the_way: VecDeque<Stored>,
     /// Without an acknowledgement, on the way or not.
@@ -102,6 +104,7 @@ impl Client {
             engine,
             shown: BTreeMap::new(),
             numbers: BTreeMap::new(),
+            woken: VecDeque::new(),
             on_the_way: VecDeque::new(),
             open,
             unsaved,
@@ -161,17 +164,25 @@ impl Client {
         }
     }
 
-    /// What answers have changed to, in frames (`news` has them); empty where nothing did.
+    /// What answers have changed to, in frames (`news` has them); empty where nothing did. Behind a part of a long answer
+    /// it ends: to be called again, until the last.
     pub fn take_news(&mut self) -> Vec<u8> {
         let mut out = Vec::new();
-        for follower in self.engine.take_woken() {
-            let updates = self.engine.take_updates(follower);
-            let Some(number) = self.numbers.get(&follower) else {
-                continue;
-            };
-            if let Some(shown) = self.shown.get_mut(number) {
-                shown.tell(*number, updates, &mut out);
+        self.woken.extend(self.engine.take_woken());
+        while let Some(&follower) = self.woken.front() {
+            let number = self.numbers.get(&follower).copied();
+            if let Some((number, shown)) = number.and_then(|number| Some((number, self.shown.get_mut(&number)?))) {
+                if shown.has_more() {
+                    shown.go_on(number, &mut out);
+                } else {
+                    let updates = self.engine.take_updates(follower);
+                    shown.tell(number, updates, &mut out);
+                }
+                if shown.has_more() {
+                    break;
+                }
             }
+            self.woken.pop_front();
         }
         out
     }

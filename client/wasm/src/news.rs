@@ -7,18 +7,23 @@
 //!  "edits": [[0, at], [1, at, object], [2, at, object]],      taken out, put in, changed, one after the other
 //!  "status": "synced",                                        local | syncing | synced | stale | offline
 //!  "error": {"code", "message"},                              it moves no more
-//!  "shared": [object…]}                                       see below
+//!  "shared": [object…],                                       see below
+//!  "at": 1000, "more": true}                                  of a part of a long answer: where its rows begin
 //! ```
 //!
 //! What several objects include is written once, in `shared`: where they include it stands its number there, and so in
 //! `shared` itself, where all numbers lead to the left. A page makes one row of it.
 //!
+//! A long answer comes in parts, each a frame of its own: a page reads one while the next is written. Each has the rows
+//! behind those of the part before, and what of `shared` comes behind that part's. Only the last one says more than that; a
+//! page shows nothing of it before.
+//!
 //! Frames, because news go to several pages: whoever passes them on need not read them. Only the status concerns it too:
-//! the place of its name in the list above, or 255 where it is what it was.
+//! the place of its name in the list above, 255 where it is what it was, or 254 where the next part is still to be taken.
 
 use std::sync::Arc;
 
-use halcyon_client::engine::{FollowerId, QueryError, Update};
+use halcyon_client::engine::{FollowerId, QueryError, QueryStatus, Update};
 use halcyon_core::{
     collections::BTreeMap,
     query::{
@@ -45,21 +50,25 @@ const WRITES: &str = "memory takes what is written";
 /// Bytes of a frame before its JSON.
 const FRAME_HEAD: usize = 9;
 
-/// What an item of a long answer is taken for, at first.
-const ITEM_BYTES: usize = 256;
+/// Bytes of rows after which a part ends: some milliseconds of a page's work.
+const PART_BYTES: usize = 128 << 10;
 
 /// The status is what it was.
 const UNCHANGED: u8 = u8::MAX;
+
+/// There is more of the answer.
+const MORE: u8 = u8::MAX - 1;
 
 /// JSON as it is written. A tree of it would take longer than all else: answers are long.
 #[derive(Debug, Default)]
 struct Text(Vec<u8>);
 
 /// What several objects include, by the place where each lies in memory. While one step is told, none of them moves and no
-/// other one comes into its place: all that is told of is there from the beginning.
+/// other one comes into its place: all that is told of is there from the beginning, and stays to the end.
 #[derive(Debug, Default)]
 struct Shared {
-    objects: Text,
+    /// As JSON: those that no part has told yet.
+    objects: Vec<u8>,
     numbers: BTreeMap<usize, usize>,
 }
 
@@ -69,64 +78,60 @@ pub(crate) struct Shown {
     pub(crate) follower: FollowerId,
     /// In the order of the answer.
     keys: Vec<Key>,
+    /// What is told, if some of it is still to be taken.
+    telling: Option<Telling>,
+}
+
+/// What the updates of one step tell.
+#[derive(Debug, Default)]
+struct Telling {
+    /// All rows, and how many of them have been told.
+    answer: Option<Vec<Item>>,
+    at: usize,
+    edits: Text,
+    shared: Shared,
+    status: Option<QueryStatus>,
+    error: Option<QueryError>,
 }
 
 impl Shown {
     pub(crate) const fn new(follower: FollowerId) -> Self {
-        let keys = Vec::new();
-        Self { follower, keys }
+        Self {
+            follower,
+            keys: Vec::new(),
+            telling: None,
+        }
     }
 
-    /// Appends a frame: what the updates of one step tell. Nothing if they tell nothing.
+    /// Whether some of the last step is still to be taken, by [`Self::go_on`].
+    pub(crate) const fn has_more(&self) -> bool {
+        self.telling.is_some()
+    }
+
+    /// Appends a frame: what the updates of one step tell, or the first part of it. Nothing if they tell nothing.
     pub(crate) fn tell(&mut self, id: u32, updates: Vec<Update>, out: &mut Vec<u8>) {
-        let (mut edits, mut shared) = (Text::default(), Shared::default());
-        let (mut status, mut failed) = (None, None);
-        let start = out.len();
-        let body = start + FRAME_HEAD;
-        // What is long is written where it stays.
-        let mut news = Text(std::mem::take(out));
-        news.0.resize(body, 0);
+        let mut telling = Telling::default();
         for update in updates {
             match update {
                 Update::Answer(mirror) => {
-                    edits.0.clear();
-                    shared = Shared::default();
-                    self.keys = mirror.keys().cloned().collect();
-                    news.0.truncate(body);
-                    news.0.reserve(ITEM_BYTES * self.keys.len());
-                    news.member(body, b"rows");
-                    news.list(mirror.items(), |text, (_, item)| text.item(item, &mut shared));
+                    telling.edits.0.clear();
+                    telling.shared = Shared::default();
+                    let (keys, items) = mirror.into_items().unzip();
+                    (self.keys, telling.answer) = (keys, Some(items));
                 }
-                Update::Delta(delta) => self.edit(delta, &mut edits, &mut shared),
-                Update::Status(now) => status = Some(now),
-                Update::Failed(error) => failed = Some(error),
+                Update::Delta(delta) => self.edit(delta, &mut telling.edits, &mut telling.shared),
+                Update::Status(now) => telling.status = Some(now),
+                Update::Failed(error) => telling.error = Some(error),
             }
         }
-        if let Some(status) = status {
-            news.member(body, b"status");
-            news.string(STATUS[status as usize]);
+        self.telling = telling.frame(id, out);
+    }
+
+    /// Appends the next part.
+    pub(crate) fn go_on(&mut self, id: u32, out: &mut Vec<u8>) {
+        if let Some(telling) = self.telling.take() {
+            self.telling = telling.frame(id, out);
         }
-        if let Some(error) = failed {
-            news.member(body, b"error");
-            news.0.extend_from_slice(error_json(&error).as_bytes());
-        }
-        for (name, Text(list)) in [(&b"edits"[..], edits), (b"shared", shared.objects)] {
-            if !list.is_empty() {
-                news.member(body, name);
-                news.0.extend_from_slice(&list);
-                news.0.push(b']');
-            }
-        }
-        if news.0.len() == body {
-            news.0.truncate(start);
-        } else {
-            news.0.push(b'}');
-            let length = u32::try_from(news.0.len() - body).unwrap_or(u32::MAX);
-            news.0[start..start + 4].copy_from_slice(&id.to_be_bytes());
-            news.0[start + 4..start + 8].copy_from_slice(&length.to_be_bytes());
-            news.0[start + 8] = status.map_or(UNCHANGED, |status| status as u8);
-        }
-        *out = news.0;
     }
 
     fn edit(&mut self, delta: AnswerDelta, edits: &mut Text, shared: &mut Shared) {
@@ -175,6 +180,87 @@ impl Shown {
         if let Ok(at) = self.keys.binary_search(key) {
             self.keys.remove(at);
             edits.edit(REMOVED, at, None);
+        }
+    }
+}
+
+impl Telling {
+    /// Appends a frame. What it leaves is for the next one.
+    fn frame(mut self, id: u32, out: &mut Vec<u8>) -> Option<Self> {
+        let start = out.len();
+        let body = start + FRAME_HEAD;
+        // It is written where it stays.
+        let mut news = Text(std::mem::take(out));
+        news.0.resize(body, 0);
+        let has_more = self.rows(&mut news, body);
+        if !has_more {
+            self.rest(&mut news, body);
+        }
+        if !self.shared.objects.is_empty() {
+            news.member(body, b"shared");
+            news.0.append(&mut self.shared.objects);
+            news.0.push(b']');
+        }
+        if news.0.len() == body {
+            news.0.truncate(start);
+        } else {
+            news.0.push(b'}');
+            let length = u32::try_from(news.0.len() - body).unwrap_or(u32::MAX);
+            news.0[start..start + 4].copy_from_slice(&id.to_be_bytes());
+            news.0[start + 4..start + 8].copy_from_slice(&length.to_be_bytes());
+            news.0[start + 8] = match self.status {
+                _ if has_more => MORE,
+                Some(status) => status as u8,
+                None => UNCHANGED,
+            };
+        }
+        *out = news.0;
+        has_more.then_some(self)
+    }
+
+    /// The rows that are still to be told, as many as one part has. Says whether there are more.
+    fn rows(&mut self, news: &mut Text, body: usize) -> bool {
+        let Some(answer) = &self.answer else { return false };
+        let first = self.at;
+        news.member(body, b"rows");
+        news.0.push(b'[');
+        for item in &answer[first..] {
+            if news.0.len() - body > PART_BYTES {
+                break;
+            }
+            if self.at > first {
+                news.0.push(b',');
+            }
+            news.item(item, &mut self.shared);
+            self.at += 1;
+        }
+        news.0.push(b']');
+        let has_more = self.at < answer.len();
+        if has_more || first > 0 {
+            news.member(body, b"at");
+            news.number(first);
+        }
+        if has_more {
+            news.member(body, b"more");
+            news.0.extend_from_slice(b"true");
+        }
+        has_more
+    }
+
+    /// What comes with the last part.
+    fn rest(&mut self, news: &mut Text, body: usize) {
+        if let Some(status) = self.status {
+            news.member(body, b"status");
+            news.string(STATUS[status as usize]);
+        }
+        if let Some(error) = &self.error {
+            news.member(body, b"error");
+            news.0.extend_from_slice(error_json(error).as_bytes());
+        }
+        if !self.edits.0.is_empty() {
+            news.member(body, b"edits");
+            news.0.append(&mut self.edits.0);
+            news.0.push(b']');
         }
     }
 }
@@ -296,8 +382,8 @@ impl Shared {
         }
         let mut text = Text::default();
         text.object(object, self);
-        self.objects.0.push(if self.numbers.is_empty() { b'[' } else { b',' });
-        self.objects.0.extend_from_slice(&text.0);
+        self.objects.push(if self.objects.is_empty() { b'[' } else { b',' });
+        self.objects.extend_from_slice(&text.0);
         let number = self.numbers.len();
         self.numbers.insert(place, number);
         number

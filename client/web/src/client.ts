@@ -172,7 +172,7 @@ class Client<S extends Entities, R extends RoomShapes> implements HalcyonClient<
   readonly #asking = new Set<() => void>();
   readonly #listeners = new Set<() => void>();
   readonly #rooms = new Map<string, RoomClient>();
-  readonly #preloaded: Map<string, string>;
+  readonly #preloaded: Map<string, readonly string[]>;
   #user: string;
   #nextId = 1;
   #isClosed = false;

@@ -2,7 +2,7 @@
 
 import { HalcyonError, type ErrorShape } from "./errors";
 import type { Status } from "./protocol";
-import { applyNews, type News, type Plain, type Shaper } from "./query/rows";
+import { NextRows, type News, type Plain, type Shaper } from "./query/rows";
 
 export interface Result<R> {
   readonly data: readonly R[];
@@ -18,16 +18,18 @@ export class Live {
   readonly #limit: number | undefined;
   readonly #listeners = new Set<() => void>();
   #rows: readonly Plain[] = [];
+  /** The parts that are here of an answer that is on its way. */
+  #coming: NextRows | undefined;
   #result: Result<Plain>;
   /** What was preloaded shows, until the engine knows as much. */
   #isHeld = false;
 
-  constructor(shaped: Shaper, limit: number | undefined, preloaded?: string) {
+  constructor(shaped: Shaper, limit: number | undefined, preloaded: readonly string[] = []) {
     this.#shaped = shaped;
     this.#limit = limit;
     this.#result = { data: [], isLoaded: false, status: "local", hasMore: false, error: undefined };
-    if (preloaded === undefined) return;
-    this.onNews(preloaded);
+    if (preloaded.length === 0) return;
+    for (const text of preloaded) this.onNews(text);
     this.#result = { ...this.#result, status: "local" };
     this.#isHeld = true;
   }
@@ -61,7 +63,12 @@ export class Live {
       else this.#set({ status, error });
       return;
     }
-    this.#rows = applyNews(this.#rows, news, this.#shaped);
+    // Only a later part goes on with what there is: one that broke off came from a worker that is gone.
+    if (!this.#coming || !news.at) this.#coming = new NextRows(this.#rows, this.#shaped);
+    const rows = this.#coming.take(news);
+    if (!rows) return;
+    this.#coming = undefined;
+    this.#rows = rows;
     if (this.#isHeld && !isSettled) {
       this.#set({ status, error });
       return;

@@ -5,14 +5,14 @@ import type { Preloaded } from "./protocol";
 interface Text {
   readonly format: number;
   readonly tenant: string;
-  /** An answer as the engine told it, by the query's text. */
-  readonly queries: readonly (readonly [string, string])[];
+  /** Queries, and what the engine told of each. */
+  readonly queries: readonly (readonly [string, readonly string[]])[];
   /** In base64. */
   readonly records: string;
 }
 
 /** Another format is of another release: the page loads as if nothing came along. */
-const FORMAT = 1;
+const FORMAT = 2;
 
 /** For `String.fromCharCode`, which takes no more arguments than a stack holds. */
 const CHUNK = 8_192;
@@ -30,8 +30,8 @@ export function writePreloaded(tenant: string, queries: Text["queries"], records
 export function readPreloaded(
   text: string | undefined,
   tenant: string,
-): { readonly queries: Map<string, string>; readonly records: Preloaded | undefined } {
-  const nothing = { queries: new Map<string, string>(), records: undefined };
+): { readonly queries: Map<string, readonly string[]>; readonly records: Preloaded | undefined } {
+  const nothing = { queries: new Map<string, readonly string[]>(), records: undefined };
   if (text === undefined || text === "") return nothing;
   const preloaded = JSON.parse(text) as Text;
   if (preloaded.format !== FORMAT || preloaded.tenant !== tenant) return nothing;

@@ -128,8 +128,11 @@ fn commit(client: &mut Client, number: u64, seq: u64, deltas: Vec<v1::Subscripti
 
 /// News as text, frame after frame.
 fn news(client: &mut Client) -> Vec<String> {
-    let bytes = client.take_news();
-    let (mut rest, mut texts) = (bytes.as_slice(), Vec::new());
+    texts(&client.take_news())
+}
+
+fn texts(mut rest: &[u8]) -> Vec<String> {
+    let mut texts = Vec::new();
     while let Some((head, tail)) = rest.split_first_chunk::<9>() {
         let length = u32::from_be_bytes([head[4], head[5], head[6], head[7]]) as usize;
         texts.push(String::from_utf8(tail[..length].to_vec()).unwrap());

@@ -2,10 +2,13 @@
 
 use serde_json::{Value as JsonValue, json};
 
-use super::{QUERY, check_news, client, news, write};
+use super::{QUERY, check_news, client, news, texts, write};
 
 const AUTHORS: &str = r#"{"from": "issue", "select": [{"include": "author", "type": "user", "as": "author",
     "select": ["name", {"include": "team", "type": "team", "as": "team", "select": ["name"]}]}]}"#;
+
+const LONG: &str = r#"{"from": "issue", "select": ["title",
+    {"include": "author", "type": "user", "as": "author", "select": ["name"]}]}"#;
 
 /// Carries edits out as a page does.
 fn carry_out(rows: &mut Vec<JsonValue>, told: &str) {
@@ -96,6 +99,54 @@ fn an_answer_that_comes_after_edits_brings_only_what_its_own_rows_include() {
     let fresh: JsonValue = serde_json::from_str(&news(&mut a)[0]).unwrap();
     assert_eq!((&told["edits"], &told["rows"]), (&JsonValue::Null, &fresh["rows"]));
     assert_eq!(told["shared"], json!([{ "id": "u2", "name": "Cid", "team": null }]));
+}
+
+#[test]
+fn a_long_answer_comes_in_parts_and_what_happens_meanwhile_behind_them() {
+    let mut a = client(1);
+    for (author, issues) in [("u1", 0..2_000), ("u2", 2_000..4_000)] {
+        let name = json!(["set", author, "user/name", author]);
+        let issues = issues.flat_map(|at| {
+            let (id, title) = (format!("i{at:04}"), format!("{at:0100}"));
+            let title = json!(["set", id, "issue/title", title]);
+            [title, json!(["set", id, "issue/author", { "$ref": author }])]
+        });
+        let changes: JsonValue = issues.chain([name]).collect();
+        let place = write(&mut a, &changes.to_string());
+        a.durable(place);
+    }
+    a.follow(1, LONG).unwrap();
+    let first = a.take_news();
+    assert_eq!(first[8], 254, "there is more");
+    let mut told = texts(&first);
+    // Nobody has asked for the second part yet.
+    write(&mut a, r#"[["set", "i0000", "issue/title", "new"]]"#);
+    while let Some(more) = Some(news(&mut a)).filter(|more| !more.is_empty()) {
+        told.extend(more);
+    }
+    let (edit, parts) = told.split_last().unwrap();
+    assert!(parts.len() > 3, "{} parts", parts.len());
+    let (mut rows, mut shared) = (Vec::new(), Vec::new());
+    for (number, text) in (1..).zip(parts) {
+        assert!(text.len() < 140 << 10, "{} bytes", text.len());
+        let part: JsonValue = serde_json::from_str(text).unwrap();
+        assert_eq!(part["at"], json!(rows.len()));
+        let is_last = number == parts.len();
+        assert_eq!((part["status"].is_string(), part["more"].is_null()), (is_last, is_last));
+        rows.extend(part["rows"].as_array().unwrap().clone());
+        shared.extend(part["shared"].as_array().into_iter().flatten().cloned());
+        let is_there = |row: &JsonValue| usize::try_from(row["author"].as_u64().unwrap()).unwrap() < shared.len();
+        assert!(rows.iter().all(is_there));
+    }
+    let expected = (0..4_000).map(|at| {
+        let author = usize::from(at >= 2_000);
+        json!({ "id": format!("i{at:04}"), "title": format!("{at:0100}"), "author": author })
+    });
+    assert!(rows.iter().cloned().eq(expected));
+    let users = json!([{ "id": "u1", "name": "u1" }, { "id": "u2", "name": "u2" }]);
+    assert_eq!(JsonValue::from(shared), users);
+    carry_out(&mut rows, edit);
+    assert_eq!(rows[0]["title"], "new");
 }
 
 /// So many issues, the first of which may have had other authors.

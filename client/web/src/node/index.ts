@@ -119,7 +119,7 @@ export async function preload<const S extends Entities, const R extends RoomShap
     const [host] = await Promise.all(server.hosts());
     if (!host) throw new HalcyonError("ENGINE_FAILED", "the engine did not open");
     const { records, news } = await host.snapshot(all.map((query) => query.text));
-    const told = all.map((query, at) => [query.text, news[at] ?? ""] as const);
+    const told = all.map((query, at) => [query.text, news[at] ?? []] as const);
     return { text: writePreloaded(options.tenant, told, records), db };
   } finally {
     clearTimeout(timer);

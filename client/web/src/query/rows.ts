@@ -20,13 +20,14 @@ interface Link {
 
 /** What several objects include, and the one row that each link makes of it. */
 class Included {
-  readonly #objects: readonly Plain[];
+  readonly #objects: Plain[] = [];
   readonly #rows = new Map<Link, Plain[]>();
   /** Whether the row that is made now says all that its object says of the row's own fields. */
   isExact = true;
 
-  constructor(objects: readonly Plain[]) {
-    this.#objects = objects;
+  /** Behind those that are here. */
+  add(objects: readonly Plain[]): void {
+    for (const object of objects) this.#objects.push(object);
   }
 
   /** The row of what an object includes: it stands there itself, or its number. */
@@ -150,31 +151,49 @@ export interface News {
   readonly status?: Status;
   readonly error?: ErrorShape;
   readonly shared?: readonly Plain[];
+  /** Of a part of a long answer: where its rows begin, and whether another one comes. */
+  readonly at?: number;
+  readonly more?: boolean;
 }
 
-/** The next list. The one before stays as it is, and so does every row that did not change. */
-export function applyNews(before: readonly Plain[], news: News, shaper: Shaper): readonly Plain[] {
-  const included = new Included(news.shared ?? []);
-  const rows = news.rows ? anew(before, news.rows, shaper, included) : [...before];
-  const gone = new Map<unknown, Plain>();
-  for (const [kind, at, object] of news.edits ?? []) {
-    if (kind === 0) {
-      const [row] = rows.splice(at, 1);
-      if (row) gone.set(row.id, row);
-    } else if (object) {
-      const old = kind === 2 ? rows[at] : gone.get(object.id);
-      rows.splice(at, kind === 2 ? 1 : 0, shapeAgain(shaper, included, old, object));
+/** The next list, part by part. The one before stays as it is, and so does every row that did not change. */
+export class NextRows {
+  readonly #before: readonly Plain[];
+  readonly #shaper: Shaper;
+  readonly #included = new Included();
+  /** All of them anew. */
+  #rows: Plain[] | undefined;
+  #byId: ReadonlyMap<unknown, Plain> | undefined;
+
+  constructor(before: readonly Plain[], shaper: Shaper) {
+    this.#before = before;
+    this.#shaper = shaper;
+  }
+
+  /** Takes a part in. Gives the list when it was the last. */
+  take(news: News): readonly Plain[] | undefined {
+    this.#included.add(news.shared ?? []);
+    if (news.rows) this.#anew(news.rows);
+    if (news.more) return undefined;
+    const rows = this.#rows ?? [...this.#before];
+    const gone = new Map<unknown, Plain>();
+    for (const [kind, at, object] of news.edits ?? []) {
+      if (kind === 0) {
+        const [row] = rows.splice(at, 1);
+        if (row) gone.set(row.id, row);
+      } else if (object) {
+        const old = kind === 2 ? rows[at] : gone.get(object.id);
+        rows.splice(at, kind === 2 ? 1 : 0, shapeAgain(this.#shaper, this.#included, old, object));
+      }
+    }
+    return rows;
+  }
+
+  #anew(objects: readonly Plain[]): void {
+    this.#byId ??= new Map(this.#before.map((row) => [row.id, row]));
+    this.#rows ??= [];
+    for (const object of objects) {
+      this.#rows.push(shapeAgain(this.#shaper, this.#included, this.#byId.get(object.id), object));
     }
   }
-  return rows;
-}
-
-function anew(
-  before: readonly Plain[],
-  objects: readonly Plain[],
-  shaper: Shaper,
-  included: Included,
-): Plain[] {
-  const byId = new Map(before.map((row) => [row.id, row]));
-  return objects.map((object) => shapeAgain(shaper, included, byId.get(object.id), object));
 }

@@ -118,7 +118,12 @@ export interface NewsFrame {
   /** Where it changed. */
   readonly status: Status | undefined;
   readonly text: string;
+  /** The next part of the answer is to be taken at once. */
+  readonly hasMore: boolean;
 }
+
+/** In the place of a status' number. */
+const MORE = 254;
 
 const NOTHING = new Uint8Array();
 const toBytes = new TextEncoder();
@@ -248,14 +253,20 @@ export class Engine {
     this.#take(this.#door.halcyon_unfollow(id));
   }
 
+  /** What is new; a long answer in parts, so that a page reads one while the next is written. */
   takeNews(): NewsFrame[] {
     const bytes = this.#take(this.#door.halcyon_take_news());
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const frames: NewsFrame[] = [];
     for (let at = 0; at < bytes.length;) {
       const end = at + 9 + view.getUint32(at + 4);
-      const status = STATUSES[bytes[at + 8] ?? STATUSES.length];
-      frames.push({ id: view.getUint32(at), status, text: toText.decode(bytes.subarray(at + 9, end)) });
+      const status = bytes[at + 8] ?? STATUSES.length;
+      frames.push({
+        id: view.getUint32(at),
+        status: STATUSES[status],
+        text: toText.decode(bytes.subarray(at + 9, end)),
+        hasMore: status === MORE,
+      });
       at = end;
     }
     return frames;

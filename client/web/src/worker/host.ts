@@ -210,7 +210,7 @@ export class Host {
   }
 
   /** What an engine elsewhere can begin with: the records, and what these queries answer now. */
-  async snapshot(queries: readonly string[]): Promise<{ records: Uint8Array; news: string[] }> {
+  async snapshot(queries: readonly string[]): Promise<{ records: Uint8Array; news: string[][] }> {
     const news = queries.map((query) => this.#ask(query));
     await this.#kept();
     const kept = await this.#disk.readAll();
@@ -276,12 +276,12 @@ export class Host {
   }
 
   /** Answers a query once. */
-  #ask(query: string): string {
-    let news = "";
+  #ask(query: string): string[] {
+    const news: string[] = [];
     const page: Page = {
       send: (message) => {
         if (message.type === "refused-query") throw HalcyonError.from(message.error);
-        if (message.type === "news" && news === "") news = message.text;
+        if (message.type === "news") news.push(message.text);
       },
     };
     this.#subscribe(page, 0, query);
@@ -381,12 +381,16 @@ export class Host {
   /** Tells the pages what is new in what they follow. */
   #show(): void {
     if (this.#isEnded) return;
-    for (const { id, status, text } of this.#engine.takeNews()) {
-      const subscription = this.#subscriptions.get(id);
-      if (!subscription) continue;
-      subscription.status = status ?? subscription.status;
-      subscription.page.send({ type: "news", id: subscription.id, text });
-    }
+    let frames;
+    do {
+      frames = this.#engine.takeNews();
+      for (const { id, status, text } of frames) {
+        const subscription = this.#subscriptions.get(id);
+        if (!subscription) continue;
+        subscription.status = status ?? subscription.status;
+        subscription.page.send({ type: "news", id: subscription.id, text });
+      }
+    } while (frames.at(-1)?.hasMore);
   }
 
   /** Keeps all that is not kept, step after step: what comes while one is written goes together with the next. */

@@ -21,9 +21,9 @@ const LOAD_MS = 120_000;
 
 const sources = await bundled(
   `export * from "./index"; export { Engine, packRecords } from "./worker/engine";
-   export { call, stream } from "./worker/transport"; export { applyNews, shaper } from "./query/rows";`,
+   export { call, stream } from "./worker/transport"; export { NextRows, shaper } from "./query/rows";`,
 );
-const { applyNews, call, Engine, packRecords, Query, shaper, stream } = sources;
+const { call, Engine, NextRows, packRecords, Query, shaper, stream } = sources;
 const { entities } = schemaOf(sources);
 const hops = { author: { include: { team: true } } };
 const issues = new Query(entities, "issue");
@@ -64,7 +64,7 @@ async function record() {
   const signal = AbortSignal.any([ends.signal, AbortSignal.timeout(LOAD_MS)]);
   let isSynced = false;
   const look = () => {
-    isSynced ||= engine.takeNews().some(({ status }) => status === "synced");
+    isSynced ||= allNews(engine).some(({ status }) => status === "synced");
     if (isSynced) ends.abort();
   };
   const ask = async ({ path, body, subscription }) => {
@@ -88,6 +88,14 @@ async function record() {
   throw new Error("the session ended before the query was synced");
 }
 
+/** All that is new, in all parts. */
+function allNews(engine) {
+  const news = [];
+  do news.push(...engine.takeNews());
+  while (news.at(-1)?.hasMore);
+  return news;
+}
+
 const taken = files.map(() => new Map());
 
 function timed(which, what, body) {
@@ -101,10 +109,10 @@ function timed(which, what, body) {
 function ask(engine, which, what, id, query) {
   const news = timed(which, what, () => {
     engine.follow(id, query.text);
-    return engine.takeNews();
+    return allNews(engine);
   });
   engine.unfollow(id);
-  return news.find((frame) => frame.id === id);
+  return news.filter((frame) => frame.id === id);
 }
 
 async function round(which, at, { told, records }) {
@@ -115,28 +123,33 @@ async function round(which, at, { told, records }) {
       if (event) fresh.onEvent(event);
       else fresh.onSubscribed(subscription, answer);
       while (fresh.nextCall());
-      fresh.takeNews();
+      allNews(fresh);
     }
   });
   const from = performance.now();
   const engine = await open(modules[which], [records]);
   timed(which, "reload, the first fifty", () => {
     engine.follow(1, top.text);
-    return engine.takeNews();
+    return allNews(engine);
   });
   // It opened before that.
   const reloads = taken[which].get("reload, the first fifty");
   reloads[reloads.length - 1] = performance.now() - from;
   engine.follow(2, everything.text);
-  engine.takeNews();
+  allNews(engine);
   for (let one = 0; one < 20; one += 1) {
     ask(engine, which, "filter, order, limit 50", 3, some(1_000 + 20 * at + one));
     ask(engine, which, "the same with two hops", 3, some(2_000 + 20 * at + one).include(hops));
   }
   const all = issues.where({ rank: { gte: -1 - at } }).include(hops);
-  const { text } = ask(engine, which, "two hops of all rows", 3, all);
-  const shape = shaper(entities, "issue", all.parts, () => undefined);
-  timed(which, "the same, on the page", () => applyNews([], JSON.parse(text), shape));
+  const parts = ask(engine, which, "two hops of all rows", 3, all);
+  const rows = new NextRows(
+    [],
+    shaper(entities, "issue", all.parts, () => undefined),
+  );
+  timed(which, "the same, on the page", () => {
+    for (const { text } of parts) rows.take(JSON.parse(text));
+  });
 }
 
 test("the engine", async () => {

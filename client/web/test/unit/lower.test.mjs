@@ -6,7 +6,7 @@ import { build } from "esbuild";
 
 const { outputFiles } = await build({
   stdin: {
-    contents: `export * from "./src/index"; export { applyNews, rawOf, shaper, share } from "./src/query/rows"; export { gather } from "./src/tx";`,
+    contents: `export * from "./src/index"; export { NextRows, rawOf, shaper, share } from "./src/query/rows"; export { Live } from "./src/live"; export { gather } from "./src/tx";`,
     resolveDir: new URL("../..", import.meta.url).pathname,
   },
   bundle: true,
@@ -14,7 +14,9 @@ const { outputFiles } = await build({
   write: false,
 });
 const url = `data:text/javascript;base64,${Buffer.from(outputFiles[0].contents).toString("base64")}`;
-const { applyNews, defineSchema, gather, HalcyonError, Query, rawOf, shaper, share, t } = await import(url);
+const { defineSchema, gather, HalcyonError, Live, NextRows, Query, rawOf, shaper, share, t } = await import(
+  url
+);
 
 const { entities } = defineSchema({
   users: t.entity({ name: t.string(), age: t.number().optional() }),
@@ -108,6 +110,8 @@ test("a query is a value: its methods leave it as it was", () => {
   assert.equal(issues.text, text);
 });
 
+const applyNews = (before, news, shaped) => new NextRows(before, shaped).take(news);
+
 test("rows have the schema's types, fallbacks for what is missing, and undefined for what is something else", () => {
   const reported = [];
   const query = issues.include({ author: true });
@@ -174,6 +178,41 @@ test("news that share less than they say are refused", () => {
   const query = issues.include({ author: true });
   const shaped = shaper(entities, "issues", query.parts, () => undefined);
   assert.throws(() => applyNews([], { rows: [{ id: "i", author: 1 }], shared: [{ id: "u" }] }, shaped), /1/);
+});
+
+test("of an answer in parts nothing shows before the last, and one that broke off leaves nothing behind", () => {
+  const query = issues.include({ author: true });
+  const shaped = shaper(entities, "issues", query.parts, () => undefined);
+  const tell = (live, news) => live.onNews(JSON.stringify(news));
+  const row = (id, author) => ({ id, title: id, open: true, author });
+  const live = new Live(shaped, 3);
+  tell(live, { rows: [row("a", null)], status: "synced" });
+  const [a] = live.result.data;
+  const ann = { id: "u", name: "Ann" };
+  const first = { rows: [row("a", null), row("b", 0)], shared: [ann], at: 0, more: true };
+  tell(live, first);
+  assert.deepEqual(live.result.data, [a]);
+  // The worker was lost, and the next one begins anew.
+  tell(live, first);
+  tell(live, { rows: [row("c", 1)], shared: [{ id: "v", name: "Bea" }], at: 2, more: true });
+  assert.deepEqual([live.result.data, live.result.status], [[a], "synced"]);
+  tell(live, { rows: [row("d", 0)], at: 3, status: "stale", edits: [[0, 2]] });
+  const { data, status, hasMore } = live.result;
+  const shown = data.map(({ id, author }) => [id, author?.name]);
+  const expected = [
+    ["a", undefined],
+    ["b", "Ann"],
+    ["d", "Ann"],
+  ];
+  assert.deepEqual([shown, status, hasMore], [expected, "stale", false]);
+  assert.equal(data[0], a);
+  assert.equal(data[1].author, data[2].author);
+  tell(live, first);
+  tell(live, { rows: [row("e", null)], status: "synced" });
+  assert.deepEqual(
+    live.result.data.map(({ id }) => id),
+    ["e"],
+  );
 });
 
 test("an edit keeps every object that it does not touch", () => {

@@ -259,6 +259,11 @@ impl Mirror {
         self.items.iter()
     }
 
+    /// The same, for a consumer that keeps them in its own way.
+    pub fn into_items(self) -> impl Iterator<Item = (Key, Item)> {
+        self.items.into_iter()
+    }
+
     /// The answer as it stands.
     pub fn answer(&self) -> Answer {
         let is_full = self.limit == Some(self.items.len());

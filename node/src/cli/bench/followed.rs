@@ -10,6 +10,10 @@ use halcyon_core::{
     change::Change,
     env::Env,
     id::{EntityId, Predicate},
+    query::{
+        answer::{Datum, Member},
+        live::{self, Item},
+    },
     value::Value,
 };
 
@@ -185,6 +189,26 @@ pub async fn until_synced(live: &mut LiveQuery) -> Result<(), Failure> {
 /// Waits until the answer moves.
 pub async fn until_moved(live: &mut LiveQuery) -> Result<(), Failure> {
     until(live, |update| matches!(update, Update::Delta(_))).await
+}
+
+/// Waits until the answer is told of an object with this value, which nothing had before.
+pub async fn until_told(live: &mut LiveQuery, value: &Value) -> Result<(), Failure> {
+    let has_it = |change: &live::Change| match change {
+        live::Change::Added(_, Item::Object(object))
+        | live::Change::Changed {
+            item: Item::Object(object),
+            ..
+        } => {
+            let is_it = |member: &Member| matches!(member, Member::Datum(Datum::Value(there)) if there == value);
+            object.members.iter().any(|(_, member)| is_it(member))
+        }
+        _ => false,
+    };
+    until(
+        live,
+        |update| matches!(update, Update::Delta(delta) if delta.0.iter().any(has_it)),
+    )
+    .await
 }
 
 async fn until(live: &mut LiveQuery, is_it: impl Fn(&Update) -> bool) -> Result<(), Failure> {

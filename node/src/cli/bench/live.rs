@@ -9,7 +9,7 @@ use halcyon_core::value::Value;
 
 use super::{
     Figure, cluster,
-    followed::{Items, Place, date, follow, until_moved, until_synced},
+    followed::{Items, Place, date, follow, until_synced, until_told},
     percentile,
 };
 use crate::cli::{Globals, connect, failure::Failure, output};
@@ -77,10 +77,11 @@ async fn measure(
     for at in 0..args.samples + WARM_UP {
         // Later than all before it, from anywhere among them.
         let created = Value::Date(date(2 * entities + at));
-        let change = items.set(at * 7_919 % entities, "created", created);
+        let change = items.set(at * 7_919 % entities, "created", created.clone());
         let began = clock.monotonic();
         let pending = writer.write(vec![change]).await.map_err(connect::write_failure)?;
-        until_moved(&mut live).await?;
+        // What is still told of before this is none of its time.
+        until_told(&mut live, &created).await?;
         if at >= WARM_UP {
             times.push(clock.monotonic().saturating_sub(began));
         }
