@@ -283,6 +283,11 @@ impl Client {
         self.engine.on_disconnected();
     }
 
+    /// Somebody else has signed in: the next stream opens a session of its own. To be called while none is open.
+    pub fn forget_session(&mut self) {
+        self.engine.forget_session();
+    }
+
     /// Whether the stream must be opened anew.
     pub fn wants_reconnect(&self) -> bool {
         self.engine.wants_reconnect()

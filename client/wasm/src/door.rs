@@ -205,6 +205,12 @@ pub(crate) extern "C" fn halcyon_on_disconnected() -> i32 {
     tell(|client, _| client.on_disconnected())
 }
 
+/// See [`Client::forget_session`].
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn halcyon_forget_session() -> i32 {
+    tell(|client, _| client.forget_session())
+}
+
 /// See [`Client::next_call`].
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn halcyon_next_call(jitter: u32) -> i32 {

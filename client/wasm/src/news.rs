@@ -50,7 +50,7 @@ const WRITES: &str = "memory takes what is written";
 /// Bytes of a frame before its JSON.
 const FRAME_HEAD: usize = 9;
 
-/// Bytes of rows after which a part ends: some milliseconds of a page's work.
+/// Bytes of rows and of what they share after which a part ends: some milliseconds of a page's work.
 const PART_BYTES: usize = 128 << 10;
 
 /// The status is what it was.
@@ -225,7 +225,7 @@ impl Telling {
         news.member(body, b"rows");
         news.0.push(b'[');
         for item in &answer[first..] {
-            if news.0.len() - body > PART_BYTES {
+            if news.0.len() - body + self.shared.objects.len() > PART_BYTES && self.at > first {
                 break;
             }
             if self.at > first {

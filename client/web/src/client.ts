@@ -2,14 +2,16 @@
 
 import { HalcyonError, type ErrorShape } from "./errors";
 import { Link, workerWay, type Files, type Way } from "./link";
+import { callAll } from "./listeners";
 import { Live, type Result } from "./live";
 import { readPreloaded } from "./preloaded";
-import type { Connection, Superseded, ToPage } from "./protocol";
+import type { Connection, ToPage } from "./protocol";
 import { Query } from "./query/query";
 import { shaper } from "./query/rows";
 import { roomOf, RoomClient, type Room, type RoomOptions } from "./room";
 import type { Entities, FieldsOf, Name, RoomShape, RoomShapes, Row, Schema } from "./schema/schema";
 import { gather, type EntityTx, type Tx } from "./tx";
+import { PendingWrite, Writes, type Write } from "./writes";
 
 export interface ClientOptions<S extends Entities, R extends RoomShapes = RoomShapes> {
   readonly schema: Schema<S, R>;
@@ -33,71 +35,6 @@ export interface ClientOptions<S extends Entities, R extends RoomShapes = RoomSh
   readonly onFailed?: (error: HalcyonError) => void;
   /** A field holds what the schema does not allow; it reads as undefined. */
   readonly onInvalidData?: (where: string) => void;
-}
-
-export type WriteStatus = "applied" | "kept" | "confirmed" | "superseded" | "refused";
-
-/** A write. It shows at once; the rest is news of its way. */
-export interface Write<T> {
-  /** What the function given to `tx` returned. */
-  readonly value: T;
-  /** On this device's disk; rejects where that takes nothing more. The write goes on from memory then. */
-  readonly kept: Promise<void>;
-  /**
-   * On a node's disk; rejects with a {@link HalcyonError} if it was refused, cleared, or the client closed before. It waits
-   * as long as no node takes it: offline, or with a key that is refused (`connection` says so).
-   */
-  readonly confirmed: Promise<void>;
-  readonly status: WriteStatus;
-  /** Once it is confirmed: what of it had lost, to a deletion, an entity long gone, or a later write of the field. */
-  readonly superseded: readonly Superseded[];
-}
-
-class PendingWrite<T> implements Write<T> {
-  readonly value: T;
-  readonly kept: Promise<void>;
-  readonly confirmed: Promise<void>;
-  status: WriteStatus = "applied";
-  superseded: readonly Superseded[] = [];
-  #keep: (error: HalcyonError | undefined) => void = () => undefined;
-  #settle: (error: HalcyonError | undefined) => void = () => undefined;
-
-  constructor(value: T) {
-    this.value = value;
-    this.kept = new Promise((resolve, reject) => {
-      this.#keep = (error) => {
-        if (error) reject(error);
-        else resolve();
-      };
-    });
-    this.confirmed = new Promise((resolve, reject) => {
-      this.#settle = (error) => {
-        if (error) reject(error);
-        else resolve();
-      };
-    });
-    // Looking at them is optional; errors also go to `onRefused` and `onFailed`.
-    this.confirmed.catch(() => undefined);
-    this.kept.catch(() => undefined);
-  }
-
-  onKept(error: HalcyonError | undefined): void {
-    if (this.status === "applied" && !error) this.status = "kept";
-    this.#keep(error);
-  }
-
-  /** Nobody will say any more what becomes of it. */
-  onClosed(error: HalcyonError): void {
-    this.#settle(error);
-  }
-
-  onSettled(error: HalcyonError | undefined, superseded: readonly Superseded[]): void {
-    this.status = error ? "refused" : superseded.length > 0 ? "superseded" : "confirmed";
-    this.superseded = superseded;
-    // What was refused before it came to the disk never came there.
-    this.#keep(error);
-    this.#settle(error);
-  }
 }
 
 /** An entity's queries and single writes: `db.issues`. */
@@ -134,9 +71,12 @@ export interface HalcyonClient<S extends Entities, R extends RoomShapes = RoomSh
   setOnline(isOnline: boolean): void;
   /** Goes on as another user. What waits in the outbox goes with it. */
   signIn(auth: { readonly key: string; readonly user?: string }): void;
-  /** Removes all local data of this name, pending writes included, and starts anew. */
+  /**
+   * Removes all local data of this name, pending writes included, and starts anew. Rejects where the disk does not let it:
+   * then all is as it was.
+   */
   clear(): Promise<void>;
-  /** Ends the client when its writes are on this device's disk. Nothing moves after that. */
+  /** Ends the client when its writes are on this device's disk, or are not taken there. Nothing moves after that. */
   close(): Promise<void>;
 }
 
@@ -158,16 +98,20 @@ const KEY_REFUSED: readonly string[] = ["UNAUTHENTICATED", "FORBIDDEN"];
 
 /** A result nobody listens to is kept for so long: a component that mounts again finds it. */
 const LINGER_MS = 1_000;
-/** With more results than that, none is: a session follows 256 queries. */
+/** So many of them; the oldest goes first. A session follows 256 queries. */
 const LINGERING_MAX = 64;
+
+type Answer = (error: HalcyonError | undefined) => void;
 
 class Client<S extends Entities, R extends RoomShapes> implements HalcyonClient<S, R> {
   readonly #options: ClientOptions<S, R>;
   readonly #link: Link;
   readonly #lives = new Map<string, { readonly id: number; readonly live: Live }>();
   readonly #byId = new Map<number, Live>();
-  readonly #writes = new Map<number, PendingWrite<unknown>>();
-  readonly #clears = new Map<number, () => void>();
+  /** Results nobody listens to, the oldest first, by their queries' texts. */
+  readonly #lingering = new Map<string, Live>();
+  readonly #writes = new Writes();
+  readonly #clears = new Map<number, Answer>();
   /** Who waits for an answer. */
   readonly #asking = new Set<() => void>();
   readonly #listeners = new Set<() => void>();
@@ -202,7 +146,7 @@ class Client<S extends Entities, R extends RoomShapes> implements HalcyonClient<
     const { text, value } = gather(this.#options.schema.entities, write);
     const pending = new PendingWrite(value);
     const id = this.#newId();
-    this.#writes.set(id, pending);
+    this.#writes.add(id, pending);
     this.#link.send({ type: "write", id, changes: text });
     return pending;
   }
@@ -215,10 +159,11 @@ class Client<S extends Entities, R extends RoomShapes> implements HalcyonClient<
       },
       listen: (listener) => {
         const followed = live();
+        this.#lingering.delete(query.text);
         const stop = followed.listen(listener);
         return () => {
           stop();
-          this.#left(query.text, followed);
+          this.#lingers(query.text, followed);
         };
       },
     };
@@ -282,41 +227,44 @@ class Client<S extends Entities, R extends RoomShapes> implements HalcyonClient<
   signIn(auth: { readonly key: string; readonly user?: string }): void {
     this.#user = auth.user ?? "";
     // What the key before was refused for does not hold of this one.
-    this.connection = { ...this.connection, state: "connecting", error: undefined };
+    if (this.connection.state === "refused")
+      this.#onConnection({ ...this.connection, state: "connecting", error: undefined });
     this.#link.send({ type: "auth", key: auth.key, user: auth.user });
   }
 
   clear(): Promise<void> {
     this.#checkOpen();
+    if (this.#writes.failure) return Promise.reject(this.#writes.failure);
     const id = this.#newId();
-    const writes = [...this.#writes.keys()];
-    return new Promise((resolve) => {
-      this.#clears.set(id, () => {
-        this.#cleared(writes);
-        resolve();
+    return new Promise((resolve, reject) => {
+      this.#clears.set(id, (error) => {
+        if (error) reject(error);
+        else resolve();
       });
-      this.#link.send({ type: "clear", id });
+      this.#link.clear(id);
     });
   }
 
-  /** Writes that were cleared before a node had answered for them. */
-  #cleared(writes: Iterable<number>): void {
-    const error = new HalcyonError("CLEARED", "local data were cleared before a node had the write");
-    for (const id of [...writes]) {
-      this.#writes.get(id)?.onSettled(error, []);
-      this.#writes.delete(id);
-    }
+  /** Nothing of before is true any more. */
+  #cleared(writes?: readonly number[]): void {
+    this.#writes.onCleared(writes);
+    this.#preloaded.clear();
+    for (const live of this.#byId.values()) live.release();
+  }
+
+  #answerClears(error?: HalcyonError): void {
+    for (const answer of this.#clears.values()) answer(error);
+    this.#clears.clear();
   }
 
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
     for (const look of this.#asking) look();
-    await Promise.allSettled([...this.#writes.values()].map((write) => write.kept));
+    await this.#writes.kept();
     await this.#link.close();
-    const error = new HalcyonError("CLOSED", "the client was closed before a node had the write");
-    for (const write of this.#writes.values()) write.onClosed(error);
-    this.#writes.clear();
+    this.#writes.onClosed();
+    this.#answerClears(new HalcyonError("CLOSED", "the client was closed before local data were cleared"));
   }
 
   /** Why what is asked for now will not come. */
@@ -342,7 +290,9 @@ class Client<S extends Entities, R extends RoomShapes> implements HalcyonClient<
     if (known) return known.live;
     const id = this.#newId();
     const { entities } = this.#options.schema;
-    const report = (where: string): void => this.#options.onInvalidData?.(where);
+    const report = (where: string): void => {
+      callAll([this.#options.onInvalidData], where);
+    };
     const shaped = shaper(entities, query.type, query.parts, report);
     const live = new Live(shaped, query.parts.limit, this.#preloaded.get(text));
     this.#lives.set(text, { id, live });
@@ -353,21 +303,22 @@ class Client<S extends Entities, R extends RoomShapes> implements HalcyonClient<
     return live;
   }
 
+  /** Nobody listens to it now. */
   #lingers(text: string, live: Live): void {
+    if (this.#lives.get(text)?.live !== live || live.listeners > 0) return;
+    this.#lingering.delete(text);
+    this.#lingering.set(text, live);
     setTimeout(() => {
       this.#letGo(text, live);
     }, LINGER_MS);
-  }
-
-  /** Nobody listens to it any more. */
-  #left(text: string, live: Live): void {
-    if (this.#lives.size > LINGERING_MAX) this.#letGo(text, live);
-    else this.#lingers(text, live);
+    const [oldest] = this.#lingering;
+    if (oldest && this.#lingering.size > LINGERING_MAX) this.#letGo(...oldest);
   }
 
   #letGo(text: string, live: Live): void {
     const known = this.#lives.get(text);
     if (!known || known.live !== live || live.listeners > 0 || this.#isClosed) return;
+    this.#lingering.delete(text);
     this.#lives.delete(text);
     // By now the engine knows better.
     this.#preloaded.delete(text);
@@ -384,19 +335,19 @@ class Client<S extends Entities, R extends RoomShapes> implements HalcyonClient<
         this.#byId.get(message.id)?.onError(message.error);
         break;
       case "written":
-        this.#writes.get(message.id)?.onKept(message.error && HalcyonError.from(message.error));
+        this.#writes.onKept(message.id, message.error);
         break;
       case "settled":
-        this.#settled(message.id, message.error, message.superseded);
+        this.#settled(message);
         break;
       case "rolled-back":
-        this.#options.onRefused?.(HalcyonError.from(message.error));
+        callAll([this.#options.onRefused], HalcyonError.from(message.error));
         break;
       case "failed":
         this.#failed(message.error);
         break;
       case "degraded":
-        this.#options.onFailed?.(HalcyonError.from(message.error));
+        callAll([this.#options.onFailed], HalcyonError.from(message.error));
         break;
       case "room":
         this.#rooms.get(message.news.room)?.onNews(message.news);
@@ -408,38 +359,50 @@ class Client<S extends Entities, R extends RoomShapes> implements HalcyonClient<
         this.#onConnection(message.connection);
         break;
       case "cleared":
-        this.#clears.get(message.id)?.();
-        this.#clears.delete(message.id);
+        this.#onCleared(message);
         break;
       case "opened":
+        this.#writes.onOpened();
         // The engine has what was preloaded: its word counts from the first.
         if (message.tookPreloaded) for (const live of this.#byId.values()) live.release();
         break;
       case "restarted":
-        if (message.isCleared) this.#cleared(this.#writes.keys());
+        if (message.isCleared) {
+          this.#cleared();
+          this.#answerClears();
+        }
         break;
+      case "network":
       case "pong":
         break;
     }
   }
 
-  #settled(id: number, shape: ErrorShape | undefined, superseded: readonly Superseded[]): void {
-    const write = this.#writes.get(id);
-    this.#writes.delete(id);
+  #onCleared({ id, error, writes }: Extract<ToPage, { readonly type: "cleared" }>): void {
+    if (!error) this.#cleared(writes);
+    this.#clears.get(id)?.(error && HalcyonError.from(error));
+    this.#clears.delete(id);
+  }
+
+  #settled({ id, error: shape, superseded }: Extract<ToPage, { readonly type: "settled" }>): void {
     const error = shape && HalcyonError.from(shape);
-    write?.onSettled(error, superseded);
-    if (error) this.#options.onRefused?.(error);
+    this.#writes.onSettled(id, error, superseded);
+    if (error) callAll([this.#options.onRefused], error);
   }
 
   #failed(error: ErrorShape): void {
     for (const live of this.#byId.values()) live.onError(error);
-    this.#options.onFailed?.(HalcyonError.from(error));
+    const failure = HalcyonError.from(error);
+    this.#writes.onFailed(failure);
+    // Without an engine there is nothing to clear either.
+    this.#answerClears(failure);
+    callAll([this.#options.onFailed], failure);
   }
 
   #onConnection(connection: Connection): void {
     this.connection = connection;
     for (const look of this.#asking) look();
-    for (const listener of this.#listeners) listener();
+    callAll(this.#listeners);
   }
 }
 

@@ -1,7 +1,7 @@
 // @halcyon/client: what an app imports.
 
 export { createClient } from "./client";
-export type { ClientOptions, Db, EntityClient, Followed, HalcyonClient, Write, WriteStatus } from "./client";
+export type { ClientOptions, Db, EntityClient, Followed, HalcyonClient } from "./client";
 export { HalcyonError } from "./errors";
 export type { ErrorCode, LocalErrorCode, ServerErrorCode } from "./errors";
 export type { Result } from "./live";
@@ -25,3 +25,4 @@ export type {
 } from "./schema/schema";
 export { newId } from "./tx";
 export type { EntityTx, Tx } from "./tx";
+export type { Write, WriteStatus } from "./writes";

@@ -74,6 +74,8 @@ export class Link {
   readonly #unwritten = new Map<number, string>();
   /** The places of writes that are on disk, and of which no node has been heard. */
   readonly #expected = new Map<number, number>();
+  /** What is to be cleared, by the clear's number: the writes before it. */
+  readonly #clears = new Map<number, readonly number[]>();
   readonly #rooms = new Map<string, Enter>();
   #isAllowed = true;
 
@@ -107,20 +109,40 @@ export class Link {
   }
 
   #on(message: ToPage): void {
-    if (message.type === "restarted") {
-      if (message.isCleared) this.#forgetWrites();
-      this.#sayAgain();
-    }
-    if (message.type === "written" && !message.error) {
-      this.#unwritten.delete(message.id);
-      this.#expected.set(message.id, message.place);
-    }
-    // It comes behind the disk's word.
-    if (message.type === "settled") {
-      this.#unwritten.delete(message.id);
-      this.#expected.delete(message.id);
+    switch (message.type) {
+      case "restarted":
+        if (message.isCleared) {
+          this.#forgetCleared([...this.#unwritten.keys(), ...this.#expected.keys()]);
+          this.#clears.clear();
+        }
+        this.#sayAgain();
+        break;
+      case "cleared":
+        this.#clears.delete(message.id);
+        if (!message.error) this.#forgetCleared(message.writes);
+        break;
+      case "written":
+        if (!message.error && this.#unwritten.delete(message.id))
+          this.#expected.set(message.id, message.place);
+        break;
+      case "settled":
+        // It comes behind the disk's word.
+        this.#unwritten.delete(message.id);
+        this.#expected.delete(message.id);
+        break;
+      case "network":
+        this.#isAllowed = message.allowed;
+        break;
     }
     this.#listener(message);
+  }
+
+  #forgetCleared(writes: readonly number[]): void {
+    for (const id of writes) {
+      this.#unwritten.delete(id);
+      this.#expected.delete(id);
+    }
+    if (this.#hello.type === "hello") this.#hello = { ...this.#hello, preloaded: undefined };
   }
 
   /** Asks for a sign of life; makes another worker where none came. */
@@ -163,8 +185,7 @@ export class Link {
         this.#unwritten.set(message.id, message.changes);
         break;
       case "clear":
-        // What is written from here on is not cleared.
-        this.#forgetWrites();
+        this.#clears.set(message.id, message.writes);
         break;
       case "network":
         this.#isAllowed = message.allowed;
@@ -189,17 +210,22 @@ export class Link {
     }
   }
 
-  #forgetWrites(): void {
-    this.#unwritten.clear();
-    this.#expected.clear();
+  /** Removes all local data. What is written from here on is not cleared. */
+  clear(id: number): void {
+    this.send({ type: "clear", id, writes: [...this.#unwritten.keys(), ...this.#expected.keys()] });
   }
 
   #sayAgain(): void {
     this.#port.postMessage(this.#hello);
     if (!this.#isAllowed) this.#port.postMessage({ type: "network", allowed: false });
+    for (const [id, writes] of this.#clears) this.#port.postMessage({ type: "clear", id, writes });
+    // Were they on the disk, they would be cleared with it.
+    const ending = new Set([...this.#clears.values()].flat());
     for (const [id, query] of this.#subscriptions) this.#port.postMessage({ type: "subscribe", id, query });
-    for (const [id, place] of this.#expected) this.#port.postMessage({ type: "expect", id, place });
-    for (const [id, changes] of this.#unwritten) this.#port.postMessage({ type: "write", id, changes });
+    for (const [id, place] of this.#expected)
+      if (!ending.has(id)) this.#port.postMessage({ type: "expect", id, place });
+    for (const [id, changes] of this.#unwritten)
+      if (!ending.has(id)) this.#port.postMessage({ type: "write", id, changes });
     for (const enter of this.#rooms.values()) this.#port.postMessage(enter);
   }
 }

@@ -1,6 +1,7 @@
 // A query's result on the page: one for each distinct query, shared by all that look at it.
 
 import { HalcyonError, type ErrorShape } from "./errors";
+import { callAll } from "./listeners";
 import type { Status } from "./protocol";
 import { NextRows, type News, type Plain, type Shaper } from "./query/rows";
 
@@ -63,17 +64,26 @@ export class Live {
       else this.#set({ status, error });
       return;
     }
-    // Only a later part goes on with what there is: one that broke off came from a worker that is gone.
-    if (!this.#coming || !news.at) this.#coming = new NextRows(this.#rows, this.#shaped);
-    const rows = this.#coming.take(news);
+    const rows = this.#take(news);
     if (!rows) return;
-    this.#coming = undefined;
     this.#rows = rows;
     if (this.#isHeld && !isSettled) {
       this.#set({ status, error });
       return;
     }
     this.#show(status, error);
+  }
+
+  /** The next list, when all of it is here. */
+  #take(news: News): readonly Plain[] | undefined {
+    if (!news.at) this.#coming = new NextRows(this.#rows, this.#shaped);
+    const coming = this.#coming;
+    this.#coming = undefined;
+    // What goes on with something else came late, from a worker that is gone: the next one begins anew.
+    if (!coming?.isNext(news)) return undefined;
+    const rows = coming.take(news);
+    if (!rows) this.#coming = coming;
+    return rows;
   }
 
   /** The engine's word counts from here on. */
@@ -97,6 +107,6 @@ export class Live {
 
   #set(next: Partial<Result<Plain>>): void {
     this.#result = { ...this.#result, ...next };
-    for (const listener of this.#listeners) listener();
+    callAll(this.#listeners);
   }
 }

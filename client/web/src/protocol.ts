@@ -99,7 +99,8 @@ export type ToWorker =
   | { readonly type: "expect"; readonly id: number; readonly place: number }
   | { readonly type: "network"; readonly allowed: boolean }
   | { readonly type: "auth"; readonly key: string; readonly user: string | undefined }
-  | { readonly type: "clear"; readonly id: number }
+  /** `writes`: what the page had written before and nobody has answered for. */
+  | { readonly type: "clear"; readonly id: number; readonly writes: readonly number[] }
   | { readonly type: "enter"; readonly room: string; readonly user: string; readonly presence: string }
   | { readonly type: "leave"; readonly room: string }
   | { readonly type: "presence"; readonly room: string; readonly presence: string }
@@ -154,4 +155,12 @@ export type ToPage =
       readonly connection: string | undefined;
       readonly error: ErrorShape | undefined;
     }
-  | { readonly type: "cleared"; readonly id: number };
+  /** `writes`: what the page had written before. With an error all is as it was. */
+  | {
+      readonly type: "cleared";
+      readonly id: number;
+      readonly writes: readonly number[];
+      readonly error: ErrorShape | undefined;
+    }
+  /** Whether the client may connect, as some page said last. */
+  | { readonly type: "network"; readonly allowed: boolean };

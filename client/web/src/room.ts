@@ -1,6 +1,7 @@
 // Rooms on the page: who else is here, what all share for the moment, and what is said. Nothing of it is kept.
 
 import { HalcyonError, type ErrorShape } from "./errors";
+import { callAll } from "./listeners";
 import type { RoomMessage, RoomNews, RoomUser, ToWorker } from "./protocol";
 import { share } from "./query/rows";
 import type { AnyField, Fields, Json, ValueField } from "./schema/fields";
@@ -85,7 +86,11 @@ function toJson(fields: Fields | undefined, values: Bag, where: string): Readonl
   const encoded = entries.map(([name, value]): [string, Json] => {
     const field = fields?.[name];
     if (!field) throw new HalcyonError("INVALID_ROOM", `${where} has no field "${name}"`);
-    return [name, field.kind === "json" ? (value as Json) : encode(field.kind, value, `${where}.${name}`)];
+    const code = "INVALID_ROOM";
+    return [
+      name,
+      field.kind === "json" ? (value as Json) : encode(field.kind, value, `${where}.${name}`, code),
+    ];
   });
   return Object.fromEntries(encoded);
 }
@@ -227,7 +232,7 @@ export class RoomClient {
     const data = fromJson(fields, message.payload);
     const at = new Date(message.at ?? Date.now());
     const heard: Message<Bag> = { data, from: message.from, at, order: message.stamp };
-    for (const listener of this.#events.get(message.topic) ?? []) listener(heard);
+    callAll(this.#events.get(message.topic) ?? [], heard);
   }
 
   #setStatus(changes: Readonly<Record<string, string | null>>): void {
@@ -264,7 +269,7 @@ export class RoomClient {
 
   #set(next: Partial<State>): void {
     this.state = { ...this.state, ...next };
-    for (const listener of this.#listeners) listener();
+    callAll(this.#listeners);
   }
 }
 

@@ -46,10 +46,15 @@ function typed(kind: FieldKind, value: unknown): Json | undefined {
 }
 
 /** A value as the engine takes it; throws where the field cannot hold it. `where` names the field for people. */
-export function encode(kind: FieldKind, value: unknown, where: string): Json {
+export function encode(
+  kind: FieldKind,
+  value: unknown,
+  where: string,
+  code: "INVALID_WRITE" | "INVALID_QUERY" | "INVALID_ROOM" = "INVALID_WRITE",
+): Json {
   const json = typed(kind, value);
   if (json === undefined) {
-    throw new HalcyonError("INVALID_WRITE", `${where} holds a ${kind}, not ${describe(value)}`);
+    throw new HalcyonError(code, `${where} holds a ${kind}, not ${describe(value)}`);
   }
   return json;
 }

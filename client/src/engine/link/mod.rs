@@ -164,6 +164,12 @@ impl Engine {
         self.tell_status();
     }
 
+    /// Somebody else has signed in, to whom a node would not give the session: the next stream opens one of its own. To be
+    /// called while no stream is open.
+    pub fn forget_session(&mut self) {
+        self.link.is_unknown = true;
+    }
+
     /// Whether the stream must be opened anew, for a new session.
     pub fn wants_reconnect(&self) -> bool {
         self.link.is_unknown

@@ -343,6 +343,13 @@ fn coverage_in_parts_shows_when_all_of_it_is_in_and_a_gap_opens_the_stream_anew(
         (2, 16),
         "it goes on behind what was heard"
     );
+    // A node would not give the session to somebody else.
+    b.forget_session();
+    let request = v1::ConnectRequest::decode(&*b.connect()).unwrap();
+    assert_eq!((request.after, request.session.len()), (0, 0));
+    connect(&mut b);
+    b.on_disconnected();
+    assert!(!b.connect().is_empty() && !b.wants_reconnect());
 }
 
 #[test]

@@ -149,6 +149,29 @@ fn a_long_answer_comes_in_parts_and_what_happens_meanwhile_behind_them() {
     assert_eq!(rows[0]["title"], "new");
 }
 
+#[test]
+fn what_rows_include_counts_for_a_part_and_one_that_nobody_follows_any_more_keeps_nobody_waiting() {
+    let mut a = client(1);
+    let changes: JsonValue = (0..400)
+        .flat_map(|at| {
+            let (user, name) = (format!("u{}", at / 2), "x".repeat(2_000));
+            let author = json!(["set", format!("i{at:03}"), "issue/author", { "$ref": user }]);
+            [json!(["set", user, "user/name", name]), author]
+        })
+        .collect();
+    let place = write(&mut a, &changes.to_string());
+    a.durable(place);
+    a.follow(1, LONG).unwrap();
+    a.follow(2, LONG).unwrap();
+    let first = texts(&a.take_news());
+    assert!(first[0].len() < 140 << 10, "{} bytes", first[0].len());
+    a.unfollow(1);
+    let second = texts(&a.take_news());
+    assert_eq!(first, second);
+    while a.take_news().get(8) == Some(&254) {}
+    assert!(a.take_news().is_empty());
+}
+
 /// So many issues, the first of which may have had other authors.
 fn by_author(author: &str, name: &str, count: usize) -> JsonValue {
     let name = json!(["set", author, "user/name", name]);

@@ -104,9 +104,11 @@ function memberConditions(
 function idTests(prefix: Prefix, value: unknown): Json[] {
   const path = prefix.link === "" ? "id" : prefix.link.slice(0, -1);
   if (typeof value === "string") return [[path, "=", { $ref: value }]];
-  // Nothing has two ids.
-  if (isBag(value) && Array.isArray(value.in) && value.in.length === 0)
-    return ["a", "b"].map((id) => [path, "=", { $ref: id }]);
+  // Nothing passes a test and its opposite.
+  if (isBag(value) && Array.isArray(value.in) && value.in.length === 0) {
+    const is = [path, "=", { $ref: "-" }];
+    return [is, { not: is }];
+  }
   if (isBag(value) && Array.isArray(value.in))
     return [[path, "in", value.in.map((id) => ({ $ref: String(id) }))]];
   return fail("`id` takes an id or { in: [ids] }");
@@ -127,12 +129,12 @@ function fieldConditions(
     field.target !== "" &&
     isBag(value) &&
     !isTests &&
-    !("id" in value && Object.keys(value).length === 1)
+    !(typeof value.id === "string" && Object.keys(value).length === 1)
   ) {
     const inside = { at: `${path}:${field.target}.`, link: `${path}.` };
     return conditionsOf(entities, field.target, value, inside);
   }
-  const literal = (one: unknown): Json => encode(field.kind, one, `${type}.${name}`);
+  const literal = (one: unknown): Json => encode(field.kind, one, `${type}.${name}`, "INVALID_QUERY");
   if (!isTests || field.kind === "json") return [[path, "=", literal(value)]];
   return Object.entries(value as Bag)
     .filter(([, operand]) => operand !== undefined)
@@ -169,7 +171,9 @@ export function placeOf(
     if (!(name in row)) fail(`the list is in the order of "${name}", which the row does not have`);
     const value = row[name];
     const field = fields[name] ?? fail(`"${type}" has no "${name}"`);
-    return value === null || value === undefined ? null : encode(field.kind, value, `${type}.${name}`);
+    return value === null || value === undefined
+      ? null
+      : encode(field.kind, value, `${type}.${name}`, "INVALID_QUERY");
   });
   return [...places, { $ref: id }];
 }

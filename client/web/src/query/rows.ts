@@ -170,6 +170,11 @@ export class NextRows {
     this.#shaper = shaper;
   }
 
+  /** Whether this part comes next: one that broke off came from a worker that is gone. */
+  isNext(news: News): boolean {
+    return (news.at ?? 0) === (this.#rows?.length ?? 0);
+  }
+
   /** Takes a part in. Gives the list when it was the last. */
   take(news: News): readonly Plain[] | undefined {
     this.#included.add(news.shared ?? []);

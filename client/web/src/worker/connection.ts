@@ -112,6 +112,11 @@ export class Connector {
     };
   }
 
+  /** Not cut off by `stop`. */
+  get isAllowed(): boolean {
+    return this.#stop !== undefined;
+  }
+
   start(): void {
     if (this.#stop) return;
     this.#stop = new AbortController();
@@ -128,10 +133,13 @@ export class Connector {
   }
 
   signIn(caller: Caller): void {
+    const isAnother = caller.key !== this.#caller.key;
     this.#caller = caller;
-    if (!this.#stop) return;
-    this.stop();
-    this.start();
+    const isAllowed = this.isAllowed;
+    if (isAllowed) this.stop();
+    // A node would refuse it the session that was opened with the other key.
+    if (isAnother) this.#engine.forgetSession();
+    if (isAllowed) this.start();
   }
 
   /** Pushes what waits, unless a push is under way: then it goes with the next. */
@@ -275,7 +283,7 @@ export class Connector {
         node,
         base: baseOf(address.includes("://") ? address : scheme + address),
       }));
-    this.#known = serving.map(({ base }) => base);
+    if (serving.length > 0) this.#known = serving.map(({ base }) => base);
     return Promise.any(
       serving.map(async ({ node, base }) => {
         const failedAt = this.#failedAt.get(node);

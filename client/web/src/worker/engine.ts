@@ -23,6 +23,7 @@ interface Door {
   halcyon_connect(): number;
   halcyon_on_event(wall: bigint, jitter: number): number;
   halcyon_on_disconnected(): number;
+  halcyon_forget_session(): number;
   halcyon_next_call(jitter: number): number;
   halcyon_on_subscribed(number: number): number;
   halcyon_on_subscribe_failed(number: number): number;
@@ -313,6 +314,11 @@ export class Engine {
 
   onDisconnected(): void {
     this.#take(this.#door.halcyon_on_disconnected());
+  }
+
+  /** While no stream is open. */
+  forgetSession(): void {
+    this.#take(this.#door.halcyon_forget_session());
   }
 
   nextCall(): Call | undefined {

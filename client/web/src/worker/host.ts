@@ -188,6 +188,7 @@ export class Host {
     this.#pages.add(page);
     page.send({ type: "opened", tookPreloaded: isFirst && this.#tookPreloaded });
     page.send({ type: "connection", connection: this.#connector.connection });
+    if (!this.#connector.isAllowed) page.send({ type: "network", allowed: false });
     if (this.#degraded) page.send({ type: "degraded", error: this.#degraded });
   }
 
@@ -249,13 +250,14 @@ export class Host {
       case "network":
         if (message.allowed) this.#connector.start();
         else this.#connector.stop();
+        this.#send(message);
         this.#step();
         break;
       case "auth":
         this.#connector.signIn({ key: message.key, user: message.user });
         break;
       case "clear":
-        void this.#clear(page, message.id);
+        void this.#clear(page, message);
         break;
       case "enter":
         this.#rooms.enter(page, message.room, message.user, message.presence);
@@ -438,18 +440,20 @@ export class Host {
     }
   }
 
-  async #clear(page: Page, id: number): Promise<void> {
+  /** Another engine begins then, with nothing; where the disk does not let it, with what is there. */
+  async #clear(page: Page, { id, writes }: Extract<ToWorker, { readonly type: "clear" }>): Promise<void> {
     this.#end();
+    let error: ErrorShape | undefined;
     try {
       await this.#disk.clear();
-      page.send({ type: "cleared", id });
-    } catch (error) {
-      page.send({ type: "degraded", error: shapeOf(error) });
+    } catch (thrown) {
+      error = shapeOf(thrown);
     }
     await this.#disk.close();
     this.#onEnd();
+    page.send({ type: "cleared", id, writes, error });
     // Who cleared knows which of its writes that took.
-    for (const other of this.#pages) other.send({ type: "restarted", isCleared: other !== page });
+    for (const other of this.#pages) other.send({ type: "restarted", isCleared: !error && other !== page });
   }
 
   /** The engine is in no state to go on: another one starts from the disk. */

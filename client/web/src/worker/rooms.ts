@@ -33,15 +33,18 @@ interface Room {
   session: AbortController;
   isSending: boolean;
   isChanged: boolean;
-  /** What is said here, one call after the other: what overtakes another is later for everybody else. */
-  said: Said[];
-  isSaying: boolean;
+  /** Who was told that something did not get through. */
+  readonly failed: Set<Page>;
 }
+
+type Status = Readonly<Record<string, string | null>>;
 
 interface Said {
   readonly page: Page;
-  readonly kind: "SetRoomStatus" | "SendRoomMessage";
-  readonly about: object;
+  readonly kind: "SetRoomStatus" | "SendRoomMessage" | "LeaveRoom";
+  about: { readonly status?: Status; readonly [name: string]: unknown };
+  /** Said after something that did not get through: if this does, that is over. */
+  readonly isNext: boolean;
 }
 
 type About = Exclude<Extract<ToWorker, { readonly room: string }>, { readonly type: "enter" }>;
@@ -61,6 +64,8 @@ export class Rooms {
   readonly #connector: () => Connector;
   readonly #rooms = new Map<string, Room>();
   readonly #names = new Map<Page, string>();
+  /** What is said in rooms, one call after the other in each: what overtakes another is later for everybody else. */
+  readonly #said = new Map<string, Said[]>();
   #isOpen = false;
   #pages = 0;
 
@@ -84,8 +89,7 @@ export class Rooms {
         session: new AbortController(),
         isSending: false,
         isChanged: false,
-        said: [],
-        isSaying: false,
+        failed: new Set(),
       };
       this.#rooms.set(name, room);
     }
@@ -93,7 +97,7 @@ export class Rooms {
     const guest = { user: { connection: here, user, presence, region: "", seen: Date.now() } };
     const others = [...room.guests].filter(([other]) => other !== page).map(([, { user }]) => user);
     room.guests.set(page, guest);
-    page.send({ type: "room-state", room: name, connection: room.connection, error: undefined });
+    this.#tellState(room, page);
     const users = [...room.users.values(), ...others];
     const status = Object.fromEntries(room.status);
     this.#send(page, { ...nothing(name), whole: true, users, status });
@@ -116,11 +120,7 @@ export class Rooms {
         this.#setPresence(room, message.presence);
         break;
       case "room-status":
-        this.#saySoon(room, {
-          page,
-          kind: "SetRoomStatus",
-          about: { room: room.name, status: message.status },
-        });
+        this.#setStatus(room, page, message.status);
         break;
       case "say":
         this.#say(page, room, message);
@@ -195,6 +195,7 @@ export class Rooms {
 
   #leave(room: Room, page: Page): void {
     room.guests.delete(page);
+    room.failed.delete(page);
     const gone = [this.#nameOf(page)];
     this.#tellOthers(room, page, { ...nothing(room.name), gone });
     if (room.guests.size > 0) return;
@@ -202,17 +203,7 @@ export class Rooms {
     room.session.abort();
     this.#engine.roomLeft(room.name);
     // The session's end would do the same, later.
-    if (this.#isOpen)
-      this.#connector()
-        .room("LeaveRoom", { room: room.name })
-        .then(
-          () => {
-            // Somebody may have come back meanwhile.
-            const again = this.#rooms.get(room.name);
-            if (again) void this.#enter(again);
-          },
-          () => undefined,
-        );
+    if (this.#isOpen) this.#saySoon(room, page, "LeaveRoom", { room: room.name });
   }
 
   #setPresence(room: Room, presence: string): void {
@@ -260,42 +251,79 @@ export class Rooms {
     const elsewhere = to.filter((name) => !names.has(name));
     if (to.length > 0 && elsewhere.length === 0) return;
     const about = { room: room.name, topic, payload, to: elsewhere };
-    this.#saySoon(room, { page, kind: "SendRoomMessage", about });
+    this.#saySoon(room, page, "SendRoomMessage", about);
   }
 
-  #saySoon(room: Room, said: Said): void {
-    if (room.said.length < SAID_MAX) {
-      room.said.push(said);
-      void this.#sayAll(room);
-      return;
+  #setStatus(room: Room, page: Page, status: Status): void {
+    // It goes with one that waits before it; the first does not wait, it is under way.
+    const last = this.#said.get(room.name)?.slice(1).at(-1);
+    if (last?.kind === "SetRoomStatus" && last.page === page)
+      last.about = { ...last.about, status: { ...last.about.status, ...status } };
+    else this.#saySoon(room, page, "SetRoomStatus", { room: room.name, status });
+  }
+
+  #saySoon(room: Room, page: Page, kind: Said["kind"], about: Said["about"]): void {
+    const { name } = room;
+    const said: Said = { page, kind, about, isNext: room.failed.has(page) };
+    const waiting = this.#said.get(name);
+    if (!waiting) {
+      this.#said.set(name, [said]);
+      void this.#sayAll(name);
+    } else if (waiting.length < SAID_MAX || kind === "LeaveRoom") {
+      waiting.push(said);
+    } else {
+      const message = `more than ${SAID_MAX} messages wait to be sent in this room`;
+      this.#notSaid(room, page, { code: "BUSY", message });
     }
-    const error = { code: "BUSY", message: `more than ${SAID_MAX} messages wait to be sent in this room` };
-    said.page.send({ type: "room-state", room: room.name, connection: room.connection, error });
   }
 
-  async #sayAll(room: Room): Promise<void> {
-    if (room.isSaying) return;
-    room.isSaying = true;
-    for (let said = room.said.shift(); said; said = room.said.shift()) {
-      const { page, kind, about } = said;
-      try {
-        await this.#connector().room(kind, about);
-      } catch (error) {
-        const shape: ErrorShape = this.#refusalOf(error) ?? {
-          code: "UNREACHABLE",
-          message: error instanceof Error ? error.message : String(error),
-        };
-        const { name, connection } = room;
-        page.send({ type: "room-state", room: name, connection, error: shape });
+  async #sayAll(name: string): Promise<void> {
+    const waiting = this.#said.get(name) ?? [];
+    try {
+      // The one under way is the first of them.
+      for (let said = waiting[0]; said; said = waiting[0]) {
+        await this.#sayOnce(name, said);
+        waiting.shift();
       }
+    } catch {
+      // The engine has stopped, and pages go on with another one.
+    } finally {
+      this.#said.delete(name);
     }
-    room.isSaying = false;
+  }
+
+  async #sayOnce(name: string, { page, kind, about, isNext }: Said): Promise<void> {
+    // Somebody has come back before it was left.
+    if (kind === "LeaveRoom" && this.#rooms.has(name)) return;
+    let error: ErrorShape | undefined;
+    try {
+      await this.#connector().room(kind, about);
+    } catch (thrown) {
+      const message = thrown instanceof Error ? thrown.message : String(thrown);
+      error = this.#refusalOf(thrown) ?? { code: "UNREACHABLE", message };
+    }
+    const room = this.#rooms.get(name);
+    if (kind === "LeaveRoom") {
+      // Somebody has come back while it was left.
+      if (room && !error) void this.#enter(room);
+    } else if (room?.guests.has(page)) {
+      if (error) this.#notSaid(room, page, error);
+      else if (isNext && room.failed.delete(page)) this.#tellState(room, page);
+    }
+  }
+
+  #notSaid(room: Room, page: Page, error: ErrorShape): void {
+    room.failed.add(page);
+    this.#tellState(room, page, error);
+  }
+
+  #tellState(room: Room, page: Page, error?: ErrorShape): void {
+    page.send({ type: "room-state", room: room.name, connection: room.connection, error });
   }
 
   #connected(room: Room, connection: string | undefined, error?: ErrorShape): void {
     room.connection = connection;
-    for (const page of room.guests.keys())
-      page.send({ type: "room-state", room: room.name, connection, error });
+    for (const page of room.guests.keys()) this.#tellState(room, page, error);
   }
 
   #refusalOf(error: unknown) {

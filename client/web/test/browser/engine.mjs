@@ -156,7 +156,7 @@ export function engineTests({ test, browser, open, until, state, titles, origin 
     await second.evaluate(() => window.test.online(true));
     const { confirmed, status, superseded } = await outcome(second);
     assert.deepEqual([confirmed, status], ["confirmed", "superseded"]);
-    assert.deepEqual(superseded, [{ id, field: "todo/title" }]);
+    assert.deepEqual(superseded, [{ id, field: "title" }]);
     await until(second, () => !window.test.titles().includes("0 too late"));
     await Promise.all([first.close(), second.close()]);
   });

@@ -96,9 +96,22 @@ export function nodeTests({ test, browser, open, until, nodes, key }) {
     });
   });
 
+  test("who signs in with another key goes on at once", async () => {
+    const second = JSON.parse(await nodes.halcyon("--json", "tenant", "key", "create", "demo"));
+    const db = createClient(options(0));
+    await db.query(db.todo, { synced: true });
+    db.signIn({ key: second.key });
+    await db.todo.insert({ title: "by another key" }).confirmed;
+    assert.ok(titles(await db.query(db.todo, { synced: true })).includes("by another key"));
+    await eventually(() => db.connection.state === "synced", "a session of its own");
+    await db.close();
+  });
+
   test("one query after another may be asked, more than a session follows at once", async () => {
     const db = createClient(options(0));
-    for (let at = 0; at < 300; at += 1)
+    // Those that are followed and those that linger are fewer than a session's 256.
+    for (let at = 0; at < 180; at += 1) db.follow(db.todo.where({ at: -1000 - at })).listen(() => undefined);
+    for (let at = 0; at < 100; at += 1)
       assert.deepEqual(await db.query(db.todo.where({ at: -1 - at }), { synced: true }), []);
     await db.close();
   });
@@ -118,6 +131,14 @@ export function nodeTests({ test, browser, open, until, nodes, key }) {
     await eventually(() => heard.length === all.length, "all is heard");
     assert.deepEqual(heard, all);
     await eventually(() => his.state.status.step === 19, "the last status");
+    // Too many at once are not kept, and whoever says less later is heard.
+    for (let at = 0; at < 400; at += 1) hers.send("ping", { at });
+    await eventually(() => hers.state.error?.code === "BUSY", "too many at once");
+    await eventually(() => {
+      hers.send("ping", { at: -1 });
+      return hers.state.error === undefined;
+    }, "it is over");
+    await eventually(() => heard.at(-1) === -1, "the last is heard");
     for (const stop of stops) stop();
     await Promise.all([ann.close(), bob.close()]);
   });

@@ -196,6 +196,11 @@ test("of an answer in parts nothing shows before the last, and one that broke of
   tell(live, first);
   tell(live, { rows: [row("c", 1)], shared: [{ id: "v", name: "Bea" }], at: 2, more: true });
   assert.deepEqual([live.result.data, live.result.status], [[a], "synced"]);
+  // What does not go on with it is of one that was lost, and leaves nothing either.
+  tell(live, { rows: [row("x", 0)], at: 5, status: "synced" });
+  assert.deepEqual(live.result.data, [a]);
+  tell(live, first);
+  tell(live, { rows: [row("c", 1)], shared: [{ id: "v", name: "Bea" }], at: 2, more: true });
   tell(live, { rows: [row("d", 0)], at: 3, status: "stale", edits: [[0, 2]] });
   const { data, status, hasMore } = live.result;
   const shown = data.map(({ id, author }) => [id, author?.name]);
@@ -213,6 +218,27 @@ test("of an answer in parts nothing shows before the last, and one that broke of
     live.result.data.map(({ id }) => id),
     ["e"],
   );
+});
+
+test("a value that a field cannot hold is refused for what it was meant for", () => {
+  assert.throws(() => issues.where({ open: "yes" }).text, { code: "INVALID_QUERY", message: /open holds a/ });
+  const write = (tx) => tx.issues.insert({ title: 3 });
+  assert.throws(() => gather(entities, write), { code: "INVALID_WRITE", message: /title holds a/ });
+});
+
+test("a listener that throws is reported, and the others are called all the same", (context) => {
+  const reported = [];
+  globalThis.reportError = (error) => reported.push(error);
+  context.after(() => delete globalThis.reportError);
+  const live = new Live((object) => object, undefined);
+  const heard = [];
+  const oops = new Error("of the app's");
+  live.listen(() => {
+    throw oops;
+  });
+  live.listen(() => heard.push(live.result.data.length));
+  live.onNews(JSON.stringify({ rows: [{ id: "a" }] }));
+  assert.deepEqual([heard, reported], [[1], [oops]]);
 });
 
 test("an edit keeps every object that it does not touch", () => {

@@ -12,7 +12,12 @@ const { createClient, defineSchema, t, FileDisk, unpackRecords } = await bundled
    export { unpackRecords } from "./worker/engine";`,
 );
 const schema = defineSchema({
-  todos: t.entity({ text: t.string(), rank: t.number().default(0), done: t.boolean().optional() }),
+  todos: t.entity({
+    text: t.string(),
+    rank: t.number().default(0),
+    done: t.boolean().optional(),
+    after: t.refMany("todos", { inverse: "before" }),
+  }),
 });
 const dirs = [];
 after(() => Promise.all(dirs.map((dir) => rm(dir, { recursive: true, force: true }))));
@@ -80,6 +85,38 @@ test("what is cleared is gone, is called so, and does not come back; what is wri
   await after.kept;
   assert.deepEqual(texts(await db.query(db.todos)), ["after"]);
   await until(() => db.connection.waiting === 1, "one write alone");
+  await db.clear();
+  await db.close();
+  // Its files are free at once.
+  const again = open({ directory, onFailed: (error) => assert.fail(error) });
+  assert.deepEqual(await again.query(again.todos), []);
+  await again.close();
+});
+
+test("without an engine nobody waits for this device's disk", async () => {
+  const failed = [];
+  const onFailed = (error) => failed.push(error);
+  const db = open({ wasm: new URL("file:///nowhere/halcyon.wasm"), onFailed });
+  const [write, cleared] = [db.todos.insert({ text: "a" }), db.clear()];
+  await assert.rejects(cleared, (error) => error === failed[0]);
+  await assert.rejects(write.kept, (error) => error === failed[0]);
+  await assert.rejects(db.todos.insert({ text: "b" }).kept, (error) => error === failed[0]);
+  await assert.rejects(db.clear(), (error) => error === failed[0]);
+  await db.close();
+  await assert.rejects(write.confirmed, { code: "CLOSED" });
+});
+
+test("a result nobody listens to is there for whoever comes back, however many others are followed", async () => {
+  const db = open();
+  await db.todos.insert({ text: "a" }).kept;
+  const others = Array.from({ length: 70 }, (_, at) => db.follow(db.todos.where({ rank: { gt: at } })));
+  for (const other of others) other.listen(() => undefined);
+  await db.query(db.todos);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.equal(db.follow(db.todos).result.isLoaded, true);
+  // Of those that are only looked at the oldest goes.
+  for (let at = 0; at < 70; at += 1) void db.follow(db.todos.where({ rank: -1 - at })).result;
+  assert.equal(db.follow(db.todos).result.isLoaded, false);
   await db.close();
 });
 
@@ -97,9 +134,16 @@ test("among no values there is none", async () => {
   const db = open();
   await db.todos.insert({ id: "a", text: "a" }).kept;
   await db.todos.insert({ id: "b", text: "b" }).kept;
+  await db.todos.insert({ id: "-", text: "c", after: ["a", "b", "-"] }).kept;
+  for (const which of [{ after: { id: { in: [] } } }, { before: { id: { in: [] } } }])
+    assert.deepEqual(texts(await db.query(db.todos.where(which))), []);
   assert.deepEqual(texts(await db.query(db.todos.where({ text: { in: [] } }))), []);
   assert.deepEqual(texts(await db.query(db.todos.where({ id: { in: [] } }))), []);
-  assert.deepEqual(texts(await db.query(db.todos.where({ not: { text: { in: [] } } }))).sort(), ["a", "b"]);
+  assert.deepEqual(texts(await db.query(db.todos.where({ not: { text: { in: [] } } }))).sort(), [
+    "a",
+    "b",
+    "c",
+  ]);
   await db.close();
 });
 
